@@ -1,0 +1,130 @@
+"""The contract of a caching method: when to compute, what to remember, how to estimate."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any, ClassVar, Generic, TypeVar
+
+from torch import Tensor
+
+StateT = TypeVar("StateT")
+
+
+class Probe(Enum):
+    """The cheap signal that a gate looks at before the blocks run."""
+
+    NONE = "none"
+    TIME_EMBEDDING = "time-embedding"
+    """The model's embedding of the timestep, ``(1, dim)``: known before the run, so it costs nothing."""
+    MODULATED_INPUT = "modulated-input"
+    """What the first block's attention would see: its input, normalised and modulated by the timestep."""
+    FIRST_BLOCK = "first-block"
+    """The first block's residual."""
+
+
+class Reason(str, Enum):
+    """Why an evaluation was computed; a skipped one has none."""
+
+    FIRST_STEP = "first step"
+    LAST_STEP = "last step"
+    CHANGED = "the change reached the threshold"
+    NOT_FINITE = "the probe is not finite"
+    NO_PROBE = "the probe could not be read"
+    NO_SNAPSHOT = "nothing to reuse yet"
+    BLOCKS_CHANGED = "the model ran other blocks than before"
+    NOT_UNDERSTOOD = "the block stack is not understood"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A position in a run.
+
+    Args:
+        index: position among the steps that this run executes, from 0.
+        count: how many steps this run executes.
+        timestep: the solver's time, in the scheduler's own unit.
+        sigma: noise level, None where the scheduler has none.
+    """
+
+    index: int
+    count: int
+    timestep: float
+    sigma: float | None = None
+
+    @property
+    def is_first(self) -> bool:
+        return self.index == 0
+
+    @property
+    def is_last(self) -> bool:
+        return self.index == self.count - 1
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a method may know of the model that it is attached to: its class and configuration."""
+
+    class_name: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cacher(ABC, Generic[StateT]):
+    """A caching method: frozen hyper-parameters and the rules that use them.
+
+    What changes during a run is the method's state, made by `new_state`, one per model and branch. The
+    engine owns it, drops it when a run starts, and forces a computed step wherever there is nothing to reuse.
+    One method object can therefore serve any number of pipelines.
+    """
+
+    name: ClassVar[str]
+    """The method's name on the command line and in `skipstone.attach`."""
+
+    history: ClassVar[int] = 1
+    """How many computed residuals the predictor uses."""
+
+    head_blocks: ClassVar[int] = 0
+    """How many blocks run on every step, before the ones that may be skipped."""
+
+    @property
+    @abstractmethod
+    def probe(self) -> Probe:
+        """The signal that `reason_to_compute` is given."""
+
+    @abstractmethod
+    def new_state(self) -> StateT:
+        """A fresh state for one branch of one run."""
+
+    @abstractmethod
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: StateT) -> Reason | None:
+        """The gate: why this step must be computed, or None to skip it. Called on every step."""
+
+    def update(self, probe: Tensor | None, step: Step, state: StateT) -> None:
+        """Learn that this step was computed, whether the gate asked for it or not."""
+        del probe, step, state
+
+    def weights(self, step: Step, computed: Sequence[Step], state: StateT) -> Sequence[float]:
+        """The predictor: one weight for each kept residual, newest first; by default, reuse the newest.
+
+        Args:
+            step: the step to estimate.
+            computed: the steps of the kept residuals, newest first, at most `history` of them.
+            state: this branch's state.
+        """
+        del step, state
+        return (1.0,) + (0.0,) * (len(computed) - 1)
+
+    def for_model(self, model: ModelFacts) -> "Cacher[StateT]":
+        """This method with everything that depends on the model resolved."""
+        del model
+        return self
+
+    def describe(self) -> str:
+        """The method and its hyper-parameters in one line."""
+        settings = (f"{f.name} {_short(getattr(self, f.name))}" for f in fields(self))
+        return " ".join((self.name, ", ".join(settings)))
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

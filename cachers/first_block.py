@@ -1,0 +1,60 @@
+"""First Block Cache: the first block tells whether the others have anything new to say."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, Probe, Reason, Step
+from skipstone.cachers.distance import relative_l1
+
+
+@dataclass
+class State:
+    """The first block's residual, ``(batch, tokens, dim)``, at the last computed step."""
+
+    computed: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class FirstBlock(Cacher[State]):
+    """Skip all blocks but the first while its residual stays close to that of the last computed step.
+
+    Source: ParaAttention, https://github.com/chengzeyi/ParaAttention (a simplification of TeaCache).
+    Difference: a batch is judged by its worst sample, not by its mean.
+
+    Args:
+        threshold: relative L1 change of the first block's residual at which a step is computed. Zero
+            computes all.
+
+    Raises:
+        ValueError: a negative or non-finite threshold.
+    """
+
+    name: ClassVar[str] = "first-block"
+    head_blocks: ClassVar[int] = 1
+
+    threshold: float = 0.08
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.FIRST_BLOCK
+
+    def new_state(self) -> State:
+        return State()
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+        if state.computed is None or probe is None:
+            return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
+        change = relative_l1(probe, state.computed)
+        if not math.isfinite(change):
+            return Reason.NOT_FINITE
+        return None if change < self.threshold else Reason.CHANGED
+
+    def update(self, probe: Tensor | None, step: Step, state: State) -> None:
+        state.computed = probe

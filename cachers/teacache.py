@@ -1,0 +1,81 @@
+"""TeaCache: add up how much the input changes, and compute when the sum is large enough."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, Step
+from skipstone.cachers.distance import relative_l1
+from skipstone.schedules.polynomials import IDENTITY, Polynomial, published, published_for
+
+
+@dataclass
+class State:
+    """The previous step's probe and the change added up since the last computed step."""
+
+    previous: Tensor | None = None
+    accumulated: float = 0.0
+
+
+@dataclass(frozen=True)
+class TeaCache(Cacher[State]):
+    """Skip until the rescaled changes of the timestep-aware input, added up, reach a threshold.
+
+    Source: TeaCache, arXiv:2411.19108, https://github.com/ali-vilab/TeaCache.
+    Difference: the polynomial is clamped at zero (the original can turn negative outside its fitted range and
+    then never computes again); a batch is judged by its worst sample; the position in the run is taken from
+    the scheduler, not counted. The first and the last step are computed, as in the original.
+
+    Args:
+        threshold: accumulated change at which a step is computed. Zero computes all. The scale depends on the
+            rescale: published sets are used with 0.05 to 0.4, without one start at 0.1.
+        rescale: which polynomial maps a change of the input to a change of the output. ``auto`` takes the
+            published one for the model, where there is one; ``none`` takes the change as it is; or the name
+            of a published set (`skipstone.schedules.polynomials.PUBLISHED`).
+
+    Raises:
+        ValueError: a negative or non-finite threshold, or an unknown set.
+    """
+
+    name: ClassVar[str] = "teacache"
+
+    threshold: float = 0.15
+    rescale: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+        if self.rescale != "auto":
+            published(self.rescale)
+
+    @property
+    def polynomial(self) -> Polynomial:
+        return IDENTITY if self.rescale == "auto" else published(self.rescale)
+
+    @property
+    def probe(self) -> Probe:
+        return Probe(self.polynomial.indicator)
+
+    def for_model(self, model: ModelFacts) -> "TeaCache":
+        if self.rescale != "auto":
+            return self
+        return replace(self, rescale=published_for(model.class_name, model.config).name)
+
+    def new_state(self) -> State:
+        return State()
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+        previous, state.previous = state.previous, probe
+        if previous is None or probe is None:
+            return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
+        state.accumulated += self.polynomial(relative_l1(probe, previous))
+        if step.is_last:
+            return Reason.LAST_STEP
+        if not math.isfinite(state.accumulated):
+            return Reason.NOT_FINITE
+        return None if state.accumulated < self.threshold else Reason.CHANGED
+
+    def update(self, probe: Tensor | None, step: Step, state: State) -> None:
+        state.accumulated = 0.0

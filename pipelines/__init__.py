@@ -1,0 +1,1 @@
+"""Everything that knows diffusers: block stacks, the clock, attaching, the bundled models."""

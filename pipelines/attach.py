@@ -1,0 +1,143 @@
+"""Attaching a caching method to a pipeline, and taking it off again."""
+
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import fields
+from types import TracebackType
+from typing import Any
+
+from torch import nn
+
+from skipstone.cachers import METHODS
+from skipstone.cachers.base import Cacher, Step
+from skipstone.pipelines.clock import Clock
+from skipstone.pipelines.engine import Engine
+from skipstone.pipelines.stats import RunLog, RunStats
+from skipstone.pipelines.stopwatch import Mark
+
+MODELS = ("transformer", "transformer_2", "unet")
+"""Where diffusers pipelines keep the model that is called on every step."""
+
+Watcher = Callable[[Step, int, int], None]
+"""Called after each step with the step and how many of its evaluations were computed and skipped."""
+
+_attached: "weakref.WeakKeyDictionary[nn.Module, CacheHandle]" = weakref.WeakKeyDictionary()
+
+
+def attach(pipe: Any, method: str | Cacher[Any], /, **hyperparameters: Any) -> "CacheHandle":
+    """Put a caching method on a pipeline; its next runs skip what the method allows.
+
+    Args:
+        pipe: a diffusers pipeline. Its own calls stay as they are.
+        method: a method's name (``skipstone methods`` lists them) or an instance of one.
+        hyperparameters: the method's own, where it is given by name.
+
+    Returns:
+        A handle with the statistics of the last run. It is also a context manager that detaches at its end.
+
+    Raises:
+        TypeError: ``pipe`` is no pipeline, or a hyper-parameter that the method does not have.
+        ValueError: an unknown method, a hyper-parameter outside its range, a model without block lists, or a
+            model that has a cache already.
+    """
+    cacher = make(method, **hyperparameters)
+    models = {name: part for name in MODELS if isinstance(part := getattr(pipe, name, None), nn.Module)}
+    if not models or not hasattr(pipe, "scheduler"):
+        raise TypeError(
+            f"expected a diffusers pipeline with a scheduler and one of {', '.join(MODELS)}, "
+            f"got {type(pipe).__name__}"
+        )
+    for name, model in models.items():
+        if model in _attached:
+            raise ValueError(
+                f"{type(pipe).__name__}.{name} has a cache already ({_attached[model].method}); remove() it first"
+            )
+    return CacheHandle(pipe, [Engine(name, model, cacher) for name, model in models.items()])
+
+
+def make(method: str | Cacher[Any], /, **hyperparameters: Any) -> Cacher[Any]:
+    """A method from its name and hyper-parameters.
+
+    Raises:
+        TypeError: a hyper-parameter that the method does not have, or hyper-parameters beside an instance.
+        ValueError: an unknown method, or a hyper-parameter outside its range.
+    """
+    if isinstance(method, Cacher):
+        if hyperparameters:
+            given = ", ".join(hyperparameters)
+            raise TypeError(
+                f"{given}: set hyper-parameters where {type(method).__name__} is made, or give its name"
+            )
+        return method
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; choose one of: {', '.join(sorted(METHODS))}")
+    accepted = [field.name for field in fields(METHODS[method])]
+    for name in hyperparameters:
+        if name not in accepted:
+            raise TypeError(f"{method} has no hyper-parameter {name!r}; it has: {', '.join(accepted)}")
+    return METHODS[method](**hyperparameters)
+
+
+class CacheHandle:
+    """A method at work on a pipeline."""
+
+    def __init__(self, pipe: Any, engines: list[Engine]) -> None:
+        self._engines = engines
+        self._watchers: list[Watcher] = []
+        self.method = engines[0].cacher.describe()
+        self._log = RunLog(self.method)
+        with ExitStack() as undo:
+            self._clock = Clock(pipe, self._begin_run, self._end_step)
+            undo.callback(self.remove)
+            for engine in engines:
+                engine.install(self._clock)
+                _attached[engine.model] = self
+            undo.pop_all()
+
+    @property
+    def last_run(self) -> RunStats:
+        """The statistics of the last run, or of the one that is going on."""
+        return self._log.stats()
+
+    def watch(self, watcher: Watcher) -> None:
+        """Have a function called after each step of the coming runs."""
+        self._watchers.append(watcher)
+
+    def remove(self) -> None:
+        """Leave the pipeline as it was. The statistics stay readable; a second call does nothing."""
+        for engine in self._engines:
+            engine.remove()
+            if _attached.get(engine.model) is self:
+                del _attached[engine.model]
+        self._clock.stop()
+
+    def __enter__(self) -> "CacheHandle":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def _begin_run(self) -> None:
+        self._log = RunLog(self.method)
+        for engine in self._engines:
+            engine.begin_run(self._log)
+
+    def _end_step(self, step: Step) -> None:
+        for engine in self._engines:
+            engine.new_step()
+        if not self._log.entries:
+            return
+        self._tell_watchers(step)
+        self._log.end = Mark(next(self._engines[0].model.parameters()).device)
+        if self._clock.finished:
+            for engine in self._engines:
+                engine.forget()
+
+    def _tell_watchers(self, step: Step) -> None:
+        evaluations = self._log.step_entries(step.index)
+        skipped = sum(entry.reason is None for entry in evaluations)
+        for watcher in self._watchers:
+            watcher(step, len(evaluations) - skipped, skipped)

@@ -1,0 +1,77 @@
+"""A model's block lists, and standing in for their blocks while the model runs."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+
+from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.probes import is_attention
+from skipstone.pipelines.trace import Place
+
+CallBlock = Callable[[Place, nn.Module, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def block_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
+    """The lists of attention blocks that a model runs, by name, in the order they are defined.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = {name: child for name, child in model.named_children() if _is_block_list(child)}
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no list of attention blocks among its own parts: "
+            f"{', '.join(name for name, _ in model.named_children()) or 'it has no parts'}; "
+            "skipstone needs a model that keeps its transformer blocks in an nn.ModuleList"
+        )
+    return {name: child for name, child in found.items() if isinstance(child, nn.ModuleList)}
+
+
+def _is_block_list(module: nn.Module) -> bool:
+    return isinstance(module, nn.ModuleList) and any(
+        is_attention(part) for block in module for part in block.modules()
+    )
+
+
+class BlockCall:
+    """What a model gets in place of a block: calling it leaves the choice to the evaluation."""
+
+    def __init__(self, place: Place, block: nn.Module, call: CallBlock) -> None:
+        self._place = place
+        self._block = block
+        self._call = call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(self._place, self._block, args, kwargs)
+
+
+class ProxiedList:
+    """Makes one block list hand out `BlockCall`s while the model runs, and its blocks at any other time.
+
+    Args:
+        number: the list's place among the model's lists.
+        blocks: the list. Its class is swapped until `restore`; its content is never touched.
+        running: whether the model is being evaluated right now.
+        call: what a `BlockCall` does.
+    """
+
+    def __init__(
+        self, number: int, blocks: nn.ModuleList, running: Callable[[], bool], call: CallBlock
+    ) -> None:
+        self._blocks = blocks
+        cls = type(blocks)
+
+        def proxies(self: nn.ModuleList) -> list[BlockCall]:
+            return [BlockCall((number, n), block, call) for n, block in enumerate(cls.__iter__(self))]
+
+        def __iter__(self: nn.ModuleList) -> Iterator[Any]:
+            return iter(proxies(self)) if self is blocks and running() else cls.__iter__(self)
+
+        def __getitem__(self: nn.ModuleList, index: int | slice) -> Any:
+            return proxies(self)[index] if self is blocks and running() else cls.__getitem__(self, index)
+
+        give_subclass(blocks, {"__iter__": __iter__, "__getitem__": __getitem__})
+
+    def restore(self) -> None:
+        take_subclass_back(self._blocks)

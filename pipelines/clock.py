@@ -1,0 +1,113 @@
+"""Where a run is: the step, read from the scheduler that drives it."""
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from skipstone.cachers.base import Step
+from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
+
+
+class Clock:
+    """Follows a pipeline's scheduler through ``set_timesteps`` and ``step``.
+
+    It needs nothing from the pipeline, so it works for all of them. A scheduler that replaces the one
+    followed so far is picked up at the next evaluation.
+
+    Args:
+        pipe: the pipeline; its ``scheduler`` is followed.
+        on_start: called when a run starts.
+        on_step: called after each of the solver's steps with the step taken.
+    """
+
+    def __init__(self, pipe: Any, on_start: Callable[[], None], on_step: Callable[[Step], None]) -> None:
+        self._pipe = weakref.ref(pipe)
+        self._on_start = on_start
+        self._on_step = on_step
+        self._scheduler: Any = None
+        self._timesteps: list[float] = []
+        self._sigmas: list[float] = []
+        self._first: int | None = None
+        self._taken = 0
+        self._follow(pipe.scheduler)
+
+    @property
+    def timesteps(self) -> list[float]:
+        """The timesteps of the steps that this run executes, as far as known."""
+        return self._timesteps[self._first or 0 :]
+
+    @property
+    def step(self) -> Step | None:
+        """The current step, None outside a run."""
+        self._notice_new_scheduler()
+        if self._first is None:
+            self._first = getattr(self._scheduler, "begin_index", None)
+        if self.finished:
+            return None
+        position = (self._first or 0) + self._taken
+        sigma = self._sigmas[position] if position < len(self._sigmas) else None
+        return Step(self._taken, len(self.timesteps), self._timesteps[position], sigma)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step of the run has been taken."""
+        return self._taken >= len(self.timesteps)
+
+    def stop(self) -> None:
+        """Give the scheduler its class back."""
+        if self._scheduler is not None:
+            take_subclass_back(self._scheduler)
+            self._scheduler = None
+
+    def _notice_new_scheduler(self) -> None:
+        pipe = self._pipe()
+        if pipe is None or pipe.scheduler is self._scheduler:
+            return
+        self.stop()
+        self._follow(pipe.scheduler)
+        if getattr(pipe.scheduler, "timesteps", None) is not None:
+            self._start()
+
+    def _follow(self, scheduler: Any) -> None:
+        cls, clock = type(scheduler), self
+
+        @functools.wraps(cls.set_timesteps)
+        def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> Any:
+            result = cls.set_timesteps(self, *args, **kwargs)
+            if self is clock._scheduler:
+                clock._start()
+            return result
+
+        @functools.wraps(cls.step)
+        def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if self is not clock._scheduler:
+                return cls.step(self, *args, **kwargs)
+            clock._find_first_step(kwargs["timestep"] if "timestep" in kwargs else args[1])
+            taken = clock.step
+            result = cls.step(self, *args, **kwargs)
+            if taken is not None:
+                clock._advance(taken)
+            return result
+
+        give_subclass(scheduler, {"set_timesteps": set_timesteps, "step": step})
+        self._scheduler = scheduler
+
+    def _start(self) -> None:
+        self._timesteps = self._scheduler.timesteps.tolist()
+        sigmas = getattr(self._scheduler, "sigmas", None)
+        self._sigmas = [] if sigmas is None else torch.as_tensor(sigmas).tolist()
+        self._first, self._taken = None, 0
+        self._on_start()
+
+    def _find_first_step(self, timestep: Any) -> None:
+        """Image-to-image starts late in the schedule: where, the first step's own timestep tells."""
+        if self._taken == 0 and self._first is None:
+            value = float(timestep)
+            self._first = self._timesteps.index(value) if value in self._timesteps else 0
+
+    def _advance(self, taken: Step) -> None:
+        self._taken += 1
+        self._on_step(taken)

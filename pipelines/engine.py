@@ -1,0 +1,164 @@
+"""One model under a cache: notices its calls, and hands each to an evaluation."""
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from skipstone.cachers.base import Cacher, ModelFacts, Probe, Step
+from skipstone.pipelines.blocks import ProxiedList, block_lists
+from skipstone.pipelines.branches import BranchNames
+from skipstone.pipelines.clock import Clock
+from skipstone.pipelines.evaluation import Branch, Evaluation
+from skipstone.pipelines.probes import time_embeddings
+from skipstone.pipelines.stats import Entry, RunLog
+from skipstone.pipelines.stopwatch import Mark
+from skipstone.pipelines.trace import Place
+
+
+class Engine:
+    """Runs one method on one model.
+
+    Args:
+        name: the model's name in the pipeline.
+        model: the model.
+        cacher: the method, as the user gave it.
+
+    Raises:
+        ValueError: the model has no block list, or not what the method needs.
+    """
+
+    def __init__(self, name: str, model: nn.Module, cacher: Cacher[Any]) -> None:
+        self.name = name
+        self.model = model
+        self.cacher = cacher.for_model(facts(model))
+        self._clock: Clock | None = None
+        self._log: RunLog | None = None
+        self._branches: dict[Hashable, Branch[Any]] = {}
+        self._embeddings: Tensor | None = None
+        self._evaluation: Evaluation[Any] | None = None
+        self._check()
+        self._lists: list[ProxiedList] = []
+        self._names: BranchNames | None = None
+        self._hooks: list[Any] = []
+
+    def install(self, clock: Clock) -> None:
+        """Start noticing the model's calls."""
+        self._clock = clock
+        self._names = BranchNames(self.model)
+        for number, blocks in enumerate(block_lists(self.model).values()):
+            self._lists.append(ProxiedList(number, blocks, self._running, self._call))
+        self._hooks = [
+            self.model.register_forward_pre_hook(self._before(), prepend=True, with_kwargs=True),
+            self.model.register_forward_hook(self._after(), always_call=True),
+        ]
+
+    def remove(self) -> None:
+        """Leave the model as it was."""
+        for hook in self._hooks:
+            hook.remove()
+        for blocks in self._lists:
+            blocks.restore()
+        if self._names is not None:
+            self._names.restore()
+        self._hooks, self._lists, self._names = [], [], None
+        self.forget()
+
+    def begin_run(self, log: RunLog) -> None:
+        """Forget everything and write to a new log."""
+        self.forget()
+        self._log = log
+
+    def new_step(self) -> None:
+        if self._names is not None:
+            self._names.new_step()
+
+    def forget(self) -> None:
+        """Drop all that is held for reuse."""
+        self._branches.clear()
+        self._embeddings = None
+        self._evaluation = None
+        self.new_step()
+
+    @property
+    def bytes_held(self) -> int:
+        return sum(branch.snapshots.nbytes for branch in self._branches.values())
+
+    def _check(self) -> None:
+        block_lists(self.model)
+        if self.cacher.probe is Probe.TIME_EMBEDDING and time_embeddings(self.model, [0.0]) is None:
+            raise ValueError(
+                f"{self.cacher.describe()} looks at the time embedding, but {type(self.model).__name__} has no "
+                "TimestepEmbedding; use rescale='none'"
+            )
+
+    def _running(self) -> bool:
+        return self._evaluation is not None
+
+    def _call(self, place: Place, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert self._evaluation is not None
+        return self._evaluation.call(place, block, args, kwargs)
+
+    # The hooks are functions that compare the module: a deep copy of the model shares them, and stays plain.
+    def _before(self) -> Any:
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if module is self.model:
+                self._begin(args, kwargs)
+
+        return before
+
+    def _after(self) -> Any:
+        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            if module is self.model and self._evaluation is not None:
+                self._end(aborted=output is None)
+
+        return after
+
+    def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        assert self._clock is not None and self._names is not None
+        step = self._clock.step
+        if step is None or self._log is None:
+            return
+        name = self._names.next()
+        key = (name, *_layout((*args, *kwargs.values())))
+        branch = self._branches.setdefault(key, Branch.new(self.cacher))
+        self._evaluation = Evaluation(self.cacher, step, branch, self._embedding(step))
+        mark = Mark(next(self.model.parameters()).device)
+        self._log.planned_steps = step.count
+        self._log.entries.append(Entry(self.name, name, step.index, None, mark, mark))
+
+    def _end(self, aborted: bool) -> None:
+        assert self._log is not None
+        evaluation, self._evaluation = self._evaluation, None
+        if evaluation is None:
+            return
+        if not aborted:
+            evaluation.finish()
+        entry = self._log.entries[-1]
+        entry.reason = evaluation.reason
+        entry.end = Mark(next(self.model.parameters()).device)
+        self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
+        for problem in {branch.problem for branch in self._branches.values()} - {None}:
+            self._log.note(f"{self.name}: {problem}")
+
+    def _embedding(self, step: Step) -> Tensor | None:
+        if self.cacher.probe is not Probe.TIME_EMBEDDING:
+            return None
+        assert self._clock is not None
+        if self._embeddings is None:
+            self._embeddings = time_embeddings(self.model, self._clock.timesteps)
+        return None if self._embeddings is None else self._embeddings[step.index : step.index + 1]
+
+
+def facts(model: nn.Module) -> ModelFacts:
+    """What a method may know of a model."""
+    return ModelFacts(type(model).__name__, dict(getattr(model, "config", {})))
+
+
+def _layout(values: tuple[Any, ...]) -> Iterator[Hashable]:
+    """The shapes, types and devices of the tensors among the values: other ones mean another trajectory."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield tuple(value.shape), value.dtype, value.device
+        elif isinstance(value, (list, tuple)):
+            yield from _layout(tuple(value))

@@ -1,0 +1,143 @@
+"""The three ways through a model's blocks: learning their order, computing, skipping."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from skipstone.pipelines.snapshots import Residual, Snapshots
+from skipstone.pipelines.streams import Call, Segment
+from skipstone.pipelines.trace import Entry, Learner, Trace
+
+
+class Mode(Protocol):
+    """Stands in for the blocks during one evaluation."""
+
+    def call(self, call: Call) -> Any:
+        """The outputs that the model gets for this call."""
+
+
+class Learning:
+    """Computes, and watches which streams flow where.
+
+    Args:
+        start: position of the first call that may be skipped.
+    """
+
+    def __init__(self, start: int) -> None:
+        self._learner = Learner(start)
+
+    def call(self, call: Call) -> Any:
+        self._learner.before(call)
+        outputs = call.run()
+        self._learner.after(replace(call, outputs=outputs))
+        return outputs
+
+    def learned(self) -> tuple[Trace, list[Residual] | None]:
+        """The trace, and the segments' residuals unless a block wrote into its input.
+
+        Raises:
+            NotUnderstood: a block's outputs could not be traced to its inputs.
+        """
+        trace = self._learner.trace()
+        entries = [self._learner.entries[segment.first] for segment in trace.segments]
+        if not all(entry.intact for entry in entries):
+            return trace, None
+        ends = zip(trace.segments, entries, self._learner.exits(trace), strict=True)
+        return trace, [residual(segment, entry, end.outputs) for segment, entry, end in ends]
+
+
+class Computing:
+    """Computes, and takes each segment's residual on the way.
+
+    Args:
+        trace: what an earlier evaluation has shown.
+        copy: whether blocks write into their inputs, so that these must be copied.
+    """
+
+    def __init__(self, trace: Trace, copy: bool) -> None:
+        self._trace = trace
+        self._copy = copy
+        self._position = 0
+        self._entry: Entry | None = None
+        self._residuals: list[Residual] = []
+        self.as_learned = True
+        self.intact = True
+
+    def call(self, call: Call) -> Any:
+        position, self._position = self._position, self._position + 1
+        self.as_learned &= self._trace.has(position, call.place)
+        segment = self._trace.segment_at(position) if self.as_learned else None
+        if segment is not None and position == segment.first:
+            self._entry = Entry.of(call, segment.bases, self._copy)
+        outputs = call.run()
+        if segment is not None and position == segment.last:
+            self._leave(segment, outputs)
+        return outputs
+
+    def residuals(self) -> list[Residual] | None:
+        """The segments' residuals, unless the blocks were others than learned or wrote into their inputs."""
+        complete = self.as_learned and self.intact and self._position == len(self._trace.places)
+        return self._residuals if complete else None
+
+    def _leave(self, segment: Segment, outputs: Any) -> None:
+        assert self._entry is not None
+        self.intact &= self._entry.intact
+        self._residuals.append(residual(segment, self._entry, outputs))
+        self._entry = None
+
+
+class Skipping:
+    """Passes the streams over every segment and adds the estimated residuals at its end.
+
+    The estimate is added to what entered the segment: what the model adds between two of its blocks (a
+    control network's terms, for example) is in the residual already, and must not count twice.
+
+    Args:
+        trace: what an earlier evaluation has shown.
+        snapshots: the residuals of computed steps.
+        weights: the predictor's weight for each of them.
+    """
+
+    def __init__(self, trace: Trace, snapshots: Snapshots, weights: Sequence[float], position: int) -> None:
+        self._trace = trace
+        self._snapshots = snapshots
+        self._weights = weights
+        self._position = position
+        self._base: dict[Any, Tensor] = {}
+
+    def call(self, call: Call) -> Any:
+        position, self._position = self._position, self._position + 1
+        if not self._trace.has(position, call.place):
+            raise RuntimeError(
+                f"{type(call.block).__name__} was called out of the order learned on an earlier step, in a step "
+                "that is being skipped; remove() the cache for models that choose their blocks anew on each call"
+            )
+        segment = self._trace.segment_at(position)
+        if segment is None:
+            return call.run()
+        if position == segment.first:
+            self._base = call.tensors()
+        if position < segment.last:
+            return self._trace.passes[position].through(call.tensors())
+        return self._estimate(segment)
+
+    def _estimate(self, segment: Segment) -> Any:
+        number = self._trace.segments.index(segment)
+        streams = {
+            slot: self._snapshots.estimate(number, slot, self._base[slot], self._weights)
+            for slot in segment.exits.slots
+            if slot is not None
+        }
+        return segment.exits.through(streams)
+
+
+def residual(segment: Segment, entry: Entry, outputs: Any) -> Residual:
+    """What a segment added to each stream that leaves it."""
+    values = outputs if segment.exits.is_tuple else (outputs,)
+    return {
+        slot: (value - entry.tensors[slot]).detach()
+        for slot, value in zip(segment.exits.slots, values, strict=True)
+        if slot is not None
+    }

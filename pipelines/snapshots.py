@@ -1,0 +1,50 @@
+"""The residuals that a branch keeps, and the estimate they give."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from skipstone.cachers.base import Step
+from skipstone.pipelines.streams import Slot
+
+Residual = dict[Slot, Tensor]
+"""What one segment added to each of its streams, ``(batch, tokens, dim)`` each."""
+
+
+class Snapshots:
+    """The residuals of the last computed steps, newest first.
+
+    Args:
+        history: how many computed steps are kept.
+    """
+
+    def __init__(self, history: int) -> None:
+        self._kept: deque[tuple[Step, list[Residual]]] = deque(maxlen=history)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def steps(self) -> list[Step]:
+        return [step for step, _ in self._kept]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held on whatever device the model runs on."""
+        return sum(t.nbytes for _, segments in self._kept for residual in segments for t in residual.values())
+
+    def push(self, step: Step, residuals: list[Residual]) -> None:
+        """Keep a computed step, one residual for each segment."""
+        self._kept.appendleft((step, residuals))
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+    def estimate(self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float]) -> Tensor:
+        """``base`` plus the weighted sum of what the segment added to this stream before."""
+        estimate = base
+        for weight, (_, segments) in zip(weights, self._kept, strict=True):
+            if weight:
+                estimate = estimate.add(segments[segment][slot], alpha=weight)
+        return estimate

@@ -1,0 +1,145 @@
+"""What a run did: how many evaluations were skipped, why the others were not, and what it gained."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from statistics import mean
+from typing import Any
+
+from skipstone.cachers.base import Reason
+from skipstone.pipelines.stopwatch import Mark
+
+
+@dataclass
+class Entry:
+    """One evaluation of a model."""
+
+    model: str
+    branch: str
+    step: int
+    reason: Reason | None
+    begin: Mark
+    end: Mark
+
+    @property
+    def seconds(self) -> float:
+        return self.begin.seconds_until(self.end)
+
+
+@dataclass(frozen=True)
+class RunStats:
+    """The statistics of one run.
+
+    Args:
+        method: the method with the hyper-parameters that were used.
+        steps: steps that the run executed.
+        planned_steps: steps that it was going to execute; more than ``steps`` if it was broken off.
+        skipped_steps: steps of which every evaluation was skipped.
+        evaluations: calls of the model.
+        computed: evaluations that ran the blocks.
+        skipped: evaluations that estimated them.
+        branches: for each model and branch, how many evaluations were computed and skipped.
+        reasons: why evaluations were computed, and how often.
+        strip: a character a step: ``#`` computed, ``.`` skipped, ``+`` in part.
+        seconds: from the first evaluation to the last step's end.
+        speedup: that time against the time that the run would have taken had it computed everything,
+            estimated from its own computed and skipped evaluations; None without both kinds.
+        bytes_held: the most that was held for reuse at any time.
+        notes: what a user should know beside the figures.
+    """
+
+    method: str
+    steps: int = 0
+    planned_steps: int = 0
+    skipped_steps: int = 0
+    evaluations: int = 0
+    computed: int = 0
+    skipped: int = 0
+    branches: dict[str, dict[str, int]] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    strip: str = ""
+    seconds: float = 0.0
+    speedup: float | None = None
+    bytes_held: int = 0
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The statistics as plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        if not self.evaluations:
+            return f"{self.method}: no run yet"
+        line = f"{self.skipped_steps} of {self.steps} steps skipped"
+        if self.speedup is not None:
+            line += f", {self.speedup:.1f}x faster than computing all"
+        line += f" ({self.seconds:.1f} s), {self.method}"
+        if not self.skipped:
+            line += f"; nothing was skipped: {', '.join(f'{k} ({n})' for k, n in self.reasons.items())}"
+        return "; ".join((line, *self.notes))
+
+
+@dataclass
+class RunLog:
+    """Collects a run's evaluations as they happen."""
+
+    method: str
+    planned_steps: int = 0
+    entries: list[Entry] = field(default_factory=list)
+    end: Mark | None = None
+    bytes_held: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def step_entries(self, step: int) -> list[Entry]:
+        return [entry for entry in self.entries if entry.step == step]
+
+    def stats(self) -> RunStats:
+        """The statistics up to now."""
+        steps = sorted({entry.step for entry in self.entries})
+        strip = "".join(_mark([e.reason is None for e in self.step_entries(step)]) for step in steps)
+        skipped = sum(entry.reason is None for entry in self.entries)
+        seconds = self._seconds()
+        return RunStats(
+            method=self.method,
+            steps=len(steps),
+            planned_steps=self.planned_steps,
+            skipped_steps=strip.count("."),
+            evaluations=len(self.entries),
+            computed=len(self.entries) - skipped,
+            skipped=skipped,
+            branches=self._branches(),
+            reasons=dict(Counter(e.reason.value for e in self.entries if e.reason is not None)),
+            strip=strip,
+            seconds=seconds,
+            speedup=self._speedup(seconds),
+            bytes_held=self.bytes_held,
+            notes=tuple(self.notes),
+        )
+
+    def _branches(self) -> dict[str, dict[str, int]]:
+        counts: dict[str, dict[str, int]] = {}
+        for entry in self.entries:
+            branch = counts.setdefault(f"{entry.model} {entry.branch}", {"computed": 0, "skipped": 0})
+            branch["skipped" if entry.reason is None else "computed"] += 1
+        return counts
+
+    def _seconds(self) -> float:
+        if not self.entries:
+            return 0.0
+        return self.entries[0].begin.seconds_until(self.end or self.entries[-1].end)
+
+    def _speedup(self, seconds: float) -> float | None:
+        # The first step also learns the model and warms the device up: it does not stand for the others.
+        computed = [e.seconds for e in self.entries if e.reason is not None and e.step > 0]
+        skipped = [e.seconds for e in self.entries if e.reason is None]
+        if not computed or not skipped or not seconds:
+            return None
+        return 1 + len(skipped) * (mean(computed) - mean(skipped)) / seconds
+
+
+def _mark(skipped: list[bool]) -> str:
+    return "." if all(skipped) else "+" if any(skipped) else "#"

@@ -1,0 +1,22 @@
+"""Times that are taken without stopping the device."""
+
+import time
+
+import torch
+
+
+class Mark:
+    """A moment in a device's stream of work, or in wall time where there is no CUDA device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._event = torch.cuda.Event(enable_timing=True) if device.type == "cuda" else None
+        if self._event is not None:
+            self._event.record(torch.cuda.current_stream(device))
+        self._time = time.perf_counter()
+
+    def seconds_until(self, later: "Mark") -> float:
+        """Seconds from this moment to a later one. Waits for the device to get there."""
+        if self._event is None or later._event is None:
+            return later._time - self._time
+        later._event.synchronize()
+        return self._event.elapsed_time(later._event) / 1e3

@@ -1,0 +1,186 @@
+"""Which of a block's outputs carries on which of its inputs, learned from one computed evaluation.
+
+A block takes some streams of tokens (`hidden_states`, often `encoder_hidden_states`) beside constants, and
+returns the streams changed. Models differ in names and order; all agree that what one block returns, the next
+one takes. So streams are found by the identity of tensors, and by name and shape where a model adds something
+between two blocks.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+Slot = int | str
+"""Where a block takes a tensor: a position in its arguments or a keyword."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one block: where it stands, what it took and what it returned."""
+
+    place: tuple[int, int]
+    block: nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    outputs: Any = None
+
+    @property
+    def list_index(self) -> int:
+        return self.place[0]
+
+    def run(self) -> Any:
+        """Call the block."""
+        return self.block(*self.args, **self.kwargs)
+
+    def tensors(self) -> dict[Slot, Tensor]:
+        """The tensors among the arguments."""
+        arguments: dict[Slot, Any] = {**dict(enumerate(self.args)), **self.kwargs}
+        return {slot: value for slot, value in arguments.items() if isinstance(value, Tensor)}
+
+    def slot_of(self, tensor: Tensor) -> Slot | None:
+        """The slot that takes exactly this tensor object."""
+        return next((slot for slot, value in self.tensors().items() if value is tensor), None)
+
+    def main_slot(self) -> Slot:
+        """The slot of the main stream: the parameter ``hidden_states``, else the first tensor."""
+        parameters = list(inspect.signature(self.block.forward).parameters)
+        slots = self.tensors()
+        for slot in slots:
+            if slot == "hidden_states" or (
+                isinstance(slot, int) and parameters[slot : slot + 1] == ["hidden_states"]
+            ):
+                return slot
+        return next(iter(slots))
+
+    def main(self) -> Tensor:
+        """The main stream's tensor, ``(batch, tokens, dim)``."""
+        return self.tensors()[self.main_slot()]
+
+    def output_tuple(self) -> tuple[Any, ...]:
+        return self.outputs if isinstance(self.outputs, tuple) else (self.outputs,)
+
+
+class NotUnderstood(Exception):
+    """A block returns something that continues none of its inputs."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How to leave a block out: for each of its outputs the slot whose stream it carries on, None for none."""
+
+    slots: tuple[Slot | None, ...]
+    is_tuple: bool
+
+    def through(self, tensors: Mapping[Slot, Tensor]) -> Any:
+        """The block's outputs when every stream passes unchanged."""
+        values = tuple(None if slot is None else tensors[slot] for slot in self.slots)
+        return values if self.is_tuple else values[0]
+
+
+def passes(call: Call, hints: Mapping[int, Slot]) -> Passes:
+    """Which stream each output of a finished call carries on.
+
+    Args:
+        call: a finished call.
+        hints: output position to slot, as seen between two calls of the same list.
+
+    Raises:
+        NotUnderstood: an output for which no input is left.
+    """
+    inputs = {slot: tensor for slot, tensor in call.tensors().items() if slot not in hints.values()}
+    slots: list[Slot | None] = []
+    for position, output in enumerate(call.output_tuple()):
+        slot = hints.get(position)
+        if slot is None and output is not None:
+            slot = _alike(output, inputs, call)
+            del inputs[slot]
+        slots.append(slot)
+    return Passes(tuple(slots), isinstance(call.outputs, tuple))
+
+
+def _alike(output: Any, inputs: Mapping[Slot, Tensor], call: Call) -> Slot:
+    name = type(call.block).__name__
+    if not isinstance(output, Tensor):
+        raise NotUnderstood(f"{name} returns a {type(output).__name__} among its streams")
+    alike = [slot for slot, tensor in inputs.items() if tensor.shape == output.shape]
+    main = call.main_slot()
+    if main in alike:
+        return main
+    if len(alike) == 1:
+        return alike[0]
+    raise NotUnderstood(f"{name} returns a tensor {tuple(output.shape)} that continues none of its inputs")
+
+
+def links(before: Call, after: Call) -> dict[int, Slot]:
+    """Output position of one call to the slot of the next call that takes the very same tensor."""
+    found = {
+        position: after.slot_of(output)
+        for position, output in enumerate(before.output_tuple())
+        if isinstance(output, Tensor)
+    }
+    return {position: slot for position, slot in found.items() if slot is not None}
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive calls of one block list.
+
+    Args:
+        first: position of its first call in the evaluation.
+        last: position of its last call.
+        passes: how to leave out any of its calls.
+        exits: the same for the last call, which may drop a stream by returning None.
+        joint: output position of the call before the stretch to the slot of its first call that takes it.
+    """
+
+    first: int
+    last: int
+    passes: Passes
+    exits: Passes
+    joint: Mapping[int, Slot]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Calls that the streams flow through without the model touching them: skipped as one.
+
+    Args:
+        first: position of the first call that may be skipped.
+        last: position of the last one.
+        bases: the slots of the first call by which the streams enter.
+        exits: for each output of the last call, the entering slot whose stream it ends.
+    """
+
+    first: int
+    last: int
+    bases: tuple[Slot, ...]
+    exits: Passes
+
+
+def segments(stretches: Sequence[Stretch], start: int) -> list[Segment]:
+    """Join stretches whose streams continue untouched, leaving out the calls before ``start``."""
+    joined: list[Segment] = []
+    for stretch in stretches:
+        if stretch.last < start:
+            continue
+        entry = _continued(joined[-1], stretch) if joined else None
+        if entry is None:
+            bases = tuple(dict.fromkeys(slot for slot in stretch.passes.slots if slot is not None))
+            joined.append(Segment(max(stretch.first, start), stretch.last, bases, stretch.exits))
+        else:
+            before = joined.pop()
+            slots = tuple(None if slot is None else entry[slot] for slot in stretch.exits.slots)
+            exits = Passes(slots, stretch.exits.is_tuple)
+            joined.append(Segment(before.first, stretch.last, before.bases, exits))
+    return joined
+
+
+def _continued(before: Segment, after: Stretch) -> dict[Slot, Slot] | None:
+    """For each stream slot of ``after`` the entering slot of ``before``; None when a stream is new."""
+    entry = {slot: before.exits.slots[position] for position, slot in after.joint.items()}
+    known = {slot: base for slot, base in entry.items() if base is not None}
+    wanted = {slot for slot in after.passes.slots if slot is not None}
+    return known if wanted <= known.keys() else None

@@ -1,0 +1,1 @@
+"""When to compute: polynomials, masks and budgets, without any model."""
