@@ -50,9 +50,8 @@ def attach(pipe: Any, method: str | Cacher[Any], /, **hyperparameters: Any) -> "
         )
     for name, model in models.items():
         if model in _attached:
-            raise ValueError(
-                f"{type(pipe).__name__}.{name} has a cache already ({_attached[model].method}); remove() it first"
-            )
+            used = _attached[model].method
+            raise ValueError(f"{type(pipe).__name__}.{name} has a cache already ({used}); remove() it first")
     return CacheHandle(pipe, [Engine(name, model, cacher) for name, model in models.items()])
 
 
@@ -66,9 +65,7 @@ def make(method: str | Cacher[Any], /, **hyperparameters: Any) -> Cacher[Any]:
     if isinstance(method, Cacher):
         if hyperparameters:
             given = ", ".join(hyperparameters)
-            raise TypeError(
-                f"{given}: set hyper-parameters where {type(method).__name__} is made, or give its name"
-            )
+            raise TypeError(f"{given}: set hyper-parameters where the {type(method).__name__} is made")
         return method
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; choose one of: {', '.join(sorted(METHODS))}")

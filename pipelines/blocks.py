@@ -65,13 +65,13 @@ class ProxiedList:
         def proxies(self: nn.ModuleList) -> list[BlockCall]:
             return [BlockCall((number, n), block, call) for n, block in enumerate(cls.__iter__(self))]
 
-        def __iter__(self: nn.ModuleList) -> Iterator[Any]:
+        def iterate(self: nn.ModuleList) -> Iterator[Any]:
             return iter(proxies(self)) if self is blocks and running() else cls.__iter__(self)
 
-        def __getitem__(self: nn.ModuleList, index: int | slice) -> Any:
+        def get(self: nn.ModuleList, index: int | slice) -> Any:
             return proxies(self)[index] if self is blocks and running() else cls.__getitem__(self, index)
 
-        give_subclass(blocks, {"__iter__": __iter__, "__getitem__": __getitem__})
+        give_subclass(blocks, {"__iter__": iterate, "__getitem__": get})
 
     def restore(self) -> None:
         take_subclass_back(self._blocks)

@@ -88,8 +88,8 @@ class Engine:
         block_lists(self.model)
         if self.cacher.probe is Probe.TIME_EMBEDDING and time_embeddings(self.model, [0.0]) is None:
             raise ValueError(
-                f"{self.cacher.describe()} looks at the time embedding, but {type(self.model).__name__} has no "
-                "TimestepEmbedding; use rescale='none'"
+                f"{self.cacher.describe()} looks at the time embedding, but {type(self.model).__name__} "
+                "has no TimestepEmbedding; use rescale='none'"
             )
 
     def _running(self) -> bool:
@@ -115,7 +115,8 @@ class Engine:
         return after
 
     def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        assert self._clock is not None and self._names is not None
+        assert self._clock is not None
+        assert self._names is not None
         step = self._clock.step
         if step is None or self._log is None:
             return

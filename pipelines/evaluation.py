@@ -9,7 +9,7 @@ from skipstone.cachers.base import Cacher, Probe, Reason, Step
 from skipstone.pipelines.modes import Computing, Learning, Mode, Skipping
 from skipstone.pipelines.probes import modulated_input
 from skipstone.pipelines.snapshots import Residual, Snapshots
-from skipstone.pipelines.streams import Call, NotUnderstood
+from skipstone.pipelines.streams import Call, NotUnderstoodError
 from skipstone.pipelines.trace import Entry, Place, Trace
 
 StateT = TypeVar("StateT")
@@ -121,7 +121,7 @@ class Evaluation(Generic[StateT]):
         assert isinstance(self._mode, Learning)
         try:
             self._branch.trace, residuals = self._mode.learned()
-        except NotUnderstood as problem:
+        except NotUnderstoodError as problem:
             self._branch.problem = str(problem)
             return None
         if not self._branch.trace.segments:

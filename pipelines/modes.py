@@ -38,7 +38,7 @@ class Learning:
         """The trace, and the segments' residuals unless a block wrote into its input.
 
         Raises:
-            NotUnderstood: a block's outputs could not be traced to its inputs.
+            NotUnderstoodError: a block's outputs could not be traced to its inputs.
         """
         trace = self._learner.trace()
         entries = [self._learner.entries[segment.first] for segment in trace.segments]
@@ -111,8 +111,8 @@ class Skipping:
         position, self._position = self._position, self._position + 1
         if not self._trace.has(position, call.place):
             raise RuntimeError(
-                f"{type(call.block).__name__} was called out of the order learned on an earlier step, in a step "
-                "that is being skipped; remove() the cache for models that choose their blocks anew on each call"
+                f"{type(call.block).__name__} was called out of the order learned on an earlier step, in a "
+                "step that is being skipped; skipstone cannot cache a model that changes its blocks mid-run"
             )
         segment = self._trace.segment_at(position)
         if segment is None:

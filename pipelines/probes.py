@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from skipstone.pipelines.streams import Call
 
 
-class _Seen(Exception):
+class _SeenError(Exception):
     """Carries the first attention's input out of a block that need not go on."""
 
     def __init__(self, tensor: Tensor) -> None:
@@ -38,7 +38,7 @@ def modulated_input(call: Call) -> Tensor | None:
     ]
     try:
         call.block.forward(*call.args, **call.kwargs)
-    except _Seen as seen:
+    except _SeenError as seen:
         return seen.tensor
     finally:
         for hook in hooks:
@@ -51,7 +51,7 @@ def _stopper(like: Tensor) -> Any:
         del module
         for value in (kwargs.get("hidden_states"), *args, *kwargs.values()):
             if isinstance(value, Tensor) and value.shape == like.shape:
-                raise _Seen(value)
+                raise _SeenError(value)
 
     return stop
 

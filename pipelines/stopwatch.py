@@ -1,6 +1,7 @@
 """Times that are taken without stopping the device."""
 
 import time
+from typing import Any
 
 import torch
 
@@ -9,8 +10,9 @@ class Mark:
     """A moment in a device's stream of work, or in wall time where there is no CUDA device."""
 
     def __init__(self, device: torch.device) -> None:
-        self._event = torch.cuda.Event(enable_timing=True) if device.type == "cuda" else None
-        if self._event is not None:
+        self._event: Any = None
+        if device.type == "cuda":
+            self._event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             self._event.record(torch.cuda.current_stream(device))
         self._time = time.perf_counter()
 
@@ -19,4 +21,4 @@ class Mark:
         if self._event is None or later._event is None:
             return later._time - self._time
         later._event.synchronize()
-        return self._event.elapsed_time(later._event) / 1e3
+        return float(self._event.elapsed_time(later._event)) / 1e3

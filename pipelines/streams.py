@@ -37,8 +37,8 @@ class Call:
 
     def tensors(self) -> dict[Slot, Tensor]:
         """The tensors among the arguments."""
-        arguments: dict[Slot, Any] = {**dict(enumerate(self.args)), **self.kwargs}
-        return {slot: value for slot, value in arguments.items() if isinstance(value, Tensor)}
+        arguments = (*enumerate(self.args), *self.kwargs.items())
+        return {slot: value for slot, value in arguments if isinstance(value, Tensor)}
 
     def slot_of(self, tensor: Tensor) -> Slot | None:
         """The slot that takes exactly this tensor object."""
@@ -63,13 +63,13 @@ class Call:
         return self.outputs if isinstance(self.outputs, tuple) else (self.outputs,)
 
 
-class NotUnderstood(Exception):
+class NotUnderstoodError(Exception):
     """A block returns something that continues none of its inputs."""
 
 
 @dataclass(frozen=True)
 class Passes:
-    """How to leave a block out: for each of its outputs the slot whose stream it carries on, None for none."""
+    """How to leave a block out: for each output the slot whose stream it carries on, None for none."""
 
     slots: tuple[Slot | None, ...]
     is_tuple: bool
@@ -88,7 +88,7 @@ def passes(call: Call, hints: Mapping[int, Slot]) -> Passes:
         hints: output position to slot, as seen between two calls of the same list.
 
     Raises:
-        NotUnderstood: an output for which no input is left.
+        NotUnderstoodError: an output for which no input is left.
     """
     inputs = {slot: tensor for slot, tensor in call.tensors().items() if slot not in hints.values()}
     slots: list[Slot | None] = []
@@ -104,14 +104,16 @@ def passes(call: Call, hints: Mapping[int, Slot]) -> Passes:
 def _alike(output: Any, inputs: Mapping[Slot, Tensor], call: Call) -> Slot:
     name = type(call.block).__name__
     if not isinstance(output, Tensor):
-        raise NotUnderstood(f"{name} returns a {type(output).__name__} among its streams")
+        raise NotUnderstoodError(f"{name} returns a {type(output).__name__} among its streams")
     alike = [slot for slot, tensor in inputs.items() if tensor.shape == output.shape]
     main = call.main_slot()
     if main in alike:
         return main
     if len(alike) == 1:
         return alike[0]
-    raise NotUnderstood(f"{name} returns a tensor {tuple(output.shape)} that continues none of its inputs")
+    raise NotUnderstoodError(
+        f"{name} returns a tensor {tuple(output.shape)} that continues none of its inputs"
+    )
 
 
 def links(before: Call, after: Call) -> dict[int, Slot]:

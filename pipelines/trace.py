@@ -109,7 +109,7 @@ class Learner:
         """What was learned.
 
         Raises:
-            NotUnderstood: a block's outputs could not be traced to its inputs.
+            NotUnderstoodError: a block's outputs could not be traced to its inputs.
         """
         assert self._previous is not None
         ends = [*self._ends, self._previous]

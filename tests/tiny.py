@@ -62,7 +62,8 @@ def flux() -> Tiny:
     )  # fmt: skip
     prompts = {
         "prompt_embeds": _embeds(1, 5, 8), "pooled_prompt_embeds": _embeds(1, 8),
-        "negative_prompt_embeds": _embeds(1, 5, 8, seed=1), "negative_pooled_prompt_embeds": _embeds(1, 8, seed=1),
+        "negative_prompt_embeds": _embeds(1, 5, 8, seed=1),
+        "negative_pooled_prompt_embeds": _embeds(1, 8, seed=1),
     }  # fmt: skip
     return _quiet(pipe, {**prompts, "height": 8, "width": 8, "num_inference_steps": 8, "true_cfg_scale": 3.0})
 
@@ -99,7 +100,8 @@ def sd3() -> Tiny:
     )  # fmt: skip
     prompts = {
         "prompt_embeds": _embeds(1, 5, 8), "pooled_prompt_embeds": _embeds(1, 8),
-        "negative_prompt_embeds": _embeds(1, 5, 8, seed=1), "negative_pooled_prompt_embeds": _embeds(1, 8, seed=1),
+        "negative_prompt_embeds": _embeds(1, 5, 8, seed=1),
+        "negative_pooled_prompt_embeds": _embeds(1, 8, seed=1),
     }  # fmt: skip
     return _quiet(pipe, {**prompts, "height": 8, "width": 8, "num_inference_steps": 8, "guidance_scale": 4.0})
 

@@ -11,7 +11,8 @@ def load(name: str, **kwargs: Any) -> Any:
     """A bundled model as an ordinary diffusers pipeline.
 
     Args:
-        name: ``pebble-video`` (text to video, a `WanPipeline`) or ``pebble-image`` (text to image, a `FluxPipeline`).
+        name: ``pebble-video`` (text to video, a `WanPipeline`) or ``pebble-image`` (text to image, a
+            `FluxPipeline`).
         kwargs: passed on to ``from_pretrained``, such as ``torch_dtype``.
 
     Raises:
