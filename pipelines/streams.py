@@ -37,7 +37,7 @@ class Call:
 
     def tensors(self) -> dict[Slot, Tensor]:
         """The tensors among the arguments."""
-        arguments = (*enumerate(self.args), *self.kwargs.items())
+        arguments: list[tuple[Slot, Any]] = [*enumerate(self.args), *self.kwargs.items()]
         return {slot: value for slot, value in arguments if isinstance(value, Tensor)}
 
     def slot_of(self, tensor: Tensor) -> Slot | None:
