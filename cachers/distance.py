@@ -19,4 +19,4 @@ def relative_l1(current: Tensor, reference: Tensor) -> float:
     """
     change = (current - reference).abs().flatten(1).mean(1, dtype=torch.float32)
     scale = reference.abs().flatten(1).mean(1, dtype=torch.float32)
-    return float((change / scale).max())
+    return (change / scale).max().item()

@@ -1,10 +1,31 @@
 """The models that come with skipstone, trained by it: small, real, and free to use."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-NAMES = ("pebble-video", "pebble-image")
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "pebble-video": {
+        "num_inference_steps": 50,
+        "guidance_scale": 4.0,
+        "height": 128,
+        "width": 128,
+        "num_frames": 33,
+    },
+    "pebble-image": {
+        "num_inference_steps": 50,
+        "true_cfg_scale": 4.0,
+        "negative_prompt": "",
+        "height": 128,
+        "width": 128,
+    },
+}
+"""For each bundled model the arguments of the call that it was trained for."""
+
+FPS = 16
+"""Frames per second that the bundled video model was trained on."""
 
 
 def load(name: str, **kwargs: Any) -> Any:
@@ -18,8 +39,8 @@ def load(name: str, **kwargs: Any) -> Any:
     Raises:
         ValueError: no bundled model of that name.
     """
-    if name not in NAMES:
-        raise ValueError(f"unknown bundled model {name!r}; choose one of: {', '.join(NAMES)}")
+    if name not in DEFAULTS:
+        raise ValueError(f"unknown bundled model {name!r}; choose one of: {', '.join(DEFAULTS)}")
     from diffusers import DiffusionPipeline
 
     return DiffusionPipeline.from_pretrained(FOLDER / name, local_files_only=True, **kwargs)

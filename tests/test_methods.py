@@ -1,0 +1,181 @@
+"""What every method must do, on toys and on tiny pipelines of real classes."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from methods import METHODS, Case
+from toy import ToyModel, ToyPipeline, constant, drifting
+
+import skipstone
+
+every_method = pytest.mark.parametrize("case", METHODS, ids=lambda case: case.name)
+every_pipeline = pytest.mark.parametrize("name", tiny.PIPELINES)
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> dict[str, tuple[tiny.Tiny, torch.Tensor]]:
+    """Each tiny pipeline with its uncached latents."""
+    made = {name: make() for name, make in tiny.PIPELINES.items()}
+    return {name: (pipe, pipe()) for name, pipe in made.items()}
+
+
+def test_every_method_is_in_the_shared_list() -> None:
+    assert {case.name for case in METHODS} == set(skipstone.METHODS)
+
+
+@every_method
+@every_pipeline
+def test_gate_off_is_bit_exact(case: Case, name: str, pipelines: Any) -> None:
+    pipe, bare = pipelines[name]
+    with skipstone.attach(pipe.pipe, case.off) as cache:
+        assert torch.equal(pipe(), bare)
+    assert cache.last_run.evaluations > 0
+    assert cache.last_run.skipped == 0
+
+
+@every_method
+@every_pipeline
+def test_lenient_gate_computes_only_what_it_must(case: Case, name: str, pipelines: Any) -> None:
+    pipe, bare = pipelines[name]
+    with skipstone.attach(pipe.pipe, case.lenient) as cache:
+        skipping = pipe()
+    run = cache.last_run
+    assert run.strip.count("#") == case.always
+    assert run.strip.count(".") == run.steps - case.always
+    assert torch.isfinite(skipping).all()
+    assert not torch.equal(skipping, bare)
+
+
+@every_method
+@every_pipeline
+def test_second_run_equals_the_first(case: Case, name: str, pipelines: Any) -> None:
+    pipe, _ = pipelines[name]
+    with skipstone.attach(pipe.pipe, case.lenient) as cache:
+        first, strip = pipe(), cache.last_run.strip
+        second = pipe()
+    assert torch.equal(first, second)
+    assert cache.last_run.strip == strip
+
+
+@every_method
+@every_pipeline
+def test_removal_leaves_nothing_behind(case: Case, name: str, pipelines: Any) -> None:
+    pipe, bare = pipelines[name]
+    before = footprint(pipe.pipe)
+    cache = skipstone.attach(pipe.pipe, case.lenient)
+    pipe()
+    cache.remove()
+    assert footprint(pipe.pipe) == before
+    assert torch.equal(pipe(), bare)
+
+
+@every_method
+def test_removal_after_an_exception(case: Case, pipelines: Any) -> None:
+    pipe, bare = pipelines["wan"]
+    before = footprint(pipe.pipe)
+
+    def fail(pipe: Any, index: int, *rest: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), skipstone.attach(pipe.pipe, case.lenient):
+        pipe(callback_on_step_end=fail)
+    assert footprint(pipe.pipe) == before
+    assert torch.equal(pipe(), bare)
+
+
+@every_method
+@every_pipeline
+def test_replaying_an_input_while_skipping_equals_computing(case: Case, name: str, pipelines: Any) -> None:
+    pipe, _ = pipelines[name]
+    calls = recorded_calls(pipe)
+    model = pipe.pipe.transformer
+    toy = ToyPipeline(model)
+    with torch.no_grad(), skipstone.attach(toy, case.lenient) as cache:
+        outputs = toy([{**calls[0], "return_dict": False}] * 4, steps=5)
+    assert cache.last_run.strip == "#..."
+    computed, *skipped = (output[0] for output in outputs)
+    for output in skipped:
+        assert (output - computed).norm() <= 1e-6 * computed.norm()
+
+
+@every_method
+def test_branches_do_not_mix(case: Case) -> None:
+    cond, uncond = drifting(6, 0.1), drifting(6, -0.15)
+    alone = [run_toy(case.lenient, inputs) for inputs in (cond, uncond)]
+    both = run_toy(case.lenient, list(zip(cond, uncond, strict=True)), branches=2)
+    for one, interleaved in zip(alone, (both[0::2], both[1::2]), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, interleaved, strict=True))
+
+
+@every_method
+def test_nan_computes_and_says_so(case: Case) -> None:
+    inputs = constant(6)
+    inputs[3] = {**inputs[3], "hidden_states": inputs[3]["hidden_states"] * float("nan")}
+    pipe = ToyPipeline(ToyModel())
+    with skipstone.attach(pipe, case.series[-1]) as cache:
+        pipe(inputs)
+    assert cache.last_run.strip[3] == "#"
+    assert "the probe is not finite" in cache.last_run.reasons
+
+
+@every_method
+def test_more_permissive_never_computes_more_on_a_steady_drift(case: Case) -> None:
+    computed = []
+    for cacher in case.series:
+        pipe = ToyPipeline(ToyModel())
+        with skipstone.attach(pipe, cacher) as cache:
+            pipe(drifting(20, 0.03))
+        computed.append(cache.last_run.computed)
+    assert computed == sorted(computed, reverse=True)
+    assert computed[0] > computed[-1]
+
+
+@every_method
+def test_one_restless_sample_is_enough_to_compute(case: Case) -> None:
+    """Seven still samples do not hide an eighth that moves."""
+    still, moving = constant(8, batch=7), drifting(8, 0.8)
+    mixed = [{k: torch.cat([a[k], b[k]]) for k in a} for a, b in zip(still, moving, strict=True)]
+    strict = case.series[2]
+    alone, together = ToyPipeline(ToyModel()), ToyPipeline(ToyModel())
+    with skipstone.attach(alone, strict) as cache:
+        alone(moving)
+    with skipstone.attach(together, strict) as cache_of_all:
+        together(mixed)
+    assert cache_of_all.last_run.strip == cache.last_run.strip
+    assert "." not in cache.last_run.strip
+
+
+def run_toy(cacher: Any, inputs: Any, branches: int = 1) -> list[torch.Tensor]:
+    pipe = ToyPipeline(ToyModel(), branches)
+    with torch.no_grad(), skipstone.attach(pipe, cacher):
+        return pipe(inputs)
+
+
+def recorded_calls(pipe: tiny.Tiny) -> list[dict[str, Any]]:
+    """The keyword arguments of the model's calls in one run."""
+    calls: list[dict[str, Any]] = []
+    hook = pipe.pipe.transformer.register_forward_pre_hook(
+        lambda module, args, kwargs: calls.append(kwargs), with_kwargs=True
+    )
+    pipe(num_inference_steps=2)
+    hook.remove()
+    return calls
+
+
+def footprint(pipe: Any) -> Any:
+    """All that attaching could leave behind in a pipeline."""
+    modules = [
+        (
+            name,
+            type(module),
+            len(module._forward_hooks),
+            len(module._forward_pre_hooks),
+            sorted(module.__dict__),
+        )
+        for name, module in pipe.transformer.named_modules()
+    ]
+    scheduler = SimpleNamespace(kind=type(pipe.scheduler), keys=sorted(pipe.scheduler.__dict__))
+    return modules, list(pipe.transformer.state_dict()), scheduler, sorted(pipe.__dict__)
