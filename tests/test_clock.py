@@ -80,6 +80,7 @@ def test_a_followed_scheduler_looks_like_itself() -> None:
     assert isinstance(pipe.scheduler, bare)
     assert type(pipe.scheduler).__name__ == bare.__name__
     assert inspect.signature(pipe.scheduler.set_timesteps) == inspect.signature(bare().set_timesteps)
+    pipe.scheduler.set_timesteps(5)
     twin = copy.deepcopy(pipe.scheduler)
     twin.set_timesteps(3)
     twin.step(torch.zeros(1), twin.timesteps[0], torch.zeros(1))
@@ -88,8 +89,9 @@ def test_a_followed_scheduler_looks_like_itself() -> None:
     assert type(pipe.scheduler) is bare
 
 
-def test_an_aborted_run_leaves_nothing_to_the_next() -> None:
-    """Broken off at another resolution, then run again: the same as a fresh attach."""
+@pytest.mark.parametrize("other", [{"height": 48}, {"guidance_scale": 9.0}], ids=["resized", "same size"])
+def test_an_aborted_run_leaves_nothing_to_the_next(other: dict[str, Any]) -> None:
+    """Broken off, then run again: the same as a fresh attach."""
     pipe = tiny.wan()
     with skipstone.attach(pipe.pipe, NEVER):
         fresh = pipe()
@@ -101,7 +103,7 @@ def test_an_aborted_run_leaves_nothing_to_the_next() -> None:
 
     with skipstone.attach(pipe.pipe, NEVER) as cache:
         with pytest.raises(KeyboardInterrupt):
-            pipe(height=48, callback_on_step_end=abort)
+            pipe(**other, callback_on_step_end=abort)
         assert cache.last_run.steps == 3
         assert cache.last_run.planned_steps == 8
         assert torch.equal(pipe(), fresh)

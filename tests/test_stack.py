@@ -120,14 +120,35 @@ def test_a_model_without_attention_blocks_is_refused() -> None:
 
 
 def test_deep_copy_of_an_attached_model_is_plain() -> None:
+    """Also when it is called in the middle of the original's run."""
     pipe = ToyPipeline(ToyModel())
-    with skipstone.attach(pipe, NEVER):
+    ones = torch.ones(1, 4, 2)
+    with skipstone.attach(pipe, NEVER) as cache:
         twin = copy.deepcopy(pipe.transformer)
         twin.blocks[0].amount.data.fill_(100.0)
-        pipe(constant(3))
-        ones = torch.ones(1, 4, 2)
+        pipe.scheduler.set_timesteps(4)
+        pipe.transformer(ones, ones)
         assert torch.equal(twin(ones, ones), 106 * ones)
     assert twin.block_calls == [1, 1, 1]
+    assert cache.last_run.evaluations == 1
+
+
+def test_an_evaluation_that_broke_half_way_teaches_nothing() -> None:
+    """A caller may catch the error and call the model again within the same run."""
+    pipe = ToyPipeline(ToyModel(3))
+    ones = torch.ones(1, 4, 2)
+
+    def fail(module: nn.Module, args: object) -> None:
+        raise MemoryError
+
+    with skipstone.attach(pipe, TeaCache(threshold=1e9, rescale="none")):
+        pipe.scheduler.set_timesteps(9)
+        hook = pipe.transformer.blocks[1].register_forward_pre_hook(fail)
+        with pytest.raises(MemoryError):
+            pipe.transformer(ones, ones)
+        hook.remove()
+        outputs = [pipe.transformer(ones, ones) for _ in range(3)]
+    assert all(torch.equal(output, 7 * ones) for output in outputs)
 
 
 @pytest.mark.parametrize(
