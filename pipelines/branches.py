@@ -1,17 +1,22 @@
 """Which guidance branch an evaluation belongs to."""
 
 import functools
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 
 
 class BranchNames:
-    """Names each evaluation of a model after the pipeline's ``cache_context``, else by its order in the step.
+    """Names each evaluation of a model.
+
+    The name is that of the pipeline's ``cache_context``, where it sets one. Else a prompt's embeddings tell:
+    pipelines make them once a run, so the same tensor is the same branch, even after guidance was switched
+    off and the order within the step has changed. Else the order within the step has to do.
 
     Args:
         model: the model. Where it has ``cache_context``, its class is swapped until `restore`.
@@ -20,19 +25,37 @@ class BranchNames:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._context: str | None = None
-        self._ordinal = 0
+        self._used: list[str] = []
+        self._prompts: dict[int, tuple[weakref.ref[Tensor], str]] = {}
         self._wraps = hasattr(model, "cache_context")
         if self._wraps:
             self._watch_context()
 
-    def next(self) -> str:
-        """The name of the evaluation that begins now."""
-        ordinal, self._ordinal = self._ordinal, self._ordinal + 1
-        return self._context or f"branch {ordinal}"
+    def next(self, kwargs: Mapping[str, Any]) -> str:
+        """The name of the evaluation that begins now, with these arguments of the model."""
+        name = self._context or self._by_prompt(kwargs.get("encoder_hidden_states"))
+        self._used.append(name)
+        return name
 
     def new_step(self) -> None:
-        """Start counting anew."""
-        self._ordinal = 0
+        """Begin another step."""
+        self._used.clear()
+
+    def new_run(self) -> None:
+        """Forget the last run's prompts."""
+        self._used.clear()
+        self._prompts.clear()
+
+    def _by_prompt(self, prompt: Any) -> str:
+        by_order = f"branch {len(self._used)}"
+        if not isinstance(prompt, Tensor):
+            return by_order
+        seen, name = self._prompts.get(id(prompt), (None, by_order))
+        if seen is not None and seen() is prompt and name not in self._used:
+            return name
+        if seen is None or seen() is not prompt:
+            self._prompts[id(prompt)] = weakref.ref(prompt), by_order
+        return by_order
 
     def restore(self) -> None:
         if self._wraps:

@@ -78,7 +78,8 @@ class Engine:
         self._branches.clear()
         self._embeddings = None
         self._evaluation = None
-        self.new_step()
+        if self._names is not None:
+            self._names.new_run()
 
     @property
     def bytes_held(self) -> int:
@@ -120,7 +121,7 @@ class Engine:
         step = self._clock.step
         if step is None or self._log is None:
             return
-        name = self._names.next()
+        name = self._names.next(kwargs)
         key = (name, *_layout((*args, *kwargs.values())))
         branch = self._branches.setdefault(key, Branch.new(self.cacher))
         self._evaluation = Evaluation(self.cacher, step, branch, self._embedding(step))

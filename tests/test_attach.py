@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from toy import ToyModel, ToyPipeline, constant, drifting
 
 import skipstone
+import tiny
 from skipstone import FirstBlock, TeaCache
+from toy import ToyModel, ToyPipeline, constant, drifting
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ from typing import Any
 
 import diffusers
 import pytest
-import tiny
 import torch
-from toy import ToyModel, ToyPipeline, constant
 
 import skipstone
+import tiny
 from skipstone import TeaCache
 from skipstone.cachers import Step
 from skipstone.pipelines.clock import Clock
+from toy import ToyModel, ToyPipeline, constant
 
 NEVER = TeaCache(threshold=1e9)
 

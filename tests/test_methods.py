@@ -4,12 +4,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tiny
 import torch
-from methods import METHODS, Case
-from toy import ToyModel, ToyPipeline, constant, drifting
 
 import skipstone
+import tiny
+from methods import METHODS, Case
+from toy import ToyModel, ToyPipeline, constant, drifting
 
 every_method = pytest.mark.parametrize("case", METHODS, ids=lambda case: case.name)
 every_pipeline = pytest.mark.parametrize("name", tiny.PIPELINES)

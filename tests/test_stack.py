@@ -3,15 +3,15 @@
 import copy
 
 import pytest
-import tiny
 import torch
 from torch import Tensor, nn
-from toy import AddsInPlace, ToyModel, ToyPipeline, TwoLists, constant, drifting
 
 import skipstone
+import tiny
 from skipstone import FirstBlock, TeaCache
 from skipstone.cachers import Probe, Step
 from skipstone.pipelines.snapshots import Snapshots
+from toy import AddsInPlace, ToyModel, ToyPipeline, TwoLists, constant, drifting
 
 NEVER = TeaCache(threshold=1e9)
 

@@ -4,10 +4,10 @@ import importlib
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
 import skipstone
+import tiny
 from skipstone import FirstBlock, TeaCache
 from skipstone.cachers import Reason, Step
 from skipstone.cachers.base import ModelFacts

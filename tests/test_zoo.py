@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toy import ToyPipeline
-from zoo import ZOO, Species, classes, tensors
 
 import skipstone
 from skipstone import Cacher, FirstBlock, TeaCache
+from toy import ToyPipeline
+from zoo import ZOO, classes, tensors
 
 KNOWN_FAILURES: dict[str, str] = {}
 """Species that the engine does not get right yet: what fails and why."""
@@ -78,7 +78,7 @@ def run(model, species, pipe=None, branch=0) -> list[Tensor]:
     return list(tensors(pipe([species.call(branch)])[0]))
 
 
-def assert_same(outputs, expected): 
+def assert_same(outputs, expected):
     assert all(torch.equal(a, b) for a, b in zip(outputs, expected, strict=True))
 
 
@@ -89,7 +89,13 @@ def assert_close(outputs, expected):
 
 def footprint(model: nn.Module) -> Any:
     modules = [
-        (name, type(module), len(module._forward_hooks), len(module._forward_pre_hooks), sorted(module.__dict__))
+        (
+            name,
+            type(module),
+            len(module._forward_hooks),
+            len(module._forward_pre_hooks),
+            sorted(module.__dict__),
+        )
         for name, module in model.named_modules()
     ]
     return modules, list(model.state_dict())
