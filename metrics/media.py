@@ -1,0 +1,156 @@
+"""Writing clips and pictures: mp4, gif, webp, png, jpg. A file appears whole or not at all."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VIDEO = (".mp4", ".gif", ".webp", ".png")
+"""What a video can be written as; a png is a contact sheet."""
+
+IMAGE = (".png", ".jpg", ".webp")
+"""What an image can be written as."""
+
+SHEET = 12
+"""How many frames a contact sheet shows at most."""
+
+_CRF = "16"
+"""H.264 quality, 0 to 51, lower is better: 16 shows no compression to the eye."""
+
+
+def check_extension(path: Path, accepted: tuple[str, ...]) -> None:
+    """Refuse a file name that cannot be written as this kind of picture.
+
+    Raises:
+        ValueError: its extension is none of the accepted ones.
+    """
+    if path.suffix.lower() not in accepted:
+        raise ValueError(f"cannot write {str(path)!r}: name a file that ends in {', '.join(accepted)}")
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a path that no file can be written to.
+
+    Raises:
+        ValueError: it is a folder, or its folder is missing or not writable.
+    """
+    if path.is_dir():
+        raise ValueError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise ValueError(
+            f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it first"
+        )
+    try:
+        TemporaryDirectory(dir=path.parent).cleanup()
+    except OSError as error:
+        raise ValueError(f"cannot write to the folder {str(path.parent)!r}: {error.strerror}") from None
+
+
+def write_video(frames: "Tensor", path: Path, fps: float, scale: int = 1) -> None:
+    """Write a clip in the format that the file's extension names; a png is a contact sheet.
+
+    Args:
+        frames: ``(frames, height, width, 3)``, values in [0, 1].
+        path: the file, replaced if it exists.
+        fps: frames a second, above 0.
+        scale: whole factor by which pixels are repeated, from 1.
+
+    Raises:
+        ValueError: an extension that no video is written as.
+    """
+    check_extension(path, VIDEO)
+    pixels = _pixels(frames, scale)
+    writers: dict[str, Callable[[Path], None]] = {
+        ".mp4": lambda part: _write_mp4(pixels, part, fps),
+        ".gif": lambda part: _write_animation(pixels, part, _durations(len(pixels), fps, unit=10)),
+        ".webp": lambda part: _write_animation(pixels, part, _durations(len(pixels), fps), quality=90),
+        ".png": lambda part: _write_picture(contact_sheet(pixels), part),
+    }
+    _write(path, writers[path.suffix.lower()])
+
+
+def write_image(frames: "Tensor", path: Path, scale: int = 1) -> None:
+    """Write the first frame as a picture in the format that the file's extension names.
+
+    Args:
+        frames: ``(frames, height, width, 3)``, values in [0, 1].
+        path: the file, replaced if it exists.
+        scale: whole factor by which pixels are repeated, from 1.
+
+    Raises:
+        ValueError: an extension that no image is written as.
+    """
+    check_extension(path, IMAGE)
+    _write(path, lambda part: _write_picture(_pixels(frames, scale)[0], part))
+
+
+def contact_sheet(pixels: Any) -> Any:
+    """Up to twelve evenly spaced frames in a grid, read line by line; empty places are black.
+
+    Args:
+        pixels: ``(frames, height, width, channels)``, an array.
+    """
+    import numpy as np
+
+    count = min(len(pixels), SHEET)
+    chosen = pixels[np.linspace(0, len(pixels) - 1, count).round().astype(int)]
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    grid = np.zeros((rows * columns, *pixels.shape[1:]), pixels.dtype)
+    grid[:count] = chosen
+    lines = [np.concatenate(list(grid[row * columns :][:columns]), axis=1) for row in range(rows)]
+    return np.concatenate(lines)
+
+
+def _pixels(frames: "Tensor", scale: int) -> Any:
+    values = frames.detach().float().clamp(0, 1).mul(255).round().byte().cpu().numpy()
+    return values.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def _write(path: Path, writer: Callable[[Path], None]) -> None:
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        part = Path(folder) / path.name
+        writer(part)
+        part.replace(path)
+
+
+def _write_mp4(pixels: Any, part: Path, fps: float) -> None:
+    import imageio.v3 as iio
+
+    options = ["-crf", _CRF, "-movflags", "+faststart"]
+    iio.imwrite(
+        part, _even(pixels), plugin="FFMPEG", fps=fps, codec="libx264", pixelformat="yuv420p", quality=None,
+        macro_block_size=1, output_params=options,
+    )  # fmt: skip
+
+
+def _even(pixels: Any) -> Any:
+    """Repeat the last line or column where a side is odd: yuv420p has one colour for two pixels."""
+    import numpy as np
+
+    _, height, width, _ = pixels.shape
+    return np.pad(pixels, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _write_animation(pixels: Any, part: Path, durations: list[int], **options: Any) -> None:
+    from PIL import Image
+
+    first, *rest = (Image.fromarray(frame) for frame in pixels)
+    first.save(part, save_all=True, append_images=rest, duration=durations, loop=0, **options)
+
+
+def _durations(frames: int, fps: float, unit: int = 1) -> list[int]:
+    """Milliseconds of each frame in whole units, rounded so that the clip as a whole keeps its speed."""
+    ends = [round(1000 * n / fps / unit) * unit for n in range(frames + 1)]
+    return [end - begin for begin, end in pairwise(ends)]
+
+
+def _write_picture(pixels: Any, part: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(part, quality=95)
