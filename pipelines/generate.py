@@ -1,0 +1,74 @@
+"""Running a pipeline once, cached or not, and keeping what it made and how long it took."""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher
+from skipstone.pipelines.attach import Watcher, attach
+from skipstone.pipelines.loop_timer import LoopTimer
+from skipstone.pipelines.stats import RunStats
+
+WARM_UP_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What one run of a pipeline made.
+
+    Args:
+        frames: ``(frames, height, width, channels)``, values in [0, 1]; an image is one frame.
+        steps: steps of the solver.
+        loop_seconds: time of the denoising loop, from the first evaluation to the end of the last step.
+        call_seconds: time of the whole call: text encoding, loop, decoding.
+        stats: what the cache did, None without one.
+    """
+
+    frames: Tensor
+    steps: int
+    loop_seconds: float
+    call_seconds: float
+    stats: RunStats | None = None
+
+
+def generate(
+    pipe: Any, arguments: Mapping[str, Any], seed: int, method: Cacher[Any] | None, watch: Watcher
+) -> Clip:
+    """Run a pipeline once.
+
+    Args:
+        pipe: a text-to-video or text-to-image pipeline.
+        arguments: those of its call.
+        seed: of the initial noise, drawn on the CPU so that it is the same for every device.
+        method: the caching method, None to compute every step.
+        watch: called after each step with the step and its computed and skipped evaluations.
+    """
+    with ExitStack() as stack:
+        timer = stack.enter_context(LoopTimer(pipe))
+        cache = None if method is None else stack.enter_context(attach(pipe, method))
+        if cache is None:
+            timer.watch(lambda step: watch(step, 1, 0))
+        else:
+            cache.watch(watch)
+        begin = time.perf_counter()
+        output = pipe(**arguments, generator=torch.Generator().manual_seed(seed), output_type="np")
+        call_seconds = time.perf_counter() - begin
+        stats = None if cache is None else cache.last_run
+        return Clip(_frames(output), timer.steps, timer.seconds, call_seconds, stats)
+
+
+def warm_up(pipe: Any, arguments: Mapping[str, Any], method: Cacher[Any]) -> None:
+    """Run a few steps with the cache on, so that no run after this pays for the device's first use."""
+    short = {**arguments, "num_inference_steps": WARM_UP_STEPS}
+    generate(pipe, short, seed=0, method=method, watch=lambda step, computed, skipped: None)
+
+
+def _frames(output: Any) -> Tensor:
+    frames = output.frames[0] if hasattr(output, "frames") else output.images[:1]
+    return torch.from_numpy(np.asarray(frames)).float()
