@@ -1,0 +1,80 @@
+"""What there is to know of the caching methods, read from their docstrings."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import MISSING, Field, asdict, dataclass, fields
+from inspect import cleandoc
+from typing import Any
+
+from skipstone.cachers import METHODS
+from skipstone.cachers.base import Cacher
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One hyper-parameter; ``default`` is None where it must be given."""
+
+    name: str
+    type: str
+    default: Any
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """One caching method.
+
+    Args:
+        name: what `skipstone.attach` and the command line call it.
+        claim: what it does, in a sentence.
+        source: where it was published.
+        parameters: its hyper-parameters.
+    """
+
+    name: str
+    claim: str
+    source: str
+    parameters: tuple[Parameter, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The method as plain values, for JSON."""
+        return asdict(self)
+
+
+def catalogue() -> list[Method]:
+    """All methods, by name."""
+    return [_read(METHODS[name]) for name in sorted(METHODS)]
+
+
+def _read(cls: type[Cacher[Any]]) -> Method:
+    text = cleandoc(cls.__doc__ or "")
+    meanings = _meanings(text)
+    parameters = tuple(_parameter(field, meanings) for field in fields(cls))
+    return Method(cls.name, _joined(text.split("\n\n")[0]), _source(text), parameters)
+
+
+def _parameter(field: "Field[Any]", meanings: dict[str, str]) -> Parameter:
+    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+    default = None if field.default is MISSING else field.default
+    return Parameter(field.name, kind, default, meanings.get(field.name, ""))
+
+
+def _source(text: str) -> str:
+    """From ``Source:`` to the next label or empty line."""
+    found = re.search(r"^Source: (.*?)(?=^\w+:|^\s*$|\Z)", text, re.DOTALL | re.MULTILINE)
+    return _joined(found[1]).rstrip(".") if found else ""
+
+
+def _meanings(text: str) -> dict[str, str]:
+    """The entries of the ``Args:`` section: a name at its indentation, the meaning until the next name."""
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", text, re.DOTALL | re.MULTILINE)
+    entries: Iterable[tuple[str, str]] = (
+        re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", section[1], re.DOTALL | re.MULTILINE)
+        if section
+        else ()
+    )
+    return {name: _joined(meaning) for name, meaning in entries}
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())

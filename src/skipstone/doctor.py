@@ -1,0 +1,108 @@
+"""What this machine has, what is missing for `skipstone generate`, and what to do about it."""
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from skipstone.pipelines import bundled
+from skipstone.pipelines.sources import INDEX
+
+PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", "imageio", "pillow")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for.
+
+    Args:
+        name: what it is.
+        found: what there is of it.
+        advice: what to do, empty where nothing is missing.
+        needed: whether `skipstone generate` cannot work without it.
+    """
+
+    name: str
+    found: str
+    advice: str = ""
+    needed: bool = True
+
+    @property
+    def is_fatal(self) -> bool:
+        return bool(self.advice) and self.needed
+
+    @property
+    def verdict(self) -> str:
+        return "missing" if self.is_fatal else "note" if self.advice else "ok"
+
+
+def examine() -> list[Finding]:
+    """Look at everything that matters."""
+    return [
+        Finding("python", platform.python_version()),
+        *(_package(name) for name in PACKAGES),
+        _triton(),
+        _ffmpeg(),
+        _device(),
+        *(_model(name) for name in bundled.DEFAULTS),
+    ]
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, version(name))
+    except PackageNotFoundError:
+        return Finding(name, "not installed", f"pip install {name}")
+
+
+def _triton() -> Finding:
+    found = _package("triton")
+    advice = "only needed for fused kernels on a GPU; plain torch is used instead" if found.advice else ""
+    return Finding(found.name, found.found, advice, needed=False)
+
+
+def _ffmpeg() -> Finding:
+    try:
+        import imageio_ffmpeg
+
+        return Finding("ffmpeg", f"{imageio_ffmpeg.get_ffmpeg_version()}, {imageio_ffmpeg.get_ffmpeg_exe()}")
+    except (ImportError, RuntimeError) as error:
+        advice = "pip install imageio-ffmpeg; until then write gif, webp or png"
+        return Finding("ffmpeg", str(error), advice, needed=False)
+
+
+def _device() -> Finding:
+    try:
+        from skipstone.pipelines.devices import available
+    except ImportError as error:
+        return Finding("device", str(error), "mend the torch installation")
+    kinds = available()
+    advice = "no GPU: the bundled models run well without, larger ones slowly" if kinds == ["cpu"] else ""
+    return Finding("device", ", ".join(kinds), advice, needed=False)
+
+
+def _model(name: str) -> Finding:
+    problem = _problem(bundled.FOLDER / name)
+    if problem:
+        return Finding(name, problem, "reinstall skipstone: its bundled files are incomplete")
+    return Finding(name, "readable")
+
+
+def _problem(folder: Path) -> str:
+    """What is wrong with a bundled model's folder, empty if nothing is."""
+    from safetensors import SafetensorError, safe_open
+
+    if not (folder / INDEX).is_file():
+        return f"no {INDEX}"
+    try:
+        index = json.loads((folder / INDEX).read_text())
+        for part in (folder / name for name, value in index.items() if isinstance(value, list) and value[0]):
+            if not any(part.iterdir()):
+                return f"{part.name} is empty"
+        for weights in folder.glob("*/*.safetensors"):
+            with safe_open(weights, framework="numpy"):
+                pass
+    except (OSError, ValueError, SafetensorError) as error:
+        return str(error)
+    return ""

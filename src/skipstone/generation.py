@@ -1,0 +1,271 @@
+"""`skipstone generate`, step by step: refuse what cannot work, load, run, measure, write."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from skipstone.metrics import media
+from skipstone.pipelines import bundled
+from skipstone.pipelines.arguments import Options, call_arguments, check_options, makes_video
+from skipstone.pipelines.sizes import check_sizes
+from skipstone.pipelines.sources import Source, load, locate, pipeline_class
+
+if TYPE_CHECKING:
+    from skipstone.cachers.base import Cacher
+    from skipstone.metrics.quality import Quality
+    from skipstone.pipelines.generate import Clip
+    from skipstone.progress import StepLines
+
+DEFAULT_METHOD = "teacache"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user typed.
+
+    Args:
+        options: what the pipeline is asked for.
+        output: the file to write.
+        model: a bundled name, a folder or a hub id.
+        caching: whether steps may be skipped.
+        method: a caching method, None for the default one.
+        settings: its hyper-parameters, ``key=value`` each.
+        seed: of the initial noise, 0 to 2**63 - 1.
+        fps: frames a second of a video, None for 16.
+        scale: whole factor by which pixels are repeated in the file.
+        compare: whether to make the uncached clip as well.
+        device: where to run, None for the fastest.
+        dtype: number type, None for what suits the device.
+    """
+
+    options: Options
+    output: Path
+    model: str
+    caching: bool = True
+    method: str | None = None
+    settings: tuple[str, ...] = ()
+    seed: int = 0
+    fps: float | None = None
+    scale: int = 1
+    compare: bool = False
+    device: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request that can be carried out: everything is loaded and checked.
+
+    Args:
+        request: what the user typed.
+        pipe: the pipeline.
+        arguments: those of its call.
+        method: the caching method, None to compute every step.
+        fps: frames a second of a video, None for an image.
+    """
+
+    request: Request
+    pipe: Any
+    arguments: dict[str, Any]
+    method: "Cacher[Any] | None"
+    fps: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out.
+
+    Args:
+        job: what was done.
+        clip: the clip that was asked for.
+        uncached: the same without a cache, where a comparison was asked for.
+        quality: how close the two are.
+    """
+
+    job: Job
+    clip: "Clip"
+    uncached: "Clip | None" = None
+    quality: "Quality | None" = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain values, for JSON; a PSNR without error is None."""
+        request, stats = self.job.request, self.clip.stats
+        frames, height, width, _ = self.clip.frames.shape
+        return {
+            "output": str(request.output),
+            "prompt": request.options.prompt,
+            "seed": request.seed,
+            "model": request.model,
+            "pipeline": type(self.job.pipe).__name__,
+            "method": stats.method if stats else None,
+            "arguments": self.job.arguments,
+            "frames": frames,
+            "height": height,
+            "width": width,
+            "fps": self.job.fps,
+            "steps": self.clip.steps,
+            "seconds": self.clip.loop_seconds,
+            "call_seconds": self.clip.call_seconds,
+            "statistics": stats.as_dict() if stats else None,
+            "notes": self.notes,
+            **self._comparison(),
+        }
+
+    def _comparison(self) -> dict[str, Any]:
+        if self.uncached is None or self.quality is None:
+            return {}
+        return {
+            **{name: value if isfinite(value) else None for name, value in asdict(self.quality).items()},
+            "uncached_seconds": self.uncached.loop_seconds,
+            "cached_seconds": self.clip.loop_seconds,
+            "ratio": self.uncached.loop_seconds / self.clip.loop_seconds,
+            "uncached_call_seconds": self.uncached.call_seconds,
+            "cached_call_seconds": self.clip.call_seconds,
+            "call_ratio": self.uncached.call_seconds / self.clip.call_seconds,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The result in words."""
+        clip, uncached = self.clip, self.uncached
+        yield str(clip.stats or f"{clip.steps} steps computed ({clip.loop_seconds:.1f} s), no cache")
+        if uncached is not None:
+            yield f"cached against uncached, same seed: {self.quality}"
+            yield "measured once each, after a warm-up:"
+            yield "  " + _times("denoising loop", uncached.loop_seconds, clip.loop_seconds)
+            yield "  " + _times("whole call", uncached.call_seconds, clip.call_seconds)
+        yield from self.notes
+        yield f"wrote {self.job.request.output}" + (" (uncached left, cached right)" if uncached else "")
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know beside the figures."""
+        return [*self._surprises(), *self._doubts()]
+
+    def _surprises(self) -> Iterator[str]:
+        """Sizes that the pipeline did not make as asked, where its attributes did not give its rule away."""
+        frames, height, width, _ = self.clip.frames.shape
+        for name, made in (("num_frames", frames), ("height", height), ("width", width)):
+            asked = self.job.arguments.get(name, made)
+            if asked != made:
+                yield f"note: {type(self.job.pipe).__name__} made {name} {made}, not {asked} as asked"
+
+    def _doubts(self) -> Iterator[str]:
+        """What a measured ratio cannot mean."""
+        stats = self.clip.stats
+        if self.uncached is not None and stats is not None and not stats.skipped:
+            yield "note: nothing was skipped; the measured ratios only show how times vary on this machine"
+
+
+def _times(what: str, uncached: float, cached: float) -> str:
+    return f"{what} {uncached:.2f} s uncached, {cached:.2f} s cached, {uncached / cached:.2f}x"
+
+
+def prepare(request: Request) -> Job:
+    """Check a request, cheapest first, and load its pipeline.
+
+    Raises:
+        TypeError: a hyper-parameter that the method does not have.
+        ValueError: anything else that cannot be done as asked.
+    """
+    _check_words(request)
+    source = locate(request.model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _load(request, source)
+
+
+def _load(request: Request, source: Source) -> Job:
+    from skipstone.pipelines.devices import find_device, find_dtype
+    from skipstone.settings import make_method
+
+    method = make_method(request.method or DEFAULT_METHOD, request.settings) if request.caching else None
+    device = find_device(request.device)
+    dtype = find_dtype(request.dtype, device, source.is_bundled)
+    _quieten()
+    fps = _check_class(request, source)
+    pipe = load(source, dtype, device)
+    pipe.set_progress_bar_config(disable=True)
+    arguments = call_arguments(pipe, source, request.options)
+    check_sizes(pipe, arguments)
+    return Job(request, pipe, arguments, method, fps)
+
+
+def _check_words(request: Request) -> None:
+    """What is wrong whatever the model."""
+    if not request.caching and (request.method or request.settings or request.compare):
+        raise ValueError("--no-cache leaves nothing for --cacher, --set or --compare to do: drop one of them")
+    media.check_extension(request.output, tuple(dict.fromkeys(media.VIDEO + media.IMAGE)))
+    media.check_folder(request.output)
+
+
+def _check_class(request: Request, source: Source) -> float | None:
+    """What is wrong for this class of pipeline; else the frames a second of its videos, None for images."""
+    cls = pipeline_class(source)
+    check_options(cls, request.options)
+    if not makes_video(cls):
+        media.check_extension(request.output, media.IMAGE)
+        if request.fps is not None:
+            raise ValueError(f"{cls.__name__} makes images, which have no frames a second: drop --fps")
+        return None
+    media.check_extension(request.output, media.VIDEO)
+    if request.fps is not None and request.output.suffix.lower() == ".png":
+        raise ValueError(
+            "a contact sheet (png) has no frames a second: drop --fps, or write mp4, gif or webp"
+        )
+    return request.fps or bundled.FPS
+
+
+def _quieten() -> None:
+    """Leave standard error to what concerns the user."""
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def carry_out(job: Job, console: Console) -> Result:
+    """Run a job, show its steps on a console, and write its file."""
+    from skipstone.progress import StepLines
+
+    with StepLines(console) as steps:
+        result = _compare(job, steps) if job.request.compare else Result(job, _run(job, steps, job.method))
+    _write(result)
+    return result
+
+
+def _run(job: Job, steps: "StepLines", method: "Cacher[Any] | None") -> "Clip":
+    from skipstone.pipelines.generate import generate
+
+    watch = steps.line("uncached" if method is None else method.name)
+    return generate(job.pipe, job.arguments, job.request.seed, method, watch)
+
+
+def _compare(job: Job, steps: "StepLines") -> Result:
+    from skipstone.metrics.quality import quality
+    from skipstone.pipelines.generate import warm_up
+
+    assert job.method is not None
+    warm_up(job.pipe, job.arguments, job.method)
+    uncached = _run(job, steps, None)
+    cached = _run(job, steps, job.method)
+    return Result(job, cached, uncached, quality(cached.frames, uncached.frames))
+
+
+def _write(result: Result) -> None:
+    import torch
+
+    request, frames = result.job.request, result.clip.frames
+    if result.uncached is not None:
+        frames = torch.cat([result.uncached.frames, frames], dim=2)
+    if result.job.fps is None:
+        media.write_image(frames, request.output, request.scale)
+    else:
+        media.write_video(frames, request.output, result.job.fps, request.scale)

@@ -1,0 +1,60 @@
+"""Hyper-parameters as they are typed on the command line: ``threshold=0.2``."""
+
+from collections.abc import Sequence
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from skipstone.cachers import METHODS
+from skipstone.cachers.base import Cacher
+from skipstone.pipelines.attach import make
+
+
+def make_method(name: str, settings: Sequence[str]) -> Cacher[Any]:
+    """A method from its name and settings.
+
+    Args:
+        name: the method's name.
+        settings: ``key=value`` each, with the method's own hyper-parameters as keys.
+
+    Raises:
+        TypeError: a key that the method does not have.
+        ValueError: an unknown method, a setting that is no ``key=value``, or a value that the method refuses.
+    """
+    kinds = get_type_hints(METHODS[name]) if name in METHODS else {}
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set {setting}: expected key=value")
+        if key in values:
+            raise ValueError(f"--set {key} is given twice")
+        values[key] = _convert(key, text, kinds.get(key, str))
+    return make(name, **values)
+
+
+def _convert(key: str, text: str, kind: Any) -> Any:
+    if get_origin(kind) in (Union, UnionType):
+        return _convert_optional(key, text, get_args(kind))
+    if get_origin(kind) is Literal:
+        return _choose(key, text, {str(choice): choice for choice in get_args(kind)})
+    if kind is bool:
+        return _choose(key, text, {"true": True, "false": False})
+    if kind not in (int, float, str):
+        raise ValueError(f"--set {key}: this hyper-parameter can only be set in Python")
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"--set {key}={text}: expected {kind.__name__}, got {text!r}") from None
+
+
+def _convert_optional(key: str, text: str, kinds: tuple[Any, ...]) -> Any:
+    inner = [kind for kind in kinds if kind is not type(None)]
+    if text == "none" and len(inner) < len(kinds):
+        return None
+    return _convert(key, text, inner[0])
+
+
+def _choose(key: str, text: str, choices: dict[str, Any]) -> Any:
+    if text not in choices:
+        raise ValueError(f"--set {key}={text}: expected one of: {', '.join(choices)}")
+    return choices[text]
