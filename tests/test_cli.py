@@ -19,8 +19,11 @@ import skipstone
 from skipstone import cli
 from skipstone.cachers import METHODS
 from skipstone.cachers.base import Step
+from skipstone.generation import Job, Request, Result
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
+from skipstone.pipelines.arguments import Options
+from skipstone.pipelines.generate import Clip
 from skipstone.progress import StepLines
 
 SMALL = ["--size", "32x32", "--frames", "5", "--steps", "6"]
@@ -125,13 +128,20 @@ def test_compare_measures_what_it_writes(video: str, capsys: pytest.CaptureFixtu
     assert torch.equal(alone[:32, :32], left[0])
 
 
-def test_compare_without_a_skip_is_identical_and_claims_no_speed(
-    video: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_without_a_skip_is_identical(video: str, capsys: pytest.CaptureFixture[str]) -> None:
     generate("-o", "both.gif", "--model", video, *SMALL, "--set", "threshold=0", "--compare")
-    out = capsys.readouterr().out
-    assert "same seed: identical" in out
-    assert "note: nothing was skipped" in out
+    assert "same seed: identical" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("uncached_seconds", "is_doubted"), [(5.0, True), (3.9, False)])
+def test_a_ratio_that_skipping_cannot_explain_is_doubted(uncached_seconds: float, is_doubted: bool) -> None:
+    frames = torch.zeros(1, 16, 16, 3)
+    stats = skipstone.RunStats("teacache", evaluations=8, computed=4, skipped=4)
+    job = Job(Request(Options("an apple"), Path("a.png"), "model"), None, {}, None, None)
+    cached = Clip(frames, steps=8, loop_seconds=2.0, call_seconds=3.0, stats=stats)
+    uncached = Clip(frames, steps=8, loop_seconds=uncached_seconds, call_seconds=6.0)
+    notes = Result(job, cached, uncached, quality(frames, frames)).notes
+    assert any("at most 2.00x" in note for note in notes) == is_doubted
 
 
 def test_compare_without_error_is_valid_json(video: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -155,10 +155,16 @@ class Result:
                 yield f"note: {type(self.job.pipe).__name__} made {name} {made}, not {asked} as asked"
 
     def _doubts(self) -> Iterator[str]:
-        """What a measured ratio cannot mean."""
+        """A measured ratio that the skipped work cannot explain."""
         stats = self.clip.stats
-        if self.uncached is not None and stats is not None and not stats.skipped:
-            yield "note: nothing was skipped; the measured ratios only show how times vary on this machine"
+        if self.uncached is None or stats is None or not stats.computed:
+            return
+        possible = stats.evaluations / stats.computed
+        if self.uncached.loop_seconds / self.clip.loop_seconds > possible:
+            yield (
+                f"note: {stats.computed} of {stats.evaluations} evaluations were computed, which explains at "
+                f"most {possible:.2f}x; other work disturbed the times, measure again on an idle machine"
+            )
 
 
 def _times(what: str, uncached: float, cached: float) -> str:

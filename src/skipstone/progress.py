@@ -8,7 +8,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedC
 from skipstone.cachers.base import Step
 from skipstone.pipelines.attach import Watcher
 
-OTHER_COLUMNS = 24
+OTHER_COLUMNS = 18
 """Characters of a line beside its title and its strip: the counter, the time, the gaps."""
 
 
