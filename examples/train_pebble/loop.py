@@ -1,0 +1,136 @@
+"""The joint training of a transformer and its text encoders, for the video and the image model alike."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from latents import Ring, Studio
+from restoring import load_parts
+from torch import nn
+from training import Average, Clock, learning_rate, save_parts
+
+CAPTION_DROP = 0.1
+SHORT_TEXT, LONG_TEXT = 64, 512  # the pipelines pad to 512 unless told otherwise
+
+Loss = Callable[[list[torch.Tensor], int], torch.Tensor]
+
+
+def text_length(step: int, short_every: int) -> int:
+    """Now and then a step sees a short padding, the others the pipelines' default."""
+    return SHORT_TEXT if step % short_every == short_every - 1 else LONG_TEXT
+
+
+def pick_phrasings(columns: list[torch.Tensor], empty: list[torch.Tensor]) -> list[torch.Tensor]:
+    """One phrasing of each scene, or now and then the empty caption, the same for every tokenizer."""
+    count, phrasings = columns[0].shape[:2]
+    rows = torch.arange(count, device=columns[0].device)
+    chosen = torch.randint(0, phrasings, (count,), device=rows.device)
+    dropped = torch.rand(count, 1, device=rows.device) < CAPTION_DROP
+    return [torch.where(dropped, none, ids[rows, chosen]) for ids, none in zip(columns, empty, strict=True)]
+
+
+class Trainer:
+    """Optimizer, average and log of one run."""
+
+    def __init__(self, kind: str, modules: dict[str, nn.Module], arguments: argparse.Namespace) -> None:
+        self.kind, self.modules, self.arguments = kind, modules, arguments
+        self.parameters = [parameter for module in modules.values() for parameter in module.parameters()]
+        fused = self.parameters[0].device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(self.parameters, betas=(0.9, 0.98), weight_decay=0.01, fused=fused)
+        self.average = Average(modules, arguments.average)
+        self.clock = Clock(arguments.seconds)
+        self.recent = 0.0
+
+    def step(self, loss: torch.Tensor) -> None:
+        """One update of the weights and of their average."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.average.update(self.clock.steps)
+        self.clock.steps += 1
+
+    def set_rate(self, share: float) -> None:
+        rate = learning_rate(self.arguments.rate, self.clock.steps, share, self.arguments.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def log(self, losses: list[torch.Tensor]) -> None:
+        self.recent = torch.stack(losses).mean().item()
+        print(
+            f"{self.kind} {self.clock.steps} loss {self.recent:.4f} {self.clock.pace():.1f} ms/step",
+            flush=True,
+        )
+        losses.clear()
+
+    def save(self) -> None:
+        """Write the averaged weights and a short report."""
+        self.average.swap()
+        save_parts(self.modules, self.arguments.out / self.kind)
+        self.average.swap()
+        report = {"steps": self.clock.steps, "loss": self.recent, "milliseconds_per_step": self.clock.pace()}
+        settings = {key: getattr(self.arguments, key) for key in ("seconds", "batch", "rate", "pool", "seed")}
+        (self.arguments.out / f"{self.kind}.json").write_text(json.dumps(settings | report, indent=2))
+
+    def run(self, studio: Studio, empty: list[torch.Tensor], loss_of: Loss) -> None:
+        """Fill the ring, then train until the time is over; save at each third."""
+        arguments, saved, losses = self.arguments, 0.0, []
+        ring = Ring(studio, arguments.pool, arguments.chunk)
+        print(
+            f"{self.kind}: {arguments.pool} scenes after {self.clock.share * arguments.seconds:.0f} s",
+            flush=True,
+        )
+        while (share := self.clock.share) < 1 and self.clock.steps < arguments.max_steps:
+            self.set_rate(share)
+            latents, *columns = ring.draw(arguments.batch)
+            with torch.autocast(latents.device.type, torch.bfloat16):
+                length = text_length(self.clock.steps, arguments.short_every)
+                loss = loss_of([latents, *pick_phrasings(columns, empty)], length)
+            self.step(loss)
+            losses.append(loss.detach())
+            if self.clock.steps % arguments.refresh_every == 0:
+                ring.refresh()
+            if self.clock.steps % arguments.log_every == 0:
+                self.log(losses)
+            if share - saved > 0.34:
+                self.save()
+                saved = share
+        self.save()
+
+
+def settings(description: str, batch: int, rate: float, pool: int) -> argparse.Namespace:
+    """The command line that both trainings share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--seconds", type=float, default=480)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rate", type=float, default=rate)
+    parser.add_argument("--warmup", type=int, default=500)
+    parser.add_argument("--average", type=float, default=0.9995)
+    parser.add_argument("--pool", type=int, default=pool)
+    parser.add_argument("--chunk", type=int, default=64)
+    parser.add_argument("--refresh-every", type=int, default=16)
+    parser.add_argument("--short-every", type=int, default=4, help="steps per step of short text padding")
+    parser.add_argument("--max-steps", type=int, default=10**9)
+    parser.add_argument("--log-every", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--resume", type=Path, help="folder of an earlier run to start from")
+    parser.add_argument("--atlas", type=Path, default=Path(".pebble/sprites.npz"))
+    parser.add_argument("--tokenizers", type=Path, default=Path("pipelines/bundled"))
+    parser.add_argument("--autoencoders", type=Path, default=Path(".pebble/run"))
+    parser.add_argument("--out", type=Path, default=Path(".pebble/run"))
+    return parser.parse_args()
+
+
+def prepare(kind: str, modules: dict[str, nn.Module], arguments: argparse.Namespace) -> dict[str, nn.Module]:
+    """Seed, restore, move and compile the networks."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    if arguments.resume:
+        load_parts(modules, arguments.resume / kind)
+    modules = {name: module.to(arguments.device).train() for name, module in modules.items()}
+    if arguments.compile:
+        modules["transformer"].compile_repeated_blocks(fullgraph=True)
+    return modules

@@ -1,0 +1,83 @@
+"""Train the video transformer together with its text encoder for a given time."""
+
+import argparse
+import random
+from pathlib import Path
+
+import torch
+from captions import Scene, video_caption
+from conditioning import tokenize, wan_conditioning
+from flow import draw_sigmas, noised
+from latents import Encode, Studio, Tokenize
+from loop import Loss, Trainer, prepare, settings
+from models import VIDEO_SHIFT, video_text_encoder, video_transformer
+from restoring import load_video_autoencoder
+from scenes import load_atlas
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from whole_clip import WholeClip
+
+PHRASINGS = 3
+
+
+def encoder_of(folder: Path, device: torch.device) -> Encode:
+    """Clips to whitened latents."""
+    autoencoder = load_video_autoencoder(folder).to(device)
+    coder = WholeClip(autoencoder)
+    mean = torch.tensor(autoencoder.config.latents_mean, device=device).view(1, -1, 1, 1, 1)
+    std = torch.tensor(autoencoder.config.latents_std, device=device).view(1, -1, 1, 1, 1)
+
+    def encode(clips: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return (coder.encode(clips).mode().float() - mean) / std
+
+    return encode
+
+
+def tokenizer_of(tokenizer: PreTrainedTokenizerBase, seed: int) -> Tokenize:
+    """Scenes to the token ids of a few phrasings each."""
+    chooser = random.Random(seed)
+
+    def ids_of(scenes: list[Scene]) -> tuple[torch.Tensor, ...]:
+        captions = [video_caption(scene, chooser) for scene in scenes for _ in range(PHRASINGS)]
+        return (tokenize(tokenizer, captions).unflatten(0, (-1, PHRASINGS)),)
+
+    return ids_of
+
+
+def loss_with(modules: dict[str, nn.Module]) -> Loss:
+    """Mean squared error of the predicted velocity."""
+
+    def loss_of(columns: list[torch.Tensor], length: int) -> torch.Tensor:
+        latents, ids = columns
+        sigmas = draw_sigmas(len(latents), VIDEO_SHIFT, latents.device)
+        mixed, velocity = noised(latents.float(), sigmas)
+        states = wan_conditioning(modules["text_encoder"], ids, length)
+        predicted = modules["transformer"](mixed, sigmas * 1000, states, return_dict=False)[0]
+        return (predicted.float() - velocity).pow(2).mean()
+
+    return loss_of
+
+
+def train(arguments: argparse.Namespace) -> None:
+    torch.manual_seed(arguments.seed)
+    device = torch.device(arguments.device)
+    atlas, names = load_atlas(arguments.atlas, device)
+    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizers / "pebble-video/tokenizer")
+    networks = {"transformer": video_transformer(), "text_encoder": video_text_encoder(len(tokenizer))}
+    modules = prepare("video", networks, arguments)
+    studio = Studio(
+        atlas=atlas,
+        names=names,
+        encode=encoder_of(arguments.autoencoders, device),
+        tokenize=tokenizer_of(tokenizer, arguments.seed),
+        moving=True,
+        generator=torch.Generator(device).manual_seed(arguments.seed),
+    )
+    Trainer("video", modules, arguments).run(
+        studio, [tokenize(tokenizer, [""]).to(device)], loss_with(modules)
+    )
+
+
+if __name__ == "__main__":
+    train(settings(__doc__, batch=64, rate=8e-4, pool=8192))
