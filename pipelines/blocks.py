@@ -18,60 +18,71 @@ def block_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
     Raises:
         ValueError: there are none.
     """
-    found = {name: child for name, child in model.named_children() if _is_block_list(child)}
+    found = dict(_lists_in(model))
     if not found:
         raise ValueError(
-            f"{type(model).__name__} has no list of attention blocks among its own parts: "
+            f"{type(model).__name__} has no list of attention blocks among its parts: "
             f"{', '.join(name for name, _ in model.named_children()) or 'it has no parts'}; "
             "skipstone needs a model that keeps its transformer blocks in an nn.ModuleList"
         )
-    return {name: child for name, child in found.items() if isinstance(child, nn.ModuleList)}
+    return found
 
 
-def _is_block_list(module: nn.Module) -> bool:
-    return isinstance(module, nn.ModuleList) and any(
-        is_attention(part) for block in module for part in block.modules()
-    )
+def _lists_in(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:
+    """The outermost lists: a list within a block is the block's own."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.ModuleList) and any(is_attention(part) for part in child.modules()):
+            yield prefix + name, child
+        else:
+            yield from _lists_in(child, f"{prefix}{name}.")
 
 
-class BlockCall:
-    """What a model gets in place of a block: calling it leaves the choice to the evaluation."""
-
-    def __init__(self, place: Place, block: nn.Module, call: CallBlock) -> None:
-        self._place = place
-        self._block = block
-        self._call = call
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._call(self._place, self._block, args, kwargs)
+def stand_in(block: nn.Module, call: Callable[..., Any]) -> nn.Module:
+    """The block itself in all but being called: it shares the block's class and attributes."""
+    double: nn.Module = object.__new__(type(block))
+    double.__dict__ = block.__dict__
+    give_subclass(double, {"__call__": lambda self, *args, **kwargs: call(args, kwargs)})
+    return double
 
 
 class ProxiedList:
-    """Makes one block list hand out `BlockCall`s while the model runs, and its blocks at any other time.
+    """Makes one block list hand out stand-ins while the model runs, and its blocks at any other time.
 
     Args:
         number: the list's place among the model's lists.
         blocks: the list. Its class is swapped until `restore`; its content is never touched.
         running: whether the model is being evaluated right now.
-        call: what a `BlockCall` does.
+        call: what calling a stand-in does.
     """
 
     def __init__(
         self, number: int, blocks: nn.ModuleList, running: Callable[[], bool], call: CallBlock
     ) -> None:
         self._blocks = blocks
+        self._number = number
+        self._call = call
+        self._doubles: dict[tuple[int, nn.Module], nn.Module] = {}
         cls = type(blocks)
 
-        def proxies(self: nn.ModuleList) -> list[BlockCall]:
-            return [BlockCall((number, n), block, call) for n, block in enumerate(cls.__iter__(self))]
+        def doubles(self: nn.ModuleList) -> list[nn.Module]:
+            return [proxied._double(n, block) for n, block in enumerate(cls.__iter__(self))]
 
         def iterate(self: nn.ModuleList) -> Iterator[Any]:
-            return iter(proxies(self)) if self is blocks and running() else cls.__iter__(self)
+            return iter(doubles(self)) if self is blocks and running() else cls.__iter__(self)
 
         def get(self: nn.ModuleList, index: int | slice) -> Any:
-            return proxies(self)[index] if self is blocks and running() else cls.__getitem__(self, index)
+            return doubles(self)[index] if self is blocks and running() else cls.__getitem__(self, index)
 
+        proxied = self
         give_subclass(blocks, {"__iter__": iterate, "__getitem__": get})
 
     def restore(self) -> None:
         take_subclass_back(self._blocks)
+
+    def _double(self, n: int, block: nn.Module) -> nn.Module:
+        """The block's stand-in, made once: a class is made for each."""
+        key = (n, block)
+        if key not in self._doubles:
+            place, call = (self._number, n), self._call
+            self._doubles[key] = stand_in(block, lambda args, kwargs: call(place, block, args, kwargs))
+        return self._doubles[key]

@@ -140,8 +140,9 @@ class Engine:
         entry.reason = evaluation.reason
         entry.end = Mark(next(self.model.parameters()).device)
         self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
-        for problem in {branch.problem for branch in self._branches.values()} - {None}:
-            self._log.note(f"{self.name}: {problem}")
+        for branch in self._branches.values():
+            for remark in branch.remarks:
+                self._log.note(f"{self.name}: {remark}")
 
     def _embedding(self, step: Step) -> Tensor | None:
         if self.cacher.probe is not Probe.TIME_EMBEDDING:

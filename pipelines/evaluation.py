@@ -1,5 +1,6 @@
 """One call of a model during a run: the gate's decision, and what is kept of it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +24,7 @@ class Branch(Generic[StateT]):
         method: the method's own state.
         snapshots: the residuals of computed steps.
         trace: how the model runs its blocks, once seen.
-        writes_in_place: whether blocks write into their inputs.
+        writes_in_place: whether streams are written into on their way.
         problem: why this branch cannot be skipped at all.
     """
 
@@ -36,6 +37,12 @@ class Branch(Generic[StateT]):
     @classmethod
     def new(cls, cacher: Cacher[StateT]) -> "Branch[StateT]":
         return cls(cacher.new_state(), Snapshots(cacher.history))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of this branch."""
+        known = () if self.trace is None else self.trace.remarks
+        return known if self.problem is None else (self.problem, *known)
 
 
 class Evaluation(Generic[StateT]):
@@ -57,7 +64,9 @@ class Evaluation(Generic[StateT]):
         self._branch = branch
         self._probe = probe
         self._calls = 0
-        self._head: Entry | None = None
+        self._calls_of: Counter[int] = Counter()
+        self._heads: dict[int, Entry] = {}
+        self._probes: dict[int, Tensor | None] = {}
         self._mode: Mode = self._computing()
 
     @property
@@ -67,11 +76,10 @@ class Evaluation(Generic[StateT]):
     def call(self, place: Place, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the model gets for ``block(*args, **kwargs)``."""
         call = Call(place, block, args, kwargs)
-        position, self._calls = self._calls, self._calls + 1
-        if position == 0 and self._cacher.head_blocks:
-            self._head = Entry.of(call, [call.main_slot()], self._branch.writes_in_place)
-        if position == self._cacher.head_blocks:
-            self._decide(call)
+        if not call.tensors():
+            return call.run()
+        self._look(call)
+        self._calls += 1
         return self._mode.call(call)
 
     def finish(self) -> None:
@@ -88,8 +96,19 @@ class Evaluation(Generic[StateT]):
             return Learning(self._cacher.head_blocks)
         return Computing(self._branch.trace, self._branch.writes_in_place)
 
-    def _decide(self, call: Call) -> None:
-        self._probe = self._read_probe(call)
+    def _look(self, call: Call) -> None:
+        """Read the probe where the head of the stack ends: in every list until one is known to lead."""
+        number, trace = self._calls_of[call.list_index], self._branch.trace
+        self._calls_of[call.list_index] += 1
+        if number == 0 and self._cacher.head_blocks:
+            self._heads[call.list_index] = Entry.of(call, [call.main_slot()], self._branch.writes_in_place)
+        if trace is None and number == self._cacher.head_blocks:
+            self._probes[self._calls] = self._read_probe(call)
+        elif trace is not None and self._calls == trace.start and trace.has(self._calls, call.place):
+            self._decide(self._read_probe(call))
+
+    def _decide(self, probe: Tensor | None) -> None:
+        self._probe = probe
         self.reason = self._cacher.reason_to_compute(self._probe, self.step, self._branch.method)
         snapshots, trace = self._branch.snapshots, self._branch.trace
         if self._branch.problem is not None:
@@ -98,7 +117,8 @@ class Evaluation(Generic[StateT]):
             self.reason = Reason.NO_SNAPSHOT
         if self.reason is None and trace is not None:
             weights = self._cacher.weights(self.step, snapshots.steps, self._branch.method)
-            self._mode = Skipping(trace, snapshots, weights, self._calls - 1)
+            copy = self._branch.writes_in_place
+            self._mode = Skipping(trace, snapshots, weights, self._calls, copy)
 
     def _read_probe(self, call: Call) -> Tensor | None:
         match self._cacher.probe:
@@ -110,9 +130,9 @@ class Evaluation(Generic[StateT]):
                 return self._probe
 
     def _head_residual(self, call: Call) -> Tensor | None:
-        assert self._head is not None
-        before, after = next(iter(self._head.tensors.values())), call.main()
-        if not self._head.intact:
+        head = self._heads[call.list_index]
+        before, after = next(iter(head.tensors.values())), call.main()
+        if not head.intact:
             self._branch.writes_in_place = True
             return None
         return after - before if before.shape == after.shape else None
@@ -122,10 +142,11 @@ class Evaluation(Generic[StateT]):
         try:
             self._branch.trace, residuals = self._mode.learned()
         except NotUnderstoodError as problem:
-            self._branch.problem = str(problem)
+            self._branch.problem, self.reason = str(problem), Reason.NOT_UNDERSTOOD
             return None
-        if not self._branch.trace.segments:
+        if self._branch.trace.start is None:
             self._branch.problem = "the model has no block that could be skipped"
+        self._decide(self._probes.get(self._branch.trace.start or 0))
         self._branch.writes_in_place |= residuals is None
         return residuals
 

@@ -1,13 +1,13 @@
 """The three ways through a model's blocks: learning their order, computing, skipping."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from skipstone.pipelines.snapshots import Residual, Snapshots
-from skipstone.pipelines.streams import Call, Segment
+from skipstone.pipelines.streams import Call, Segment, Slot
 from skipstone.pipelines.trace import Entry, Learner, Trace
 
 
@@ -22,11 +22,11 @@ class Learning:
     """Computes, and watches which streams flow where.
 
     Args:
-        start: position of the first call that may be skipped.
+        head_blocks: how many blocks of the stack run on every step, before the ones that may be skipped.
     """
 
-    def __init__(self, start: int) -> None:
-        self._learner = Learner(start)
+    def __init__(self, head_blocks: int) -> None:
+        self._learner = Learner(head_blocks)
 
     def call(self, call: Call) -> Any:
         self._learner.before(call)
@@ -41,11 +41,10 @@ class Learning:
             NotUnderstoodError: a block's outputs could not be traced to its inputs.
         """
         trace = self._learner.trace()
-        entries = [self._learner.entries[segment.first] for segment in trace.segments]
-        if not all(entry.intact for entry in entries):
+        ends = self._learner.ends(trace)
+        if not self._learner.intact or not all(entry.intact and end.intact for _, entry, end in ends):
             return trace, None
-        ends = zip(trace.segments, entries, self._learner.exits(trace), strict=True)
-        return trace, [residual(segment, entry, end.outputs) for segment, entry, end in ends]
+        return trace, [residual(segment, entry, end.tensors) for segment, entry, end in ends]
 
 
 class Computing:
@@ -73,7 +72,7 @@ class Computing:
             self._entry = Entry.of(call, segment.bases, self._copy)
         outputs = call.run()
         if segment is not None and position == segment.last:
-            self._leave(segment, outputs)
+            self._leave(segment, replace(call, outputs=outputs))
         return outputs
 
     def residuals(self) -> list[Residual] | None:
@@ -81,10 +80,10 @@ class Computing:
         complete = self.as_learned and self.intact and self._position == len(self._trace.places)
         return self._residuals if complete else None
 
-    def _leave(self, segment: Segment, outputs: Any) -> None:
+    def _leave(self, segment: Segment, call: Call) -> None:
         assert self._entry is not None
         self.intact &= self._entry.intact
-        self._residuals.append(residual(segment, self._entry, outputs))
+        self._residuals.append(residual(segment, self._entry, call.output_tensors()))
         self._entry = None
 
 
@@ -98,10 +97,15 @@ class Skipping:
         trace: what an earlier evaluation has shown.
         snapshots: the residuals of computed steps.
         weights: the predictor's weight for each of them.
+        position: how many calls were made before the first skipped one.
+        copy: whether the streams are written into on the way, so that they must be copied.
     """
 
-    def __init__(self, trace: Trace, snapshots: Snapshots, weights: Sequence[float], position: int) -> None:
+    def __init__(
+        self, trace: Trace, snapshots: Snapshots, weights: Sequence[float], position: int, copy: bool
+    ) -> None:
         self._trace = trace
+        self._copy = copy
         self._snapshots = snapshots
         self._weights = weights
         self._position = position
@@ -118,10 +122,11 @@ class Skipping:
         if segment is None:
             return call.run()
         if position == segment.first:
-            self._base = call.tensors()
-        if position < segment.last:
-            return self._trace.passes[position].through(call.tensors())
-        return self._estimate(segment)
+            self._base = Entry.of(call, segment.bases, self._copy).tensors
+        if position == segment.last:
+            return self._estimate(segment)
+        passes = self._trace.passes[position]
+        return call.run() if passes is None else passes.through(call.tensors())
 
     def _estimate(self, segment: Segment) -> Any:
         number = self._trace.segments.index(segment)
@@ -133,11 +138,10 @@ class Skipping:
         return segment.exits.through(streams)
 
 
-def residual(segment: Segment, entry: Entry, outputs: Any) -> Residual:
+def residual(segment: Segment, entry: Entry, outputs: Mapping[Slot, Tensor]) -> Residual:
     """What a segment added to each stream that leaves it."""
-    values = outputs if segment.exits.is_tuple else (outputs,)
     return {
-        slot: (value - entry.tensors[slot]).detach()
-        for slot, value in zip(segment.exits.slots, values, strict=True)
+        slot: (outputs[position] - entry.tensors[slot]).detach()
+        for position, slot in enumerate(segment.exits.slots)
         if slot is not None
     }

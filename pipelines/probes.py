@@ -28,7 +28,7 @@ def modulated_input(call: Call) -> Tensor | None:
     uncompiled: a compiled block stays as it was compiled.
 
     Returns:
-        A tensor shaped like the main stream, or None when no attention of the block takes one.
+        A tensor of the main stream's size, or None when no attention of the block takes one.
     """
     like = call.main()
     hooks = [
@@ -50,10 +50,15 @@ def _stopper(like: Tensor) -> Any:
     def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del module
         for value in (kwargs.get("hidden_states"), *args, *kwargs.values()):
-            if isinstance(value, Tensor) and value.shape == like.shape:
+            if isinstance(value, Tensor) and _same_size(value, like):
                 raise _SeenError(value)
 
     return stop
+
+
+def _same_size(value: Tensor, like: Tensor) -> bool:
+    """Whether a tensor is the stream's, possibly with batch and tokens swapped."""
+    return value.shape[-1:] == like.shape[-1:] and value.numel() == like.numel()
 
 
 def time_embeddings(model: nn.Module, timesteps: Sequence[float]) -> Tensor | None:

@@ -59,6 +59,15 @@ class Call:
         """The main stream's tensor, ``(batch, tokens, dim)``."""
         return self.tensors()[self.main_slot()]
 
+    def continues(self, position: int, slot: Slot) -> bool:
+        """Whether an output could be what this call made of what it took in a slot."""
+        taken = self.tensors().get(slot)
+        return taken is not None and taken.shape == self.output_tuple()[position].shape
+
+    def output_tensors(self) -> dict[Slot, Tensor]:
+        """The tensors among the outputs, by position."""
+        return {n: value for n, value in enumerate(self.output_tuple()) if isinstance(value, Tensor)}
+
     def output_tuple(self) -> tuple[Any, ...]:
         return self.outputs if isinstance(self.outputs, tuple) else (self.outputs,)
 
@@ -128,7 +137,7 @@ def links(before: Call, after: Call) -> dict[int, Slot]:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Consecutive calls of one block list.
+    """Calls of one block list that hand the same streams on.
 
     Args:
         first: position of its first call in the evaluation.
@@ -162,16 +171,14 @@ class Segment:
     exits: Passes
 
 
-def segments(stretches: Sequence[Stretch], start: int) -> list[Segment]:
-    """Join stretches whose streams continue untouched, leaving out the calls before ``start``."""
+def segments(stretches: Sequence[Stretch]) -> list[Segment]:
+    """Join stretches whose streams continue untouched."""
     joined: list[Segment] = []
     for stretch in stretches:
-        if stretch.last < start:
-            continue
         entry = _continued(joined[-1], stretch) if joined else None
         if entry is None:
             bases = tuple(dict.fromkeys(slot for slot in stretch.passes.slots if slot is not None))
-            joined.append(Segment(max(stretch.first, start), stretch.last, bases, stretch.exits))
+            joined.append(Segment(stretch.first, stretch.last, bases, stretch.exits))
         else:
             before = joined.pop()
             slots = tuple(None if slot is None else entry[slot] for slot in stretch.exits.slots)
@@ -182,6 +189,8 @@ def segments(stretches: Sequence[Stretch], start: int) -> list[Segment]:
 
 def _continued(before: Segment, after: Stretch) -> dict[Slot, Slot] | None:
     """For each stream slot of ``after`` the entering slot of ``before``; None when a stream is new."""
+    if after.first != before.last + 1:
+        return None
     entry = {slot: before.exits.slots[position] for position, slot in after.joint.items()}
     known = {slot: base for slot, base in entry.items() if base is not None}
     wanted = {slot for slot in after.passes.slots if slot is not None}

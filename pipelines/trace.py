@@ -1,11 +1,21 @@
 """The order and the streams of a model's blocks, learned while one evaluation is computed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from skipstone.pipelines.streams import Call, Passes, Segment, Slot, Stretch, links, passes, segments
+from skipstone.pipelines.streams import (
+    Call,
+    NotUnderstoodError,
+    Passes,
+    Segment,
+    Slot,
+    Stretch,
+    links,
+    passes,
+    segments,
+)
 
 Place = tuple[int, int]
 """Which block list, and which block of it."""
@@ -13,17 +23,21 @@ Place = tuple[int, int]
 
 @dataclass
 class Entry:
-    """The streams as they enter a segment, and whether a block has written into them since."""
+    """Streams at one point of an evaluation, and whether something has written into them since."""
 
     tensors: dict[Slot, Tensor]
     versions: dict[Slot, int | None]
 
     @classmethod
     def of(cls, call: Call, slots: Sequence[Slot] | None = None, copy: bool = False) -> "Entry":
-        """Hold a call's inputs; copies where a block is known to write into them or could do so unseen."""
+        """Hold a call's inputs; copies where they are known to be written into or could be so unseen."""
         tensors = call.tensors()
-        held = {s: tensors[s] for s in (tensors if slots is None else slots)}
-        held = {s: t.clone() if copy or t.is_inference() else t for s, t in held.items()}
+        return cls.holding({s: tensors[s] for s in (tensors if slots is None else slots)}, copy)
+
+    @classmethod
+    def holding(cls, tensors: Mapping[Slot, Tensor], copy: bool = False) -> "Entry":
+        """Hold tensors, in the same way."""
+        held = {s: t.clone() if copy or t.is_inference() else t for s, t in tensors.items()}
         return cls(held, {s: _version(t) for s, t in held.items()})
 
     @property
@@ -41,13 +55,20 @@ class Trace:
 
     Args:
         places: the blocks in call order.
-        passes: for each call, how to leave it out.
+        passes: for each call, how to leave it out; None where that is not understood.
         segments: the parts that are skipped as one.
+        remarks: what is computed on every step because it is not understood.
     """
 
     places: tuple[Place, ...]
-    passes: tuple[Passes, ...]
+    passes: tuple[Passes | None, ...]
     segments: tuple[Segment, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def start(self) -> int | None:
+        """Position of the first call that may be skipped."""
+        return self.segments[0].first if self.segments else None
 
     def has(self, position: int, place: Place) -> bool:
         """Whether that block was called at that position."""
@@ -58,73 +79,138 @@ class Trace:
         return next((s for s in self.segments if s.first <= position <= s.last), None)
 
 
-@dataclass
-class _List:
-    """The calls of one block list, while they are being made."""
+class _Chain:
+    """Calls of one block list that hand the same streams on, while they are being made.
 
-    first: int
-    joint: Mapping[int, Slot]
-    call: Call
-    hints: dict[int, Slot] = field(default_factory=dict)
-    last: int = 0
+    Calls of other lists may come between them.
+
+    Args:
+        call: the first of them.
+        joint: output position of the call before it to the slot that takes it.
+    """
+
+    def __init__(self, call: Call, joint: Mapping[int, Slot]) -> None:
+        self.first = self.last = call
+        self.joint = joint
+        self.exit = Entry.holding({})
+        self.positions: list[int] = []
+        self.problem: str | None = None
+        self._hints: dict[int, Slot] = {}
+        self._moves: bool | None = None
+
+    def goes_on(self, call: Call) -> bool:
+        """Whether a call takes up the streams as the ones before it did, not crosswise."""
+        taken = links(self.last, call)
+        agrees = all(self._hints.get(position, slot) == slot for position, slot in taken.items())
+        return agrees and all(self.last.continues(position, slot) for position, slot in taken.items())
+
+    def extend(self, call: Call) -> None:
+        """Add a call."""
+        self._hints.update(links(self.last, call))
+        self._moves = bool(self._moves) or call.main() is not self.last.main()
+
+    def finished(self, call: Call) -> None:
+        """Look at the outputs of the newest call."""
+        self.last = call
+        self.exit = Entry.holding(call.output_tensors())
+        if self.first.outputs is None:
+            self.first = call
+
+    def passes(self) -> Passes | None:
+        """How to leave out any of the calls, None if that is not understood."""
+        try:
+            if self._moves is False and self.first.main_slot() not in self._hints.values():
+                raise NotUnderstoodError(f"{type(self.first.block).__name__} does not change its main stream")
+            return passes(self.first, self._hints)
+        except NotUnderstoodError as problem:
+            self.problem = str(problem)
+            return None
+
+    def work(self, inner: Passes) -> int:
+        """How much the calls do: the size of the streams times the number of calls."""
+        tensors = self.first.tensors()
+        return sum(tensors[slot].numel() for slot in inner.slots if slot is not None) * len(self.positions)
+
+    def stretch(self, inner: Passes, skip: int) -> Stretch:
+        """The calls but the first ``skip``."""
+        dropped = [output is None for output in self.last.output_tuple()]
+        slots = tuple(None if gone else slot for slot, gone in zip(inner.slots, dropped, strict=True))
+        exits = replace(inner, slots=slots)
+        return Stretch(self.positions[skip], self.positions[-1], inner, exits, {} if skip else self.joint)
 
 
 class Learner:
     """Watches a computed evaluation call by call.
 
     Args:
-        start: position of the first call that may be skipped.
+        head_blocks: how many blocks of the stack run on every step, before the ones that may be skipped.
+
+    ``intact`` tells whether the model has left alone what its blocks returned.
     """
 
-    def __init__(self, start: int) -> None:
-        self._start = start
+    def __init__(self, head_blocks: int) -> None:
+        self._head_blocks = head_blocks
         self._places: list[Place] = []
-        self._lists: list[_List] = []
+        self._chains: list[_Chain] = []
+        self._open: dict[int, _Chain] = {}
         self._previous: Call | None = None
-        self._ends: list[Call] = []
-        self.entries: dict[int, Entry] = {}
+        self._entries: dict[int, Entry] = {}
+        self.intact = True
 
     def before(self, call: Call) -> None:
         """Look at a call's inputs before the block runs."""
-        position = len(self._places)
-        self._places.append(call.place)
-        same_list = self._previous is not None and self._previous.list_index == call.list_index
-        if not same_list or position == self._start:
-            self.entries[position] = Entry.of(call)
-        found = links(self._previous, call) if self._previous is not None else {}
-        if same_list:
-            self._lists[-1].hints.update(found)
+        chain = self._open.get(call.list_index)
+        self.intact &= chain is None or chain.exit.intact
+        if chain is not None and chain.goes_on(call):
+            chain.extend(call)
         else:
-            self._ends += [] if self._previous is None else [self._previous]
-            self._lists.append(_List(position, found, call))
+            chain = _Chain(call, {} if self._previous is None else links(self._previous, call))
+            self._chains.append(chain)
+            self._open[call.list_index] = chain
+        if len(chain.positions) in (0, self._head_blocks):
+            self._entries[len(self._places)] = Entry.of(call)
+        chain.positions.append(len(self._places))
+        self._places.append(call.place)
 
     def after(self, call: Call) -> None:
         """Look at a finished call."""
         self._previous = call
-        self._lists[-1].last = len(self._places) - 1
-        if self._lists[-1].call.outputs is None:
-            self._lists[-1].call = call
+        self._open[call.list_index].finished(call)
 
     def trace(self) -> Trace:
         """What was learned.
 
         Raises:
-            NotUnderstoodError: a block's outputs could not be traced to its inputs.
+            NotUnderstoodError: there is no block whose outputs could be traced to its inputs.
         """
-        assert self._previous is not None
-        ends = [*self._ends, self._previous]
-        stretches = [_stretch(run, end) for run, end in zip(self._lists, ends, strict=True)]
-        every = tuple(s.passes for s in stretches for _ in range(s.first, s.last + 1))
-        return Trace(tuple(self._places), every, tuple(segments(stretches, self._start)))
+        known = [(chain, chain.passes()) for chain in self._chains]
+        stack = self._stack([(chain, inner) for chain, inner in known if inner is not None])
+        problems = dict.fromkeys(chain.problem for chain in self._chains if chain.problem is not None)
+        if not stack and problems:
+            raise NotUnderstoodError(next(iter(problems)))
+        stretches = [
+            chain.stretch(inner, 0 if n else self._head_blocks) for n, (chain, inner) in enumerate(stack)
+        ]
+        by_call = {position: inner for chain, inner in known for position in chain.positions}
+        every = tuple(by_call[position] for position in range(len(self._places)))
+        remarks = tuple(f"{problem}: it is computed on every step" for problem in problems)
+        return Trace(tuple(self._places), every, tuple(segments(stretches)), remarks)
 
-    def exits(self, trace: Trace) -> list[Call]:
-        """The last call of each segment."""
-        ends = {run.last: end for run, end in zip(self._lists, [*self._ends, self._previous], strict=True)}
-        return [end for s in trace.segments if (end := ends[s.last]) is not None]
+    def ends(self, trace: Trace) -> list[tuple[Segment, Entry, Entry]]:
+        """Each segment with what entered and what left it."""
+        exits = {chain.positions[-1]: chain.exit for chain in self._chains}
+        return [(s, self._entries[s.first], exits[s.last]) for s in trace.segments]
 
+    def _stack(self, understood: list[tuple[_Chain, Passes]]) -> list[tuple[_Chain, Passes]]:
+        """The chains that are skipped, in call order.
 
-def _stretch(run: _List, end: Call) -> Stretch:
-    inner = passes(run.call, run.hints)
-    dropped = [output is None for output in end.output_tuple()]
-    slots = tuple(None if gone else slot for slot, gone in zip(inner.slots, dropped, strict=True))
-    return Stretch(run.first, run.last, inner, replace(inner, slots=slots), run.joint)
+        Chains that run between the calls of an earlier one belong to it. Small ones that lead in, as the
+        refiners of text do, tell a gate little about the sample: they are computed, and the gate comes later.
+        """
+        most = max((chain.work(inner) for chain, inner in understood), default=0)
+        stack: list[tuple[_Chain, Passes]] = []
+        for chain, inner in understood:
+            leads = 10 * chain.work(inner) >= most and len(chain.positions) > self._head_blocks
+            if chain.positions[0] > stack[-1][0].positions[-1] if stack else leads:
+                stack.append((chain, inner))
+        return stack

@@ -11,7 +11,7 @@ import tiny
 from skipstone import FirstBlock, TeaCache
 from skipstone.cachers import Probe, Step
 from skipstone.pipelines.snapshots import Snapshots
-from toy import AddsInPlace, ToyModel, ToyPipeline, TwoLists, constant, drifting
+from toy import Adds, AddsInPlace, ToyModel, ToyPipeline, TwoLists, constant, drifting
 
 NEVER = TeaCache(threshold=1e9)
 
@@ -83,6 +83,63 @@ def test_two_lists_with_joined_streams(method: skipstone.Cacher) -> None:
     with skipstone.attach(pipe, method) as cache:
         outputs = pipe(constant(6))
     assert cache.last_run.skipped >= 4
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_terms_written_into_a_block_s_output_are_applied_once(inference: bool) -> None:
+    class AddsLater(ToyModel):
+        def forward(self, hidden_states: Tensor, temb: Tensor) -> Tensor:
+            for block in self.blocks:
+                hidden_states = block(hidden_states, temb)
+                hidden_states[:, 1:] += 10
+            return hidden_states
+
+    with torch.inference_mode(inference):
+        pipe = ToyPipeline(AddsLater())
+        with skipstone.attach(pipe, NEVER) as cache:
+            outputs = pipe(constant(6))
+    assert cache.last_run.skipped >= 3
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
+
+
+def test_a_model_may_look_at_its_blocks_and_keep_them_anywhere() -> None:
+    class Nested(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk = nn.ModuleDict({"image": ToyModel().blocks})
+
+        def forward(self, hidden_states: Tensor, temb: Tensor) -> Tensor:
+            blocks = self.trunk["image"]
+            assert isinstance(blocks[0], Adds)
+            for block in blocks:
+                hidden_states = block(hidden_states, temb * block.attn.calls**0 * block.amount / block.amount)
+            return hidden_states
+
+    pipe = ToyPipeline(Nested())
+    with skipstone.attach(pipe, NEVER) as cache:
+        outputs = pipe(constant(6))
+    assert cache.last_run.strip == "#....#"
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
+
+
+def test_lists_that_take_turns_are_skipped_as_one() -> None:
+    class Turns(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.space, self.time = ToyModel().blocks, ToyModel().blocks
+
+        def forward(self, hidden_states: Tensor, temb: Tensor) -> Tensor:
+            for space, time in zip(self.space, self.time, strict=True):
+                hidden_states = space(hidden_states, temb).transpose(1, 2)
+                hidden_states = time(hidden_states, temb.transpose(1, 2)).transpose(1, 2)
+            return hidden_states
+
+    pipe = ToyPipeline(Turns())
+    with skipstone.attach(pipe, NEVER) as cache:
+        outputs = pipe(constant(6))
+    assert cache.last_run.strip == "#....#"
+    assert [block.attn.calls for block in pipe.transformer.time] == [2, 2, 6]
     assert all(torch.equal(output, outputs[0]) for output in outputs)
 
 

@@ -1,9 +1,9 @@
-"""A tiny model with random weights for each transformer class of diffusers, and the inputs of one call of it."""
+"""A tiny model with random weights for each transformer class of diffusers, and the inputs of a call."""
 
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -54,7 +54,9 @@ def classes() -> dict[str, type[nn.Module]]:
     return {
         member.__name__: member
         for member, module in members
-        if isinstance(member, type) and issubclass(member, ModelMixin) and member.__module__ == module.__name__
+        if isinstance(member, type)
+        and issubclass(member, ModelMixin)
+        and member.__module__ == module.__name__
     }
 
 
@@ -93,10 +95,19 @@ def tensors(output: Any) -> Iterator[Tensor]:
 ZOO: dict[str, Species] = {}
 
 
+CONTROLLED: dict[str, Species] = {}
+"""The species that take the terms of a control network, with such terms."""
+
+
 def add(name: str, config: dict[str, Any], variant: str = "", dicts: bool = True, **inputs: Any) -> None:
     """Add a species; ``dicts`` where a call takes ``return_dict``."""
     given = {**inputs, "return_dict": False} if dicts else inputs
     ZOO[name + variant] = Species(name, config, given)
+
+
+def add_controlled(name: str, **inputs: Any) -> None:
+    """Add a species of the zoo with more inputs."""
+    CONTROLLED[name] = replace(ZOO[name], inputs={**ZOO[name].inputs, **inputs})
 
 
 def noise(*shape: int) -> Noise:
@@ -124,14 +135,6 @@ def rotary(tokens: int, dim: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines for each token."""
     angles = torch.arange(tokens)[:, None] * torch.linspace(1, 0.1, dim)
     return angles.cos(), angles.sin()
-
-
-def reference_cache(layers: int, tokens: int, heads: int, dim: int) -> WanAnimate2KVCache:
-    """The keys and values that a reference video leaves behind."""
-    cache, generator = WanAnimate2KVCache(layers), torch.Generator().manual_seed(0)
-    for layer in cache.layer_caches:
-        layer.store(*torch.randn(2, 1, tokens, heads, dim, generator=generator))
-    return cache
 
 
 # fmt: off
@@ -267,7 +270,8 @@ add("HunyuanDiT2DModel",
      "cross_attention_dim": 8, "cross_attention_dim_t5": 8, "pooled_projection_dim": 4, "text_len": 3,
      "text_len_t5": 3},
     hidden_states=noise(1, 4, 8, 8), timestep=time(), encoder_hidden_states=noise(1, 3, 8),
-    text_embedding_mask=ones(1, 3), encoder_hidden_states_t5=noise(1, 3, 8), text_embedding_mask_t5=ones(1, 3),
+    text_embedding_mask=ones(1, 3), encoder_hidden_states_t5=noise(1, 3, 8),
+    text_embedding_mask_t5=ones(1, 3),
     image_meta_size=ones(1, 6), style=torch.zeros(1, dtype=torch.long), image_rotary_emb=rotary(16, 8))
 HUNYUAN = {
     "in_channels": 4, "out_channels": 4, "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 2,
@@ -284,7 +288,8 @@ add("HunyuanVideoFramepackTransformer3DModel",
     {**HUNYUAN, "num_single_layers": 2, "pooled_projection_dim": 8, "has_image_proj": True,
      "image_proj_dim": 8, "has_clean_x_embedder": True},
     **VIDEO, **MASK, pooled_projections=noise(1, 8), guidance=time(4000.0), image_embeds=noise(1, 3, 8),
-    indices_latents=torch.arange(2), latents_clean=noise(1, 4, 2, 4, 4), indices_latents_clean=torch.arange(2),
+    indices_latents=torch.arange(2), latents_clean=noise(1, 4, 2, 4, 4),
+    indices_latents_clean=torch.arange(2),
     latents_history_2x=noise(1, 4, 2, 4, 4), indices_latents_history_2x=torch.arange(2),
     latents_history_4x=noise(1, 4, 8, 4, 4), indices_latents_history_4x=torch.arange(8))
 add("HunyuanImageTransformer2DModel",
@@ -305,14 +310,16 @@ add("JoyImageEditPlusTransformer3DModel", JOY,
     **{**VIDEO, "hidden_states": noise(1, 2, 4, 1, 2, 2)}, shape_list=[[(1, 1, 1), (1, 1, 1)]])
 KANDINSKY = {
     "in_visual_dim": 4, "out_visual_dim": 4, "in_text_dim": 8, "in_text_dim2": 8, "time_dim": 16,
-    "model_dim": 24, "ff_dim": 32, "num_text_blocks": 2, "num_visual_blocks": 3, "axes_dims": (4, 4, 4),
+    "model_dim": 24, "ff_dim": 32, "num_text_blocks": 1, "num_visual_blocks": 9, "axes_dims": (4, 4, 4),
 }
 CHANNELS_LAST = {**FRAMES, "pooled_projections": noise(1, 8)}
 add("Kandinsky5Transformer3DModel", KANDINSKY,
     **CHANNELS_LAST, visual_rope_pos=tuple(torch.arange(n) for n in (2, 2, 2)), text_rope_pos=torch.arange(6))
-add("Kandinsky6Transformer3DModel", {**KANDINSKY, "in_audio_dim": 4, "out_audio_dim": 4, "visual_cond": False},
+add("Kandinsky6Transformer3DModel", {**KANDINSKY, "in_audio_dim": 4, "out_audio_dim": 4,
+     "visual_cond": False},
     **CHANNELS_LAST)
-add("Kandinsky6Transformer3DModel", {**KANDINSKY, "in_audio_dim": 4, "out_audio_dim": 4, "visual_cond": False},
+add("Kandinsky6Transformer3DModel", {**KANDINSKY, "in_audio_dim": 4, "out_audio_dim": 4,
+     "visual_cond": False},
     " with audio", **CHANNELS_LAST, audio_hidden_states=noise(1, 3, 4))
 add("Kandinsky6SRTransformer3DModel",
     {"in_visual_dim": 4, "out_visual_dim": 8, "time_dim": 16, "patch_size": (1, 2, 2), "model_dim": 24,
@@ -403,7 +410,8 @@ add("OmniGenTransformer2DModel",
     position_ids=torch.arange(8)[None])
 add("OvisImageTransformer2DModel", FLUX | {"out_channels": 4}, **PACKED)
 add("PRXTransformer2DModel",
-    {"in_channels": 4, "context_in_dim": 8, "hidden_size": 16, "num_heads": 2, "depth": 3, "axes_dim": [4, 4]},
+    {"in_channels": 4, "context_in_dim": 8, "hidden_size": 16, "num_heads": 2, "depth": 3,
+     "axes_dim": [4, 4]},
     **{**IMAGE, "timestep": time(0.5)})
 add("PixArtTransformer2DModel",
     {**CLASSIC, "cross_attention_dim": 16, "caption_channels": 8, "use_additional_conditions": False},
@@ -447,9 +455,11 @@ add("SanaWMTransformer3DModel",
     {"in_channels": 4, "num_layers": 3, "hidden_size": 32, "num_attention_heads": 2, "softmax_every_n": 2,
      "linear_head_dim": 16, "caption_channels": 8, "mlp_ratio": 2.0, "chunk_plucker_channels": 4,
      "chunk_plucker_post_attn_blocks": 3},
-    hidden_states=noise(1, 4, 4, 4, 4), timestep=time(500.0, 1, 1, 4), encoder_hidden_states=noise(1, 1, 5, 8),
+    hidden_states=noise(1, 4, 4, 4, 4), timestep=time(500.0, 1, 1, 4),
+    encoder_hidden_states=noise(1, 1, 5, 8),
     encoder_attention_mask=torch.ones(1, 5, dtype=torch.long), chunk_plucker=noise(1, 4, 4, 4, 4),
-    camera_conditions=torch.cat([torch.eye(4).flatten(), torch.tensor([4.0, 4.0, 2.0, 2.0])]).expand(1, 4, 20))
+
+       camera_conditions=torch.cat([torch.eye(4).flatten(), torch.tensor([4.0, 4.0, 2.0, 2.0])]).expand(1, 4, 20))
 add("SD3Transformer2DModel",
     {**CLASSIC, "out_channels": 4, "joint_attention_dim": 8, "caption_projection_dim": 16,
      "pooled_projection_dim": 8},
@@ -494,13 +504,26 @@ add("WanAnimate2Transformer3DModel",
     {"text_len": 5, "in_dim": 8, "out_dim": 4, "dim": 32, "ffn_dim": 32, "freq_dim": 32, "text_dim": 8,
      "num_heads": 2, "num_layers": 3, "use_img_emb": False},
     hidden_states=[noise(4, 3, 4, 4)], condition_latents=[noise(4, 3, 4, 4)],
-    encoder_hidden_states=[noise(5, 8)], timestep=time(), kv_cache=reference_cache(3, 8, 2, 16),
-    kv_cache_mode="cached", seq_len=12, reference_grid_sizes=torch.tensor([[2, 2, 2]]), origin_len=5,
-    origin_area=[32, 32])
+    encoder_hidden_states=[noise(5, 8)], timestep=time(), kv_cache=WanAnimate2KVCache(3),
+    kv_cache_mode="extract", seq_len=12, offset_grid_sizes=torch.tensor([[3, 2, 2]]))
 add("WanVACETransformer3DModel", {**WAN, "vace_layers": [0, 2], "vace_in_channels": 8},
     **VIDEO, control_hidden_states=noise(1, 8, 2, 4, 4), control_hidden_states_scale=ones(2) * 0.7)
 add("ZImageTransformer2DModel",
     {"in_channels": 4, "dim": 32, "n_layers": 3, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2,
      "cap_feat_dim": 8, "axes_dims": [4, 6, 6], "axes_lens": [64, 16, 16]},
     x=[noise(4, 1, 8, 8)], t=time(0.5), cap_feats=[noise(5, 8)])
+
+TOKENS = [noise(1, 16, 16)] * 2
+add_controlled("BriaTransformer2DModel", controlnet_block_samples=TOKENS)
+add_controlled("ChromaTransformer2DModel", controlnet_block_samples=TOKENS,
+    controlnet_single_block_samples=TOKENS)
+add_controlled("FluxTransformer2DModel", controlnet_block_samples=TOKENS,
+    controlnet_single_block_samples=TOKENS)
+add_controlled("HunyuanDiT2DModel", controlnet_block_samples=TOKENS)
+add_controlled("QwenImageTransformer2DModel", controlnet_block_samples=TOKENS)
+add_controlled("SanaTransformer2DModel", controlnet_block_samples=(noise(1, 64, 16),) * 3)
+add_controlled("SD3Transformer2DModel", block_controlnet_hidden_states=TOKENS)
+add_controlled("WanVACETransformer3DModel", control_hidden_states_scale=ones(2) * 3)
+add_controlled("ZImageTransformer2DModel", controlnet_block_samples={0: noise(1, 64, 32),
+     2: noise(1, 64, 32)})
 # fmt: on
