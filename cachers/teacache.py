@@ -29,8 +29,9 @@ class TeaCache(Cacher[State]):
     the scheduler, not counted. The first and the last step are computed, as in the original.
 
     Args:
-        threshold: accumulated change at which a step is computed. Zero computes all. The scale depends on the
-            rescale: published sets are used with 0.05 to 0.4, without one start at 0.1.
+        threshold: accumulated change at which a step is computed; zero computes all. Its scale is that of the
+            rescale. None takes the careful setting of the official code for the model, and 0.05 where there
+            is no published set.
         rescale: which polynomial maps a change of the input to a change of the output. ``auto`` takes the
             published one for the model, where there is one; ``none`` takes the change as it is; or the name
             of a published set (`skipstone.schedules.polynomials.PUBLISHED`).
@@ -41,11 +42,11 @@ class TeaCache(Cacher[State]):
 
     name: ClassVar[str] = "teacache"
 
-    threshold: float = 0.15
+    threshold: float | None = None
     rescale: str = "auto"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
+        if self.threshold is not None and not 0 <= self.threshold < math.inf:
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
         if self.rescale != "auto":
             published(self.rescale)
@@ -55,13 +56,18 @@ class TeaCache(Cacher[State]):
         return IDENTITY if self.rescale == "auto" else published(self.rescale)
 
     @property
+    def _threshold(self) -> float:
+        return self.polynomial.threshold if self.threshold is None else self.threshold
+
+    @property
     def probe(self) -> Probe:
         return Probe(self.polynomial.indicator)
 
     def for_model(self, model: ModelFacts) -> "TeaCache":
-        if self.rescale != "auto":
-            return self
-        return replace(self, rescale=published_for(model.class_name, model.config).name)
+        auto = self.rescale == "auto"
+        polynomial = published_for(model.class_name, model.config) if auto else self.polynomial
+        resolved = replace(self, rescale=polynomial.name)
+        return replace(resolved, threshold=resolved._threshold)
 
     def new_state(self) -> State:
         return State()
@@ -75,7 +81,7 @@ class TeaCache(Cacher[State]):
             return Reason.LAST_STEP
         if not math.isfinite(state.accumulated):
             return Reason.NOT_FINITE
-        return None if state.accumulated < self.threshold else Reason.CHANGED
+        return None if state.accumulated < self._threshold else Reason.CHANGED
 
     def update(self, probe: Tensor | None, step: Step, state: State) -> None:
         state.accumulated = 0.0

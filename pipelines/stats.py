@@ -71,7 +71,7 @@ class RunStats:
             return f"{self.method}: no run yet"
         line = f"{self.skipped_steps} of {self.steps} steps skipped"
         if self.speedup is not None:
-            line += f", {self.speedup:.1f}x faster than computing all"
+            line += f", about {self.speedup:.1f}x faster than computing all"
         line += f" ({self.seconds:.1f} s), {self.method}"
         if not self.skipped:
             line += f"; nothing was skipped: {', '.join(f'{k} ({n})' for k, n in self.reasons.items())}"

@@ -20,6 +20,7 @@ class Polynomial:
         indicator: the probe that it was fitted on.
         model: the diffusers class it applies to, empty where diffusers has none.
         config: configuration values that tell the variants of that class apart.
+        threshold: the official code's slow setting (the careful one) for this set.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Polynomial:
     indicator: Indicator = "modulated-input"
     model: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
+    threshold: float = 0.1
 
     def __call__(self, change: float) -> float:
         value = 0.0
@@ -39,7 +41,7 @@ class Polynomial:
         return self.model == model and all(config.get(key) == value for key, value in self.config.items())
 
 
-IDENTITY = Polynomial("none", (1.0, 0.0))
+IDENTITY = Polynomial("none", (1.0, 0.0), threshold=0.05)
 
 _COGVIDEOX = "CogVideoXTransformer3DModel"
 _WAN = "WanTransformer3DModel"
@@ -105,24 +107,28 @@ PUBLISHED: tuple[Polynomial, ...] = (
         (4.98651651e02, -2.83781631e02, 5.58554382e01, -3.82021401e00, 2.64230861e-01),
         model="FluxTransformer2DModel",
         config={"num_layers": 19, "num_single_layers": 38},
+        threshold=0.25,
     ),
     Polynomial(
         "ltx-video",
         (2.14700694e01, -1.28016453e01, 2.31279151e00, 7.92487521e-01, 9.69274326e-03),
         model="LTXVideoTransformer3DModel",
         config={"num_layers": 28},
+        threshold=0.03,
     ),
     Polynomial(
         "mochi-1",
         (-3.51241319e03, 8.11675948e02, -6.09400215e01, 2.42429681e00, 3.05291719e-03),
         model="MochiTransformer3DModel",
         config={"num_layers": 48},
+        threshold=0.06,
     ),
     Polynomial(
         "cosmos1-7b",
         (2.71156237e02, -9.19775607e01, 2.24437250e00, 2.08355751e00, 1.41776330e-01),
         model="CosmosTransformer3DModel",
         config={"num_layers": 28, "num_attention_heads": 32},
+        threshold=0.3,
     ),
     Polynomial(
         "hidream-i1",
@@ -130,18 +136,21 @@ PUBLISHED: tuple[Polynomial, ...] = (
         "time-embedding",
         "HiDreamImageTransformer2DModel",
         {"num_layers": 16, "num_single_layers": 32},
+        threshold=0.17,
     ),
     Polynomial(
         "lumina-next",
         (393.76566581, -603.50993606, 209.10239044, -23.00726601, 0.86377344),
         model="LuminaNextDiT2DModel",
         config={"num_layers": 24},
+        threshold=0.2,
     ),
     Polynomial(
         "lumina2",
         (225.7042019806413, -608.8453716535591, 304.1869942338369, 124.21267720116742, -1.4089066892956552),
         model="Lumina2Transformer2DModel",
         config={"num_layers": 26},
+        threshold=0.2,
     ),
     Polynomial(
         "wan2.1-t2v-1.3b",
@@ -149,6 +158,7 @@ PUBLISHED: tuple[Polynomial, ...] = (
         "time-embedding",
         _WAN,
         {"num_layers": 30, "num_attention_heads": 12, "in_channels": 16},
+        threshold=0.05,
     ),
     Polynomial(
         "wan2.1-t2v-14b",
@@ -156,6 +166,7 @@ PUBLISHED: tuple[Polynomial, ...] = (
         "time-embedding",
         _WAN,
         {"num_layers": 40, "num_attention_heads": 40, "in_channels": 16},
+        threshold=0.14,
     ),
     Polynomial(
         "wan2.1-i2v-480p",
@@ -163,11 +174,13 @@ PUBLISHED: tuple[Polynomial, ...] = (
         "time-embedding",
         _WAN,
         {"num_layers": 40, "num_attention_heads": 40, "in_channels": 36},
+        threshold=0.13,
     ),
     Polynomial(
         "wan2.1-i2v-720p",
         (-114.36346466, 65.26524496, -18.82220707, 4.91518089, -0.23412683),
         "time-embedding",
+        threshold=0.18,
     ),
 )
 

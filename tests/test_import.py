@@ -3,17 +3,34 @@
 import subprocess
 import sys
 
+import skipstone
+
 HEAVY = ("diffusers", "transformers", "triton", "torchmetrics", "imageio", "accelerate")
 
 
-def test_import_brings_in_nothing_heavy() -> None:
-    """Nothing but torch, and what torch itself brings in."""
-    program = (
-        "import torch, sys; before = set(sys.modules); import skipstone; "
-        "print(' '.join(m for m in set(sys.modules) - before if '.' not in m))"
+def modules_after(program: str) -> set[str]:
+    """The top-level modules that a program has imported, beside those of torch."""
+    listing = "print(' '.join(m for m in set(sys.modules) - before if '.' not in m))"
+    lines = ("import sys", "before = set()", program, listing)
+    output = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
     )
-    brought = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
-    assert "skipstone" in brought.split()
-    assert not set(brought.split()) & set(HEAVY)
+    return set(output.stdout.split())
+
+
+def test_import_brings_in_nothing() -> None:
+    brought = modules_after("import skipstone")
+    assert "skipstone" in brought
+    assert not brought & {"torch", *HEAVY}
+
+
+def test_attaching_needs_nothing_but_torch() -> None:
+    brought = modules_after("import torch; before = set(sys.modules)\nimport skipstone; skipstone.attach")
+    assert "skipstone" in brought
+    assert not brought & set(HEAVY)
+
+
+def test_every_public_name_is_there() -> None:
+    for name in skipstone.__all__:
+        assert getattr(skipstone, name) is not None
+        assert name in dir(skipstone)

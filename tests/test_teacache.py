@@ -109,6 +109,14 @@ def test_the_set_is_chosen_by_class_and_configuration() -> None:
     assert published_for("SomeModel", {}) is IDENTITY
 
 
+def test_the_default_threshold_is_the_careful_setting_of_the_set() -> None:
+    flux_dev = ModelFacts("FluxTransformer2DModel", {"num_layers": 19, "num_single_layers": 38})
+    assert TeaCache().for_model(flux_dev).threshold == 0.25
+    assert TeaCache(threshold=0.4).for_model(flux_dev).threshold == 0.4
+    assert TeaCache(rescale="wan2.1-t2v-1.3b").for_model(flux_dev).threshold == 0.05
+    assert TeaCache().for_model(ModelFacts("SomeModel", {})).threshold == 0.05
+
+
 def test_time_embedding_decisions_do_not_depend_on_the_prompt() -> None:
     pipe = tiny.wan()
     with skipstone.attach(pipe.pipe, "teacache", rescale="wan2.1-t2v-1.3b", threshold=0.3) as cache:

@@ -34,7 +34,7 @@ def load(name: str, **kwargs: Any) -> Any:
     Args:
         name: ``pebble-video`` (text to video, a `WanPipeline`) or ``pebble-image`` (text to image, a
             `FluxPipeline`).
-        kwargs: passed on to ``from_pretrained``, such as ``torch_dtype``.
+        kwargs: passed on to ``from_pretrained``.
 
     Raises:
         ValueError: no bundled model of that name.
