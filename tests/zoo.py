@@ -451,6 +451,7 @@ SANA = {
 add("SanaTransformer2DModel", SANA, **IMAGE)
 add("SanaVideoTransformer3DModel", {**SANA, "attention_head_dim": 12, "cross_attention_dim": 24,
     "cross_attention_head_dim": 12}, **VIDEO)
+CAMERA = torch.cat([torch.eye(4).flatten(), torch.tensor([4.0, 4.0, 2.0, 2.0])])
 add("SanaWMTransformer3DModel",
     {"in_channels": 4, "num_layers": 3, "hidden_size": 32, "num_attention_heads": 2, "softmax_every_n": 2,
      "linear_head_dim": 16, "caption_channels": 8, "mlp_ratio": 2.0, "chunk_plucker_channels": 4,
@@ -458,8 +459,7 @@ add("SanaWMTransformer3DModel",
     hidden_states=noise(1, 4, 4, 4, 4), timestep=time(500.0, 1, 1, 4),
     encoder_hidden_states=noise(1, 1, 5, 8),
     encoder_attention_mask=torch.ones(1, 5, dtype=torch.long), chunk_plucker=noise(1, 4, 4, 4, 4),
-
-       camera_conditions=torch.cat([torch.eye(4).flatten(), torch.tensor([4.0, 4.0, 2.0, 2.0])]).expand(1, 4, 20))
+    camera_conditions=CAMERA.expand(1, 4, 20))
 add("SD3Transformer2DModel",
     {**CLASSIC, "out_channels": 4, "joint_attention_dim": 8, "caption_projection_dim": 16,
      "pooled_projection_dim": 8},
