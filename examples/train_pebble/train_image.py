@@ -84,7 +84,7 @@ def train(arguments: argparse.Namespace) -> None:
     }
     networks["text_encoder_2"].set_attn_implementation(
         "eager"
-    )  # the fused one's gradient of the bias failed on CUDA
+    )  # fused: suspected of a CUDA crash
     modules = prepare("image", networks, arguments)
     studio = Studio(
         atlas=atlas,
