@@ -82,9 +82,7 @@ def train(arguments: argparse.Namespace) -> None:
         "text_encoder": clip_text_encoder(len(clip), clip.bos_token_id, clip.eos_token_id),
         "text_encoder_2": image_text_encoder(len(t5)),
     }
-    networks["text_encoder_2"].set_attn_implementation(
-        "eager"
-    )  # fused: suspected of a CUDA crash
+    networks["text_encoder_2"].set_attn_implementation("eager")  # fused: suspected of a CUDA crash
     modules = prepare("image", networks, arguments)
     studio = Studio(
         atlas=atlas,
