@@ -108,13 +108,14 @@ def test_a_gate_that_never_skips_says_why(video: str, capsys: pytest.CaptureFixt
 def test_compare_measures_what_it_writes(video: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate("-o", "both.png", "--model", video, *SMALL, *SKIPS, "--compare", "--json") == 0
     result = object_of(capsys)
-    # The sheet is 3 columns of 64x32 cells, uncached left and cached right, in 8 bits.
+    # The sheet is 3 columns of 64x32 cells, uncached left and cached right, in 8 bits: near 50 dB, these
+    # alone cost up to one.
     sheet = torch.from_numpy(iio.imread("both.png")).float() / 255
     cells = [sheet[32 * (n // 3) :, 64 * (n % 3) :][:32, :64] for n in range(5)]
     left, right = (torch.stack([cell[:, half] for cell in cells]) for half in (slice(32), slice(32, 64)))
     expected = quality(right, left)
-    assert result["psnr"] == pytest.approx(expected.psnr, abs=0.2)
-    assert result["psnr_worst_frame"] == pytest.approx(expected.psnr_worst_frame, abs=0.2)
+    assert result["psnr"] == pytest.approx(expected.psnr, abs=1.0)
+    assert result["psnr_worst_frame"] == pytest.approx(expected.psnr_worst_frame, abs=1.0)
     assert result["ssim"] == pytest.approx(expected.ssim, abs=0.01)
     assert result["ssim_worst_frame"] == pytest.approx(expected.ssim_worst_frame, abs=0.01)
     assert result["ratio"] == pytest.approx(result["uncached_seconds"] / result["cached_seconds"])
@@ -297,9 +298,9 @@ def test_methods_are_described_by_their_docstrings(capsys: pytest.CaptureFixture
     assert teacache["claim"].startswith("Skip until the rescaled changes")
     assert teacache["source"] == "TeaCache, arXiv:2411.19108, https://github.com/ali-vilab/TeaCache"
     threshold = teacache["parameters"][0]
-    assert (threshold["name"], threshold["type"]) == ("threshold", "float")
+    assert (threshold["name"], threshold["type"]) == ("threshold", "float | None")
     assert threshold["default"] == skipstone.TeaCache().threshold
-    assert threshold["meaning"].startswith("accumulated change at which a step is computed.")
+    assert threshold["meaning"].startswith("accumulated change at which a step is computed;")
 
 
 def test_methods_in_words(capsys: pytest.CaptureFixture[str]) -> None:
