@@ -31,58 +31,61 @@ def block_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
 def _lists_in(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:
     """The outermost lists: a list within a block is the block's own."""
     for name, child in module.named_children():
-        if isinstance(child, nn.ModuleList) and any(is_attention(part) for part in child.modules()):
-            yield prefix + name, child
-        else:
+        if not isinstance(child, nn.ModuleList):
             yield from _lists_in(child, f"{prefix}{name}.")
+        elif _holds_blocks(child):
+            yield prefix + name, child
 
 
-def stand_in(block: nn.Module, call: Callable[..., Any]) -> nn.Module:
-    """The block itself in all but being called: it shares the block's class and attributes."""
-    double: nn.Module = object.__new__(type(block))
-    double.__dict__ = block.__dict__
-    give_subclass(double, {"__call__": lambda self, *args, **kwargs: call(args, kwargs)})
-    return double
+def _holds_blocks(modules: nn.ModuleList) -> bool:
+    """Whether a list holds blocks to call, not lists of their parts."""
+    callable_ones = not any(isinstance(block, nn.ModuleList) for block in modules)
+    return callable_ones and any(is_attention(part) for part in modules.modules())
+
+
+class BlockCall:
+    """What a model gets in place of a block: calling it leaves the choice to the evaluation.
+
+    It has the block's attributes, for models that look at them, as plain values: `torch.compile` follows
+    neither ``__getattr__`` nor two modules that share their parts.
+    """
+
+    def __init__(self, place: Place, block: nn.Module, call: CallBlock) -> None:
+        self.__dict__.update(vars(block), **block._parameters, **block._buffers, **block._modules)
+        self._place = place
+        self._block = block
+        self._call = call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(self._place, self._block, args, kwargs)
 
 
 class ProxiedList:
-    """Makes one block list hand out stand-ins while the model runs, and its blocks at any other time.
+    """Makes one block list hand out `BlockCall`s while the model runs, and its blocks at any other time.
 
     Args:
         number: the list's place among the model's lists.
         blocks: the list. Its class is swapped until `restore`; its content is never touched.
         running: whether the model is being evaluated right now.
-        call: what calling a stand-in does.
+        call: what a `BlockCall` does.
     """
 
     def __init__(
         self, number: int, blocks: nn.ModuleList, running: Callable[[], bool], call: CallBlock
     ) -> None:
         self._blocks = blocks
-        self._number = number
-        self._call = call
-        self._doubles: dict[tuple[int, nn.Module], nn.Module] = {}
         cls = type(blocks)
 
-        def doubles(self: nn.ModuleList) -> list[nn.Module]:
-            return [proxied._double(n, block) for n, block in enumerate(cls.__iter__(self))]
+        def proxies(self: nn.ModuleList) -> list[BlockCall]:
+            return [BlockCall((number, n), block, call) for n, block in enumerate(cls.__iter__(self))]
 
         def iterate(self: nn.ModuleList) -> Iterator[Any]:
-            return iter(doubles(self)) if self is blocks and running() else cls.__iter__(self)
+            return iter(proxies(self)) if self is blocks and running() else cls.__iter__(self)
 
         def get(self: nn.ModuleList, index: int | slice) -> Any:
-            return doubles(self)[index] if self is blocks and running() else cls.__getitem__(self, index)
+            return proxies(self)[index] if self is blocks and running() else cls.__getitem__(self, index)
 
-        proxied = self
         give_subclass(blocks, {"__iter__": iterate, "__getitem__": get})
 
     def restore(self) -> None:
         take_subclass_back(self._blocks)
-
-    def _double(self, n: int, block: nn.Module) -> nn.Module:
-        """The block's stand-in, made once: a class is made for each."""
-        key = (n, block)
-        if key not in self._doubles:
-            place, call = (self._number, n), self._call
-            self._doubles[key] = stand_in(block, lambda args, kwargs: call(place, block, args, kwargs))
-        return self._doubles[key]

@@ -159,9 +159,11 @@ def facts(model: nn.Module) -> ModelFacts:
 
 
 def _layout(values: tuple[Any, ...]) -> Iterator[Hashable]:
-    """The shapes, types and devices of the tensors among the values: other ones mean another trajectory."""
+    """The tensors' layouts, and the names among the values: other ones mean another trajectory."""
     for value in values:
         if isinstance(value, Tensor):
             yield tuple(value.shape), value.dtype, value.device
+        elif isinstance(value, str):
+            yield value
         elif isinstance(value, (list, tuple)):
             yield from _layout(tuple(value))

@@ -11,7 +11,7 @@ import tiny
 from skipstone import FirstBlock, TeaCache
 from skipstone.cachers import Probe, Step
 from skipstone.pipelines.snapshots import Snapshots
-from toy import Adds, AddsInPlace, ToyModel, ToyPipeline, TwoLists, constant, drifting
+from toy import AddsInPlace, ToyAttention, ToyModel, ToyPipeline, TwoLists, constant, drifting
 
 NEVER = TeaCache(threshold=1e9)
 
@@ -111,9 +111,9 @@ def test_a_model_may_look_at_its_blocks_and_keep_them_anywhere() -> None:
 
         def forward(self, hidden_states: Tensor, temb: Tensor) -> Tensor:
             blocks = self.trunk["image"]
-            assert isinstance(blocks[0], Adds)
+            assert isinstance(blocks[0].attn, ToyAttention)
             for block in blocks:
-                hidden_states = block(hidden_states, temb * block.attn.calls**0 * block.amount / block.amount)
+                hidden_states = block(hidden_states, temb * block.amount / block.amount)
             return hidden_states
 
     pipe = ToyPipeline(Nested())

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.transformers.transformer_qwenimage21 import QwenImage21KVCache
 from torch import Tensor, nn
 
 import skipstone
@@ -105,6 +106,18 @@ def test_a_list_that_is_not_understood_is_computed_and_said_to_be() -> None:
         run(pipe, ZOO["WanVACETransformer3DModel"])
     assert cache.last_run.skipped > 0
     assert "WanVACETransformerBlock" in cache.last_run.notes[0]
+
+
+def test_a_model_that_changes_its_mode_in_mid_run_starts_anew() -> None:
+    """The second step takes the text from the first one's keys and values, so its streams are shorter."""
+    species = ZOO["QwenImage21Transformer2DModel"]
+    pipe, cache_of_text = ToyPipeline(species.model()), QwenImage21KVCache(3)
+    modes = ["extract", *["cached"] * 4]
+    given = [{**species.call(), "kv_cache": cache_of_text, "kv_cache_mode": mode} for mode in modes]
+    with skipstone.attach(pipe, LENIENT["first-block"]) as cache:
+        _, computed, *skipped = (output[0] for output in pipe(given))
+    assert cache.last_run.strip == "##..."
+    assert all((output - computed).norm() <= 1e-6 * computed.norm() for output in skipped)
 
 
 def assert_replays(species: Species, method: Cacher[Any]) -> None:
