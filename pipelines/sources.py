@@ -8,8 +8,6 @@ from typing import Any
 
 from skipstone.pipelines import bundled
 
-INDEX = "model_index.json"
-
 
 @dataclass(frozen=True)
 class Source:
@@ -40,7 +38,7 @@ def locate(model: str) -> Source:
         ValueError: none of these, or a folder without a pipeline.
     """
     if model in bundled.DEFAULTS:
-        return Source(model, _checked(bundled.FOLDER / model))
+        return Source(model, bundled.folder(model))
     folder = Path(model).expanduser()
     if folder.is_dir():
         return Source(model, _checked(folder))
@@ -53,9 +51,9 @@ def locate(model: str) -> Source:
 
 
 def _checked(folder: Path) -> Path:
-    if not (folder / INDEX).is_file():
+    if not (folder / bundled.INDEX).is_file():
         raise ValueError(
-            f"{str(folder)!r} is not a diffusers pipeline: it has no {INDEX}; "
+            f"{str(folder)!r} is not a diffusers pipeline: it has no {bundled.INDEX}; "
             "name the folder that save_pretrained() wrote"
         )
     return folder
@@ -73,8 +71,8 @@ def pipeline_class(source: Source) -> type[Any]:
     cls = getattr(diffusers, name, None) if isinstance(name, str) else None
     if not isinstance(cls, type):
         raise ValueError(
-            f"{source.name}: {INDEX} names the class {name!r}, which diffusers {diffusers.__version__} "
-            "does not have; upgrade diffusers"
+            f"{source.name}: {bundled.INDEX} names the class {name!r}, "
+            f"which diffusers {diffusers.__version__} does not have; upgrade diffusers"
         )
     return cls
 
@@ -82,12 +80,12 @@ def pipeline_class(source: Source) -> type[Any]:
 def _index(source: Source) -> dict[str, Any]:
     try:
         if isinstance(source.location, Path):
-            return dict(json.loads((source.location / INDEX).read_text()))
+            return dict(json.loads((source.location / bundled.INDEX).read_text()))
         from diffusers import DiffusionPipeline
 
         return dict(DiffusionPipeline.load_config(source.location))
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"cannot read the {INDEX} of {source.name}: {error}") from None
+        raise ValueError(f"cannot read the {bundled.INDEX} of {source.name}: {error}") from None
 
 
 def load(source: Source, dtype: Any, device: Any) -> Any:

@@ -28,6 +28,26 @@ FPS = 16
 """Frames per second that the bundled video model was trained on."""
 
 
+INDEX = "model_index.json"
+"""The file that makes a folder a diffusers pipeline."""
+
+
+def folder(name: str) -> Path:
+    """Where a bundled model is.
+
+    Raises:
+        ValueError: no bundled model of that name, or this copy of skipstone comes without its weights.
+    """
+    if name not in DEFAULTS:
+        raise ValueError(f"unknown bundled model {name!r}; choose one of: {', '.join(DEFAULTS)}")
+    if not (FOLDER / name / INDEX).is_file():
+        raise ValueError(
+            f"this copy of skipstone comes without {name}; "
+            "use a diffusers folder or a hub id instead, or train it with examples/train_pebble"
+        )
+    return FOLDER / name
+
+
 def load(name: str, **kwargs: Any) -> Any:
     """A bundled model as an ordinary diffusers pipeline.
 
@@ -37,10 +57,9 @@ def load(name: str, **kwargs: Any) -> Any:
         kwargs: passed on to ``from_pretrained``.
 
     Raises:
-        ValueError: no bundled model of that name.
+        ValueError: no bundled model of that name, or this copy of skipstone comes without its weights.
     """
-    if name not in DEFAULTS:
-        raise ValueError(f"unknown bundled model {name!r}; choose one of: {', '.join(DEFAULTS)}")
+    location = folder(name)
     from diffusers import DiffusionPipeline
 
-    return DiffusionPipeline.from_pretrained(FOLDER / name, local_files_only=True, **kwargs)
+    return DiffusionPipeline.from_pretrained(location, local_files_only=True, **kwargs)

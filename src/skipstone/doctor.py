@@ -7,7 +7,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from skipstone.pipelines import bundled
-from skipstone.pipelines.sources import INDEX
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", "imageio", "pillow")
 
@@ -83,9 +82,12 @@ def _device() -> Finding:
 
 
 def _model(name: str) -> Finding:
-    problem = _problem(bundled.FOLDER / name)
+    try:
+        problem = _problem(bundled.folder(name))
+    except ValueError as missing:
+        return Finding(name, "", str(missing))
     if problem:
-        return Finding(name, problem, "reinstall skipstone: its bundled files are incomplete")
+        return Finding(name, problem, "reinstall skipstone: its bundled files are damaged")
     return Finding(name, "readable")
 
 
@@ -93,10 +95,8 @@ def _problem(folder: Path) -> str:
     """What is wrong with a bundled model's folder, empty if nothing is."""
     from safetensors import SafetensorError, safe_open
 
-    if not (folder / INDEX).is_file():
-        return f"no {INDEX}"
     try:
-        index = json.loads((folder / INDEX).read_text())
+        index = json.loads((folder / bundled.INDEX).read_text())
         for part in (folder / name for name, value in index.items() if isinstance(value, list) and value[0]):
             if not any(part.iterdir()):
                 return f"{part.name} is empty"
