@@ -1,8 +1,9 @@
 """One model under a cache: notices its calls, and hands each to an evaluation."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.base import Cacher, ModelFacts, Probe, Step
@@ -46,8 +47,9 @@ class Engine:
         """Start noticing the model's calls."""
         self._clock = clock
         self._names = BranchNames(self.model)
+        call = uncompiled(self._call)
         for number, blocks in enumerate(block_lists(self.model).values()):
-            self._lists.append(ProxiedList(number, blocks, self._running, self._call))
+            self._lists.append(ProxiedList(number, blocks, self._running, call))
         self._hooks = [
             self.model.register_forward_pre_hook(self._before(), prepend=True, with_kwargs=True),
             self.model.register_forward_hook(self._after(), always_call=True),
@@ -106,14 +108,14 @@ class Engine:
             if module is self.model:
                 self._begin(args, kwargs)
 
-        return before
+        return uncompiled(before)
 
     def _after(self) -> Any:
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             if module is self.model and self._evaluation is not None:
                 self._end(aborted=output is None)
 
-        return after
+        return uncompiled(after)
 
     def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         assert self._clock is not None
@@ -151,6 +153,12 @@ class Engine:
         if self._embeddings is None:
             self._embeddings = time_embeddings(self.model, self._clock.timesteps)
         return None if self._embeddings is None else self._embeddings[step.index : step.index + 1]
+
+
+def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as it is where the model around it is compiled as a whole; compiled blocks stay so."""
+    plain: Callable[..., Any] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return plain
 
 
 def facts(model: nn.Module) -> ModelFacts:
