@@ -49,7 +49,9 @@ class FirstBlock(Cacher[State]):
         return State()
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
-        if state.computed is None or probe is None:
+        if probe is None:
+            return Reason.NO_PROBE
+        if state.computed is None:
             return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
         change = relative_l1(probe, state.computed)
         if not math.isfinite(change):

@@ -74,7 +74,9 @@ class TeaCache(Cacher[State]):
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
         previous, state.previous = state.previous, probe
-        if previous is None or probe is None:
+        if probe is None:
+            return Reason.NO_PROBE
+        if previous is None:
             return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
         state.accumulated += self.polynomial(relative_l1(probe, previous))
         if step.is_last:

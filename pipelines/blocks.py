@@ -83,7 +83,12 @@ class ProxiedList:
             return iter(proxies(self)) if self is blocks and running() else cls.__iter__(self)
 
         def get(self: nn.ModuleList, index: int | slice) -> Any:
-            return proxies(self)[index] if self is blocks and running() else cls.__getitem__(self, index)
+            found = cls.__getitem__(self, index)
+            if self is not blocks or not running():
+                return found
+            if isinstance(index, slice):
+                return proxies(self)[index]
+            return BlockCall((number, index % len(self)), found, call)
 
         give_subclass(blocks, {"__iter__": iterate, "__getitem__": get})
 

@@ -12,7 +12,7 @@ from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.evaluation import Branch, Evaluation
 from skipstone.pipelines.probes import time_embeddings
-from skipstone.pipelines.stats import Entry, RunLog
+from skipstone.pipelines.stats import LogEntry, RunLog
 from skipstone.pipelines.stopwatch import Mark
 from skipstone.pipelines.trace import Place
 
@@ -129,7 +129,7 @@ class Engine:
         self._evaluation = Evaluation(self.cacher, step, branch, self._embedding(step))
         mark = Mark(next(self.model.parameters()).device)
         self._log.planned_steps = step.count
-        self._log.entries.append(Entry(self.name, name, step.index, None, mark, mark))
+        self._log.entries.append(LogEntry(self.name, name, step.index, None, mark, mark))
 
     def _end(self, aborted: bool) -> None:
         assert self._log is not None

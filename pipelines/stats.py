@@ -10,7 +10,7 @@ from skipstone.pipelines.stopwatch import Mark
 
 
 @dataclass
-class Entry:
+class LogEntry:
     """One evaluation of a model."""
 
     model: str
@@ -84,7 +84,7 @@ class RunLog:
 
     method: str
     planned_steps: int = 0
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[LogEntry] = field(default_factory=list)
     end: Mark | None = None
     bytes_held: int = 0
     notes: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ class RunLog:
         if text not in self.notes:
             self.notes.append(text)
 
-    def step_entries(self, step: int) -> list[Entry]:
+    def step_entries(self, step: int) -> list[LogEntry]:
         return [entry for entry in self.entries if entry.step == step]
 
     def stats(self) -> RunStats:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import skipstone
 import tiny
 from skipstone import FirstBlock, TeaCache
-from skipstone.cachers import Probe, Step
+from skipstone.cachers import Probe, Reason, Step
 from skipstone.pipelines.snapshots import Snapshots
 from toy import AddsInPlace, ToyAttention, ToyModel, ToyPipeline, TwoLists, constant, drifting
 
@@ -245,6 +245,27 @@ def test_the_modulated_input_is_what_the_first_attention_is_given() -> None:
     assert len(probed) == 4
     assert all(torch.equal(probe, truth) for probe, truth in zip(probed, seen[1::2], strict=True))
     assert not torch.equal(probed[0], probed[2])
+
+
+@pytest.mark.parametrize("method", [FirstBlock(threshold=1e9), NEVER], ids=lambda method: method.name)
+def test_a_probe_that_cannot_be_read_computes_and_says_so(method: skipstone.Cacher) -> None:
+    state = method.new_state()
+    assert method.reason_to_compute(None, Step(3, 10, 0.0), state) is Reason.NO_PROBE
+
+
+def test_blocks_taken_by_their_index_are_skipped_too() -> None:
+    class ByIndex(ToyModel):
+        def forward(self, hidden_states: Tensor, temb: Tensor) -> Tensor:
+            for n in range(-len(self.blocks), 0):
+                hidden_states = self.blocks[n](hidden_states, temb)
+            return hidden_states
+
+    model = ByIndex(3)
+    pipe = ToyPipeline(model)
+    with skipstone.attach(pipe, FirstBlock(threshold=1e9)):
+        outputs = pipe(constant(5))
+    assert model.block_calls == [5, 1, 1]
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
 
 
 def test_bytes_held_is_one_residual_a_branch_and_is_freed() -> None:
