@@ -19,8 +19,14 @@ class Probe(Enum):
     """The model's embedding of the timestep, ``(1, dim)``: known before the run, so it costs nothing."""
     MODULATED_INPUT = "modulated-input"
     """What the first block's attention would see: its input, normalised and modulated by the timestep."""
+    TIME_PROJECTION = "time-projection"
+    """What the blocks' modulations are made of, projected from the time embedding: as early and as cheap."""
     FIRST_BLOCK = "first-block"
-    """The first block's residual."""
+    """The residual of the head blocks, of which there is one for First Block Cache."""
+    HEAD_STATES = "head-states"
+    """What enters the first block and what leaves the head blocks: ``(2, batch, tokens, dim)``."""
+    MODEL_INPUT = "model-input"
+    """The noisy latents that the model is given, channels first: ``(batch, channels, *grid)``."""
 
 
 class Reason(str, Enum):
@@ -28,6 +34,13 @@ class Reason(str, Enum):
 
     FIRST_STEP = "first step"
     LAST_STEP = "last step"
+    WARM_UP = "among the first steps"
+    TAIL = "among the last steps"
+    OUT_OF_RANGE = "outside the range of steps that may be skipped"
+    INTERVAL = "its turn in the interval"
+    MASK = "the step mask asks for it"
+    RECORDING = "it is being recorded"
+    RUN_CAP = "as many skipped in a row as allowed"
     CHANGED = "the change reached the threshold"
     NOT_FINITE = "the probe is not finite"
     NO_PROBE = "the probe could not be read"
@@ -44,13 +57,17 @@ class Step:
         index: position among the steps that this run executes, from 0.
         count: how many steps this run executes.
         timestep: the solver's time, in the scheduler's own unit.
-        sigma: noise level, None where the scheduler has none.
+        sigma: noise level in the scheduler's own unit, None where it has none.
+        signal: how much of the clean sample the model's input holds, None where the scheduler does not tell.
+        noise: how much of the noise it holds; the input is ``signal * sample + noise * noise``.
     """
 
     index: int
     count: int
     timestep: float
     sigma: float | None = None
+    signal: float | None = None
+    noise: float | None = None
 
     @property
     def is_first(self) -> bool:
@@ -63,10 +80,33 @@ class Step:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a method may know of the model that it is attached to: its class and configuration."""
+    """What a method may know of the model that it is attached to.
+
+    Args:
+        class_name: the model's class.
+        config: its configuration.
+        name: what the pipeline calls it.
+        siblings: the names of all models that the pipeline calls on its steps.
+    """
 
     class_name: str
     config: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "transformer"
+    siblings: tuple[str, ...] = ("transformer",)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a computed step gave.
+
+    Args:
+        residual: what the skippable blocks added to the main stream, ``(batch, tokens, dim)``; None where
+            they wrote into their inputs before it could be read.
+        output: what the model returned, in the layout of `Probe.MODEL_INPUT`; None where it is no tensor.
+    """
+
+    residual: Tensor | None = None
+    output: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -81,11 +121,15 @@ class Cacher(ABC, Generic[StateT]):
     name: ClassVar[str]
     """The method's name on the command line and in `skipstone.attach`."""
 
-    history: ClassVar[int] = 1
-    """How many computed residuals the predictor uses."""
+    @property
+    def history(self) -> int:
+        """How many computed residuals the predictor uses."""
+        return 1
 
-    head_blocks: ClassVar[int] = 0
-    """How many blocks run on every step, before the ones that may be skipped."""
+    @property
+    def head_blocks(self) -> int:
+        """How many blocks run on every step, before the ones that may be skipped."""
+        return 0
 
     @property
     @abstractmethod
@@ -100,9 +144,9 @@ class Cacher(ABC, Generic[StateT]):
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: StateT) -> Reason | None:
         """The gate: why this step must be computed, or None to skip it. Called on every step."""
 
-    def update(self, probe: Tensor | None, step: Step, state: StateT) -> None:
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: StateT) -> None:
         """Learn that this step was computed, whether the gate asked for it or not."""
-        del probe, step, state
+        del probe, outcome, step, state
 
     def weights(self, step: Step, computed: Sequence[Step], state: StateT) -> Sequence[float]:
         """The predictor: one weight for each kept residual, newest first; by default, reuse the newest.
@@ -122,9 +166,10 @@ class Cacher(ABC, Generic[StateT]):
 
     def describe(self) -> str:
         """The method and its hyper-parameters in one line."""
-        settings = (f"{f.name} {_short(getattr(self, f.name))}" for f in fields(self))
+        settings = (f"{f.name} {short(getattr(self, f.name))}" for f in fields(self))
         return " ".join((self.name, ", ".join(settings)))
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A hyper-parameter's value as people write it."""
     return f"{value:g}" if isinstance(value, float) else str(value)

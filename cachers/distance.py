@@ -4,11 +4,20 @@ import torch
 from torch import Tensor
 
 
+def mean_l1(current: Tensor, reference: Tensor | None = None) -> Tensor:
+    """Mean absolute difference of each sample, ``(batch,)``; mean absolute value without a reference.
+
+    The means accumulate in float32.
+    """
+    difference = current if reference is None else current - reference
+    return difference.abs().flatten(1).mean(1, dtype=torch.float32)
+
+
 def relative_l1(current: Tensor, reference: Tensor) -> float:
     """Mean absolute change over mean absolute reference, of the sample in the batch that changed most.
 
-    Judging by the worst sample keeps one prompt of a batch from deciding for another. The means accumulate
-    in float32. Reading the result is a gate's only GPU synchronisation.
+    Judging by the worst sample keeps one prompt of a batch from deciding for another. Reading the result is a
+    gate's only GPU synchronisation.
 
     Args:
         current: ``(batch, ...)``.
@@ -17,6 +26,4 @@ def relative_l1(current: Tensor, reference: Tensor) -> float:
     Returns:
         The ratio; NaN or infinity when the reference is zero or anything is not finite.
     """
-    change = (current - reference).abs().flatten(1).mean(1, dtype=torch.float32)
-    scale = reference.abs().flatten(1).mean(1, dtype=torch.float32)
-    return (change / scale).max().item()
+    return (mean_l1(current, reference) / mean_l1(reference)).max().item()

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step
 from skipstone.cachers.distance import relative_l1
 
 
@@ -33,13 +33,16 @@ class FirstBlock(Cacher[State]):
     """
 
     name: ClassVar[str] = "first-block"
-    head_blocks: ClassVar[int] = 1
 
     threshold: float = 0.08
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < math.inf:
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+
+    @property
+    def head_blocks(self) -> int:
+        return 1
 
     @property
     def probe(self) -> Probe:
@@ -58,5 +61,5 @@ class FirstBlock(Cacher[State]):
             return Reason.NOT_FINITE
         return None if change < self.threshold else Reason.CHANGED
 
-    def update(self, probe: Tensor | None, step: Step, state: State) -> None:
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.computed = probe

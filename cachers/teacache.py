@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.cachers.distance import relative_l1
 from skipstone.schedules.polynomials import IDENTITY, Polynomial, published, published_for
 
@@ -85,5 +85,5 @@ class TeaCache(Cacher[State]):
             return Reason.NOT_FINITE
         return None if state.accumulated < self._threshold else Reason.CHANGED
 
-    def update(self, probe: Tensor | None, step: Step, state: State) -> None:
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.accumulated = 0.0

@@ -52,7 +52,7 @@ def attach(pipe: Any, method: str | Cacher[Any], /, **hyperparameters: Any) -> "
         if model in _attached:
             used = _attached[model].method
             raise ValueError(f"{type(pipe).__name__}.{name} has a cache already ({used}); remove() it first")
-    return CacheHandle(pipe, [Engine(name, model, cacher) for name, model in models.items()])
+    return CacheHandle(pipe, [Engine(name, model, cacher, tuple(models)) for name, model in models.items()])
 
 
 def make(method: str | Cacher[Any], /, **hyperparameters: Any) -> Cacher[Any]:
@@ -82,7 +82,7 @@ class CacheHandle:
     def __init__(self, pipe: Any, engines: list[Engine]) -> None:
         self._engines = engines
         self._watchers: list[Watcher] = []
-        self.method = engines[0].cacher.describe()
+        self.method = "; ".join(dict.fromkeys(engine.cacher.describe() for engine in engines))
         self._log = RunLog(self.method)
         with ExitStack() as undo:
             self._clock = Clock(pipe, self._begin_run, self._end_step)

@@ -9,6 +9,7 @@ import torch
 
 from skipstone.cachers.base import Step
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.noise import Level, levels
 
 
 class Clock:
@@ -30,6 +31,7 @@ class Clock:
         self._scheduler: Any = None
         self._timesteps: list[float] = []
         self._sigmas: list[float] = []
+        self._levels: list[Level] = []
         self._first: int | None = None
         self._taken = 0
         self._follow(pipe.scheduler)
@@ -49,7 +51,8 @@ class Clock:
             return None
         position = (self._first or 0) + self._taken
         sigma = self._sigmas[position] if position < len(self._sigmas) else None
-        return Step(self._taken, len(self.timesteps), self._timesteps[position], sigma)
+        timestep, level = self._timesteps[position], self._levels[position]
+        return Step(self._taken, len(self.timesteps), timestep, sigma, *level)
 
     @property
     def finished(self) -> bool:
@@ -99,6 +102,7 @@ class Clock:
         self._timesteps = self._scheduler.timesteps.tolist()
         sigmas = getattr(self._scheduler, "sigmas", None)
         self._sigmas = [] if sigmas is None else torch.as_tensor(sigmas).tolist()
+        self._levels = levels(self._scheduler, self._timesteps, self._sigmas)
         self._first, self._taken = None, 0
         self._on_start()
 

@@ -11,7 +11,7 @@ from skipstone.pipelines.blocks import ProxiedList, block_lists
 from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.evaluation import Branch, Evaluation
-from skipstone.pipelines.probes import time_embeddings
+from skipstone.pipelines.probes import OF_THE_TIME, model_input, model_output
 from skipstone.pipelines.stats import LogEntry, RunLog
 from skipstone.pipelines.stopwatch import Mark
 from skipstone.pipelines.trace import Place
@@ -24,15 +24,18 @@ class Engine:
         name: the model's name in the pipeline.
         model: the model.
         cacher: the method, as the user gave it.
+        siblings: the names of all models that the pipeline calls on its steps.
 
     Raises:
         ValueError: the model has no block list, or not what the method needs.
     """
 
-    def __init__(self, name: str, model: nn.Module, cacher: Cacher[Any]) -> None:
+    def __init__(
+        self, name: str, model: nn.Module, cacher: Cacher[Any], siblings: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
         self.model = model
-        self.cacher = cacher.for_model(facts(model))
+        self.cacher = cacher.for_model(facts(name, model, siblings or (name,)))
         self._clock: Clock | None = None
         self._log: RunLog | None = None
         self._branches: dict[Hashable, Branch[Any]] = {}
@@ -89,10 +92,11 @@ class Engine:
 
     def _check(self) -> None:
         block_lists(self.model)
-        if self.cacher.probe is Probe.TIME_EMBEDDING and time_embeddings(self.model, [0.0]) is None:
+        of_the_time = OF_THE_TIME.get(self.cacher.probe)
+        if of_the_time is not None and of_the_time(self.model, [0.0]) is None:
             raise ValueError(
-                f"{self.cacher.describe()} looks at the time embedding, but {type(self.model).__name__} "
-                "has no TimestepEmbedding; use rescale='none'"
+                f"{self.cacher.describe()} looks at the {self.cacher.probe.value.replace('-', ' ')}, but "
+                f"{type(self.model).__name__} has none; use rescale='none'"
             )
 
     def _running(self) -> bool:
@@ -113,7 +117,7 @@ class Engine:
     def _after(self) -> Any:
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             if module is self.model and self._evaluation is not None:
-                self._end(aborted=output is None)
+                self._end(output)
 
         return uncompiled(after)
 
@@ -126,18 +130,18 @@ class Engine:
         name = self._names.next(kwargs)
         key = (name, *_layout((*args, *kwargs.values())))
         branch = self._branches.setdefault(key, Branch.new(self.cacher))
-        self._evaluation = Evaluation(self.cacher, step, branch, self._embedding(step))
+        self._evaluation = Evaluation(self.cacher, step, branch, self._early_probe(step, args, kwargs))
         mark = Mark(next(self.model.parameters()).device)
         self._log.planned_steps = step.count
         self._log.entries.append(LogEntry(self.name, name, step.index, None, mark, mark))
 
-    def _end(self, aborted: bool) -> None:
+    def _end(self, output: Any) -> None:
         assert self._log is not None
         evaluation, self._evaluation = self._evaluation, None
         if evaluation is None:
             return
-        if not aborted:
-            evaluation.finish()
+        if output is not None:
+            evaluation.finish(model_output(self.model, output))
         entry = self._log.entries[-1]
         entry.reason = evaluation.reason
         entry.end = Mark(next(self.model.parameters()).device)
@@ -146,12 +150,15 @@ class Engine:
             for remark in branch.remarks:
                 self._log.note(f"{self.name}: {remark}")
 
-    def _embedding(self, step: Step) -> Tensor | None:
-        if self.cacher.probe is not Probe.TIME_EMBEDDING:
+    def _early_probe(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+        """The probe where it is known before the blocks run."""
+        if self.cacher.probe is Probe.MODEL_INPUT:
+            return model_input(self.model, args, kwargs)
+        if self.cacher.probe not in OF_THE_TIME:
             return None
         assert self._clock is not None
         if self._embeddings is None:
-            self._embeddings = time_embeddings(self.model, self._clock.timesteps)
+            self._embeddings = OF_THE_TIME[self.cacher.probe](self.model, self._clock.timesteps)
         return None if self._embeddings is None else self._embeddings[step.index : step.index + 1]
 
 
@@ -161,9 +168,9 @@ def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return plain
 
 
-def facts(model: nn.Module) -> ModelFacts:
+def facts(name: str, model: nn.Module, siblings: tuple[str, ...]) -> ModelFacts:
     """What a method may know of a model."""
-    return ModelFacts(type(model).__name__, dict(getattr(model, "config", {})))
+    return ModelFacts(type(model).__name__, dict(getattr(model, "config", {})), name, siblings)
 
 
 def _layout(values: tuple[Any, ...]) -> Iterator[Hashable]:

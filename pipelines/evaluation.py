@@ -4,12 +4,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.base import Cacher, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step
 from skipstone.pipelines.modes import Computing, Learning, Mode, Skipping
 from skipstone.pipelines.probes import modulated_input
-from skipstone.pipelines.snapshots import Residual, Snapshots
+from skipstone.pipelines.snapshots import Residual, Snapshots, main_residual
 from skipstone.pipelines.streams import Call, NotUnderstoodError
 from skipstone.pipelines.trace import Entry, Place, Trace
 
@@ -82,14 +83,15 @@ class Evaluation(Generic[StateT]):
         self._calls += 1
         return self._mode.call(call)
 
-    def finish(self) -> None:
+    def finish(self, output: Tensor | None) -> None:
         """Keep what a computed evaluation has shown. Not called for one that raised."""
         if self.skipped:
             return
         residuals = self._learned() if isinstance(self._mode, Learning) else self._computed()
         if residuals:
             self._branch.snapshots.push(self.step, residuals)
-        self._cacher.update(self._probe, self.step, self._branch.method)
+        outcome = Outcome(main_residual(residuals), output)
+        self._cacher.update(self._probe, outcome, self.step, self._branch.method)
 
     def _computing(self) -> Mode:
         if self._branch.trace is None:
@@ -125,17 +127,22 @@ class Evaluation(Generic[StateT]):
             case Probe.MODULATED_INPUT:
                 return modulated_input(call)
             case Probe.FIRST_BLOCK:
-                return self._head_residual(call)
+                states = self._head_states(call)
+                return None if states is None else states[1] - states[0]
+            case Probe.HEAD_STATES:
+                states = self._head_states(call)
+                return None if states is None else torch.stack(states)
             case _:
                 return self._probe
 
-    def _head_residual(self, call: Call) -> Tensor | None:
+    def _head_states(self, call: Call) -> tuple[Tensor, Tensor] | None:
+        """What entered the stack and what left its head blocks."""
         head = self._heads[call.list_index]
         before, after = next(iter(head.tensors.values())), call.main()
         if not head.intact:
             self._branch.writes_in_place = True
             return None
-        return after - before if before.shape == after.shape else None
+        return (before, after) if before.shape == after.shape else None
 
     def _learned(self) -> list[Residual] | None:
         assert isinstance(self._mode, Learning)

@@ -1,11 +1,13 @@
 """Reading a gate's probe out of a model without running its blocks."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from skipstone.cachers.base import Probe
 from skipstone.pipelines.streams import Call
 
 
@@ -61,6 +63,40 @@ def _same_size(value: Tensor, like: Tensor) -> bool:
     return value.shape[-1:] == like.shape[-1:] and value.numel() == like.numel()
 
 
+def model_input(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """What the model is to denoise, ``(batch, channels, *grid)``: its first argument.
+
+    Latents that are packed into tokens are spread out again where the model is told the tokens' positions,
+    else they are a grid of one axis.
+    """
+    first = next(iter(inspect.signature(model.forward).parameters))
+    given = args[0] if args else kwargs.get(first)
+    return _channels_first(model, given, kwargs.get("img_ids")) if isinstance(given, Tensor) else None
+
+
+def model_output(model: nn.Module, output: Any) -> Tensor | None:
+    """The first tensor that the model returned, ``(batch, channels, *grid)``."""
+    value = output[0] if isinstance(output, (tuple, list)) else getattr(output, "sample", output)
+    return _channels_first(model, value, None) if isinstance(value, Tensor) else None
+
+
+def _channels_first(model: nn.Module, latents: Tensor, positions: Any) -> Tensor:
+    if latents.ndim == 3:
+        return _spread(latents.transpose(1, 2), positions)
+    channels = getattr(getattr(model, "config", None), "in_channels", None)
+    # Most video models take (batch, channels, frames, height, width), CogVideoX frames before channels.
+    frames_first = latents.ndim == 5 and latents.shape[1] != channels and latents.shape[2] == channels
+    return latents.transpose(1, 2) if frames_first else latents
+
+
+def _spread(tokens: Tensor, positions: Any) -> Tensor:
+    """``(batch, channels, tokens)`` to rows and columns, by the tokens' ``(index, row, column)``."""
+    if not isinstance(positions, Tensor):
+        return tokens
+    rows, columns = (int(n) + 1 for n in positions.reshape(-1, positions.shape[-1])[:, -2:].amax(0).tolist())
+    return tokens.reshape(*tokens.shape[:2], rows, columns) if rows * columns == tokens.shape[2] else tokens
+
+
 def time_embeddings(model: nn.Module, timesteps: Sequence[float]) -> Tensor | None:
     """The model's time embedding at each timestep, ``(steps, dim)`` float32 on the CPU.
 
@@ -78,6 +114,30 @@ def time_embeddings(model: nn.Module, timesteps: Sequence[float]) -> Tensor | No
     with torch.no_grad():
         embedded: Tensor = embedding(sinusoids(times).to(weight.dtype))
     return embedded.float().cpu()
+
+
+def time_projections(model: nn.Module, timesteps: Sequence[float]) -> Tensor | None:
+    """What Wan's blocks take their modulations from at each timestep, ``(steps, 6 * dim)``, likewise.
+
+    Returns:
+        The projections, or None for a model without a linear ``time_proj`` behind its time embedding.
+    """
+    embeddings = time_embeddings(model, timesteps)
+    named = (module for name, module in model.named_modules() if name.endswith("time_proj"))
+    projection = next((module for module in named if isinstance(module, nn.Linear)), None)
+    if embeddings is None or projection is None:
+        return None
+    with torch.no_grad():
+        active = nn.functional.silu(embeddings.to(projection.weight.device, projection.weight.dtype))
+        projected: Tensor = projection(active)
+    return projected.float().cpu()
+
+
+OF_THE_TIME: dict[Probe, Callable[[nn.Module, Sequence[float]], Tensor | None]] = {
+    Probe.TIME_EMBEDDING: time_embeddings,
+    Probe.TIME_PROJECTION: time_projections,
+}
+"""How to read the probes that depend on nothing but the timestep, for a whole run at once."""
 
 
 def _first(model: nn.Module, class_name: str) -> nn.Module | None:

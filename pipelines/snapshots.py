@@ -48,3 +48,8 @@ class Snapshots:
             if weight:
                 estimate = estimate.add(segments[segment][slot], alpha=weight)
         return estimate
+
+
+def main_residual(segments: Sequence[Residual] | None) -> Tensor | None:
+    """That of the largest stream of the last segment, the one nearest to the model's output."""
+    return max(segments[-1].values(), key=Tensor.numel) if segments else None

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
-from skipstone import Cacher, FirstBlock, TeaCache
+from skipstone import (
+    FORA,
+    Cacher,
+    DBCache,
+    DiCache,
+    EasyCache,
+    FirstBlock,
+    MagCache,
+    SeaCache,
+    TeaCache,
+)
 
 
 @dataclass
@@ -13,26 +23,41 @@ class Case:
     Args:
         off: computes every step.
         lenient: skips wherever the method's rules allow it.
-        always: how many steps of a run those rules compute all the same.
+        first: how many first steps of a run those rules compute all the same.
+        last: how many last ones.
         series: from strict to permissive.
+        looks: whether the decisions depend on what the model is given; else they are the same for every input.
     """
 
     off: Cacher[Any]
     lenient: Cacher[Any]
-    always: int
+    first: int
+    last: int
     series: list[Cacher[Any]]
+    looks: bool = True
 
     @property
     def name(self) -> str:
         return self.off.name
 
+    @property
+    def always(self) -> int:
+        return self.first + self.last
 
-def thresholds(method: type[Any], always: int) -> Case:
+
+def thresholds(method: type[Any], first: int = 1, last: int = 0, looks: bool = True, **settings: Any) -> Case:
     values = (0.01, 0.05, 0.1, 0.3, 1.0)
-    return Case(method(threshold=0.0), method(threshold=1e9), always, [method(threshold=v) for v in values])
+    made = [method(threshold=value, **settings) for value in (0.0, *values, 1e9)]
+    return Case(made[0], made[-1], first, last, made[1:-1], looks)
 
 
 METHODS = [
-    thresholds(FirstBlock, always=1),
-    thresholds(TeaCache, always=2),
+    thresholds(DBCache, blocks=1, warmup=0),
+    thresholds(DiCache, last=1, warmup=0.0),
+    thresholds(EasyCache, first=2, last=1, warmup=0),
+    thresholds(FirstBlock),
+    Case(FORA(1), FORA(1000), 1, 0, [FORA(n) for n in (1, 2, 3, 5, 8)], looks=False),
+    thresholds(MagCache, warmup=0.0, max_skips=1000, ratios=(1.0, 0.98, 0.96), looks=False),
+    thresholds(SeaCache, last=1),
+    thresholds(TeaCache, last=1),
 ]

@@ -12,6 +12,8 @@ from methods import METHODS, Case
 from toy import ToyModel, ToyPipeline, constant, drifting
 
 every_method = pytest.mark.parametrize("case", METHODS, ids=lambda case: case.name)
+looking = pytest.mark.parametrize("case", [c for c in METHODS if c.looks], ids=lambda case: case.name)
+static = pytest.mark.parametrize("case", [c for c in METHODS if not c.looks], ids=lambda case: case.name)
 every_pipeline = pytest.mark.parametrize("name", tiny.PIPELINES)
 
 
@@ -95,7 +97,7 @@ def test_replaying_an_input_while_skipping_equals_computing(case: Case, name: st
     toy = ToyPipeline(model)
     with torch.no_grad(), skipstone.attach(toy, case.lenient) as cache:
         outputs = toy([{**calls[0], "return_dict": False}] * 4, steps=5)
-    assert cache.last_run.strip == "#..."
+    assert cache.last_run.strip == "#" * case.first + "." * (4 - case.first)
     computed, *skipped = (output[0] for output in outputs)
     for output in skipped:
         assert (output - computed).norm() <= 1e-6 * computed.norm()
@@ -110,7 +112,7 @@ def test_branches_do_not_mix(case: Case) -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, interleaved, strict=True))
 
 
-@every_method
+@looking
 def test_nan_computes_and_says_so(case: Case) -> None:
     inputs = constant(6)
     inputs[3] = {**inputs[3], "hidden_states": inputs[3]["hidden_states"] * float("nan")}
@@ -119,6 +121,18 @@ def test_nan_computes_and_says_so(case: Case) -> None:
         pipe(inputs)
     assert cache.last_run.strip[3] == "#"
     assert "the probe is not finite" in cache.last_run.reasons
+
+
+@static
+def test_static_decisions_do_not_depend_on_the_input(case: Case) -> None:
+    for method in case.series:
+        strips = []
+        for inputs in (constant(20), drifting(20, 0.5), constant(20, float("nan"))):
+            pipe = ToyPipeline(ToyModel())
+            with skipstone.attach(pipe, method) as cache:
+                pipe(inputs)
+            strips.append(cache.last_run.strip)
+        assert strips == strips[:1] * 3
 
 
 @every_method
@@ -133,7 +147,7 @@ def test_more_permissive_never_computes_more_on_a_steady_drift(case: Case) -> No
     assert computed[0] > computed[-1]
 
 
-@every_method
+@looking
 def test_one_restless_sample_is_enough_to_compute(case: Case) -> None:
     """Seven still samples do not hide an eighth that moves."""
     still, moving = constant(8, batch=7), drifting(8, 0.8)

@@ -10,7 +10,7 @@ import skipstone
 import tiny
 from skipstone import FirstBlock, TeaCache
 from skipstone.cachers import Reason, Step
-from skipstone.cachers.base import ModelFacts
+from skipstone.cachers.base import ModelFacts, Outcome
 from skipstone.cachers.distance import relative_l1
 from skipstone.pipelines.probes import time_embeddings
 from skipstone.schedules.polynomials import IDENTITY, PUBLISHED, published, published_for
@@ -35,7 +35,7 @@ def test_decisions_follow_the_rule(threshold: float, rescale: str) -> None:
         step = Step(index, len(probes), 0.0)
         reason = method.reason_to_compute(probe, step, state)
         if reason is not None:
-            method.update(probe, step, state)
+            method.update(probe, Outcome(), step, state)
         decisions.append(reason is not None)
     assert decisions == by_hand(probes.numpy(), threshold, published(rescale).coefficients)
 
@@ -59,7 +59,7 @@ def test_first_block_compares_with_the_last_computed_step() -> None:
     for index, probe in enumerate(probes):
         reason = method.reason_to_compute(probe, Step(index, 40, 0.0), state)
         if reason is not None:
-            method.update(probe, Step(index, 40, 0.0), state)
+            method.update(probe, Outcome(), Step(index, 40, 0.0), state)
         decisions.append(reason is not None)
         array = probe.numpy()
         compute = reference is None or np.abs(array - reference).mean() / np.abs(reference).mean() >= 0.3

@@ -1,0 +1,84 @@
+"""DBCache: First Block Cache with any number of blocks to look at."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step
+from skipstone.cachers.distance import relative_l1
+
+
+@dataclass
+class State:
+    """The head's residual, ``(batch, tokens, dim)``, at the last computed step; the steps skipped since."""
+
+    computed: Tensor | None = None
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class DBCache(Cacher[State]):
+    """Skip all blocks but the first few while their residual stays close to that of the last computed step.
+
+    Source: cache-dit, https://github.com/vipshop/cache-dit.
+    Difference: a batch is judged by its worst sample. There are no last blocks (Bn) that always run: its
+    default is none. For a step mask, wrap it in `StepMask`; for a predictor, in `WithPredictor`.
+
+    Args:
+        threshold: relative L1 change of the first blocks' residual at which a step is computed. Zero
+            computes all.
+        blocks: how many blocks run on every step (Fn), from 1.
+        warmup: how many first steps are computed, from 0.
+        max_skips: how many steps may be skipped in a row, from 1; None for any number.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    name: ClassVar[str] = "dbcache"
+
+    threshold: float = 0.08
+    blocks: int = 8
+    warmup: int = 8
+    max_skips: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+        if self.blocks < 1 or self.warmup < 0:
+            raise ValueError(f"blocks must be >= 1 and warmup >= 0, got {self.blocks} and {self.warmup}")
+        if self.max_skips is not None and self.max_skips < 1:
+            raise ValueError(f"max_skips must be a whole number >= 1 or None, got {self.max_skips}")
+
+    @property
+    def head_blocks(self) -> int:
+        return self.blocks
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.FIRST_BLOCK
+
+    def new_state(self) -> State:
+        return State()
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+        if probe is None:
+            return Reason.NO_PROBE
+        if state.computed is None:
+            return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
+        if step.index < self.warmup:
+            return Reason.WARM_UP
+        if state.skipped == self.max_skips:
+            return Reason.RUN_CAP
+        change = relative_l1(probe, state.computed)
+        if not math.isfinite(change):
+            return Reason.NOT_FINITE
+        if change >= self.threshold:
+            return Reason.CHANGED
+        state.skipped += 1
+        return None
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
+        state.computed, state.skipped = probe, 0

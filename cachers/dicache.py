@@ -1,0 +1,106 @@
+"""DiCache: the first blocks tell when to compute, and how far the residual has gone."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step
+from skipstone.cachers.distance import relative_l1
+
+
+@dataclass
+class State:
+    """The previous step's head states, ``(2, batch, tokens, dim)``, and the change added up since.
+
+    ``computed`` holds the head's residuals at the last two computed steps, newest first.
+    """
+
+    previous: Tensor | None = None
+    accumulated: float = 0.0
+    computed: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DiCache(Cacher[State]):
+    """Skip by the change of the first blocks' output, and let their course say how to combine two residuals.
+
+    Source: DiCache, arXiv:2508.17356, https://github.com/Bujiazi/DiCache.
+    Difference: a batch is judged by its worst sample; the weights are those of the whole batch.
+
+    Args:
+        threshold: accumulated change at which a step is computed; zero computes all. The official code takes
+            0.4 for ``probe`` and 0.08 for ``difference``.
+        error: what is added up: the relative change of the first blocks' output, or how much it differs from
+            that of their input.
+        depth: how many blocks run on every step, from 1.
+        warmup: share of the run's steps computed at its beginning, 0 to 1; the first step always is.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    name: ClassVar[str] = "dicache"
+
+    threshold: float = 0.4
+    error: Literal["probe", "difference"] = "probe"
+    depth: int = 1
+    warmup: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+        if self.error not in ("probe", "difference"):
+            raise ValueError(f"error must be 'probe' or 'difference', got {self.error!r}")
+        if self.depth < 1 or not 0 <= self.warmup <= 1:
+            raise ValueError(f"depth must be >= 1 and warmup in 0 to 1, got {self.depth} and {self.warmup}")
+
+    @property
+    def history(self) -> int:
+        return 2
+
+    @property
+    def head_blocks(self) -> int:
+        return self.depth
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.HEAD_STATES
+
+    def new_state(self) -> State:
+        return State()
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+        previous, state.previous = state.previous, probe
+        if probe is None:
+            return Reason.NO_PROBE
+        if previous is None:
+            return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
+        state.accumulated += self._change(probe, previous)
+        if step.index <= int(self.warmup * step.count):
+            return Reason.WARM_UP
+        if step.is_last:
+            return Reason.LAST_STEP
+        if not math.isfinite(state.accumulated):
+            return Reason.NOT_FINITE
+        return None if state.accumulated < self.threshold else Reason.CHANGED
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
+        state.accumulated = 0.0
+        # Without a probe at a computed step, the course that the weights go by is not known.
+        state.computed = [] if probe is None else [probe[1] - probe[0], *state.computed[:1]]
+
+    def weights(self, step: Step, computed: Sequence[Step], state: State) -> Sequence[float]:
+        if len(computed) < 2 or len(state.computed) < 2 or state.previous is None:
+            return super().weights(step, computed, state)
+        newest, older = state.computed
+        now = state.previous[1] - state.previous[0]
+        way = ((now - older).abs().mean() / (newest - older).abs().mean()).item()
+        way = min(max(way, 1.0), 1.5) if math.isfinite(way) else 1.0
+        return way, 1.0 - way
+
+    def _change(self, probe: Tensor, previous: Tensor) -> float:
+        output = relative_l1(probe[1], previous[1])
+        return output if self.error == "probe" else abs(output - relative_l1(probe[0], previous[0]))

@@ -1,0 +1,88 @@
+"""EasyCache: how much the output moves for a move of the input, as last seen, tells how much it moves now."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step
+from skipstone.cachers.distance import mean_l1
+
+
+@dataclass
+class State:
+    """The inputs, ``(batch, ...)``, at the previous and at the last computed step; the output and rate there.
+
+    ``rate`` is how much the output moved between the last two computed steps for each unit of the input, and
+    ``accumulated`` the predicted relative change of the output since, both ``(batch,)``.
+    """
+
+    previous: Tensor | None = None
+    computed: Tensor | None = None
+    output: Tensor | None = None
+    rate: Tensor | None = None
+    accumulated: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class EasyCache(Cacher[State]):
+    """Skip until the output's change, predicted from the model's input alone, adds up to a threshold.
+
+    Source: EasyCache, arXiv:2507.02860, https://github.com/H-EmbodVis/EasyCache.
+    Difference: the residual of the blocks is reused, not output minus input, so that the output projection
+    still sees the current timestep; a batch is judged by its worst sample.
+
+    Args:
+        threshold: accumulated relative change of the output at which a step is computed; zero computes all.
+        warmup: how many first steps are computed, from 0. The first two always are: they give the rate.
+
+    Raises:
+        ValueError: a negative or non-finite threshold, or a negative warm-up.
+    """
+
+    name: ClassVar[str] = "easycache"
+
+    threshold: float = 0.025
+    warmup: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+        if self.warmup < 0:
+            raise ValueError(f"warmup must be a whole number >= 0, got {self.warmup}")
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.MODEL_INPUT
+
+    def new_state(self) -> State:
+        return State()
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+        previous, state.previous = state.previous, probe
+        if probe is None:
+            return Reason.NO_PROBE
+        if previous is None or state.output is None or state.rate is None:
+            return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
+        moved = mean_l1(probe, previous)
+        change = torch.where(moved == 0, 0.0, state.rate * moved / mean_l1(state.output))
+        state.accumulated = change if state.accumulated is None else state.accumulated + change
+        if step.index < self.warmup:
+            return Reason.WARM_UP
+        if step.is_last:
+            return Reason.LAST_STEP
+        total = state.accumulated.max().item()
+        if not math.isfinite(total):
+            return Reason.NOT_FINITE
+        return None if total < self.threshold else Reason.CHANGED
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
+        state.accumulated = None
+        if state.output is not None and state.computed is not None:
+            if probe is None or outcome.output is None:
+                state.rate = None
+            else:
+                state.rate = mean_l1(outcome.output, state.output) / mean_l1(probe, state.computed)
+        state.computed, state.output = probe, outcome.output

@@ -1,0 +1,41 @@
+"""FORA: compute every so many steps, whatever happens in between."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, Probe, Reason, Step
+
+
+@dataclass(frozen=True)
+class FORA(Cacher[None]):
+    """Compute every ``interval``-th step, counted from the first.
+
+    Source: FORA, arXiv:2407.01425, https://github.com/prathebaselva/FORA.
+    Difference: the residual of the whole stack is reused, not every layer's attention and MLP outputs.
+
+    Args:
+        interval: steps from one computed step to the next, from 1, which computes all.
+
+    Raises:
+        ValueError: an interval below 1.
+    """
+
+    name: ClassVar[str] = "fora"
+
+    interval: int = 3
+
+    def __post_init__(self) -> None:
+        if self.interval < 1:
+            raise ValueError(f"interval must be a whole number >= 1, got {self.interval}")
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE
+
+    def new_state(self) -> None:
+        return None
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+        return Reason.INTERVAL if step.index % self.interval == 0 else None

@@ -1,0 +1,57 @@
+"""HiCache: continue the residual in Hermite polynomials, which grow slower than powers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from skipstone.cachers.predictor import Predictor, checked_order, divided_difference
+
+
+@dataclass(frozen=True)
+class Hermite(Predictor):
+    """Continue the residual like a Taylor series, with scaled Hermite polynomials in place of powers.
+
+    The power ``k^n`` of the distance becomes ``scale^n H_n(scale * k)`` with the physicists' polynomials. At
+    order 1 that is the straight line, its slope multiplied by ``2 * scale^2``: damped below ``sqrt(1/2)``.
+
+    Source: HiCache, arXiv:2508.16984.
+    Difference: the derivatives are divided differences over the computed steps, which are the paper's where
+    these are evenly spaced. The distance is counted in steps only: the polynomials are made for that unit.
+
+    Args:
+        order: the highest polynomial, from 0 (reuse). ``order + 1`` residuals are held.
+        scale: the contraction, above 0 and at most 1; one over steps.
+
+    Raises:
+        ValueError: a negative order, or a scale outside its range.
+    """
+
+    name: ClassVar[str] = "hermite"
+
+    order: int = 2
+    scale: float = 0.5
+
+    def __post_init__(self) -> None:
+        checked_order(self.order, least=0)
+        if not 0 < self.scale <= 1:
+            raise ValueError(f"scale must be above 0 and at most 1, got {self.scale}")
+
+    @property
+    def history(self) -> int:
+        return self.order + 1
+
+    def combine(self, at: float, times: Sequence[float]) -> Sequence[float]:
+        weights = [0.0] * len(times)
+        for order in range(len(times)):
+            basis = self.scale**order * _hermite(order, self.scale * (at - times[0]))
+            for n, difference in enumerate(divided_difference(times[: order + 1])):
+                weights[n] += difference * basis
+        return weights
+
+
+def _hermite(order: int, x: float) -> float:
+    """The physicists' Hermite polynomial ``H_order(x)``."""
+    before, value = 0.0, 1.0
+    for n in range(order):
+        before, value = value, 2 * x * value - 2 * n * before
+    return value

@@ -1,0 +1,162 @@
+"""Steps that are computed whatever a method's gate says."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from skipstone.cachers.base import Outcome, Reason, Step
+from skipstone.cachers.wrapper import Wrapper
+
+
+@dataclass(frozen=True)
+class Limit(Wrapper):
+    """Computes some steps by their position; the gate sees them all the same.
+
+    Args:
+        cacher: the method that decides on the others.
+    """
+
+    @abstractmethod
+    def forced(self, step: Step) -> Reason | None:
+        """Why this step is computed whatever the gate says."""
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Reason | None:
+        return super().reason_to_compute(probe, step, state) or self.forced(step)
+
+
+@dataclass(frozen=True)
+class Warmup(Limit):
+    """Compute the first steps of a run.
+
+    Args:
+        cacher: the method that decides on the others.
+        steps: how many, from 0.
+    """
+
+    name: ClassVar[str] = "warmup"
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        _check_count("steps", self.steps)
+
+    def forced(self, step: Step) -> Reason | None:
+        return Reason.WARM_UP if step.index < self.steps else None
+
+
+@dataclass(frozen=True)
+class Tail(Limit):
+    """Compute the last steps of a run.
+
+    Args:
+        cacher: the method that decides on the others.
+        steps: how many, from 0.
+    """
+
+    name: ClassVar[str] = "tail"
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        _check_count("steps", self.steps)
+
+    def forced(self, step: Step) -> Reason | None:
+        return Reason.TAIL if step.index >= step.count - self.steps else None
+
+
+@dataclass(frozen=True)
+class StepRange(Limit):
+    """Skip only within a part of the run.
+
+    Args:
+        cacher: the method that decides within it.
+        start: where the part begins, as a share of the run's steps, 0 to 1.
+        stop: where it ends, above ``start``.
+    """
+
+    name: ClassVar[str] = "step-range"
+
+    start: float = 0.0
+    stop: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.stop <= 1:
+            raise ValueError(f"expected 0 <= start < stop <= 1, got start {self.start} and stop {self.stop}")
+
+    def forced(self, step: Step) -> Reason | None:
+        inside = self.start * step.count <= step.index < self.stop * step.count
+        return None if inside else Reason.OUT_OF_RANGE
+
+
+@dataclass(frozen=True)
+class StepMask(Limit):
+    """Compute the steps that a mask marks.
+
+    Args:
+        cacher: the method that decides on the others.
+        mask: a character a step, ``#`` to compute and ``.`` to leave it to the gate, as ``RunStats.strip``
+            has them. A run must have as many steps.
+    """
+
+    name: ClassVar[str] = "step-mask"
+
+    mask: str
+
+    def __post_init__(self) -> None:
+        if not self.mask or set(self.mask) - {"#", "."}:
+            raise ValueError(f"mask must be made of '#' and '.', got {self.mask!r}")
+
+    def forced(self, step: Step) -> Reason | None:
+        if step.count != len(self.mask):
+            raise ValueError(f"the step mask is for {len(self.mask)} steps, the run has {step.count}")
+        return Reason.MASK if self.mask[step.index] == "#" else None
+
+
+@dataclass
+class Capped:
+    """A method's state, and how many steps were skipped since the last computed one."""
+
+    inner: Any
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class RunCap(Wrapper):
+    """Skip at most so many steps in a row.
+
+    Args:
+        cacher: the method that decides until then.
+        skips: how many, from 0.
+    """
+
+    name: ClassVar[str] = "run-cap"
+
+    skips: int
+
+    def __post_init__(self) -> None:
+        _check_count("skips", self.skips)
+
+    def new_state(self) -> Capped:
+        return Capped(super().new_state())
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Capped) -> Reason | None:
+        reason = super().reason_to_compute(probe, step, state.inner)
+        if reason is None and state.skipped >= self.skips:
+            return Reason.RUN_CAP
+        state.skipped += 1
+        return reason
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Capped) -> None:
+        state.skipped = 0
+        super().update(probe, outcome, step, state.inner)
+
+    def weights(self, step: Step, computed: Sequence[Step], state: Capped) -> Sequence[float]:
+        return super().weights(step, computed, state.inner)
+
+
+def _check_count(name: str, value: int) -> None:
+    if value < 0:
+        raise ValueError(f"{name} must be a whole number >= 0, got {value}")

@@ -1,0 +1,140 @@
+"""MagCache: how the residual's magnitude changes from step to step is the same for every prompt."""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Step
+from skipstone.schedules.magnitudes import interpolated, published_ratios
+
+
+@dataclass
+class State:
+    """The product of the ratios, the error added up, and the steps skipped since the last computed step."""
+
+    ratio: float = 1.0
+    error: float = 0.0
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class MagCache(Cacher[State]):
+    """Skip while the residual's magnitude, known from one run, has not moved too far.
+
+    The decisions depend on the ratios alone: they are the same for every prompt.
+
+    Source: MagCache, arXiv:2506.09045, https://github.com/Zehong-Ma/MagCache.
+    Difference: both guidance branches go by the same ratios; those published for each differ in the fourth digit.
+
+    Args:
+        threshold: accumulated error at which a step is computed; zero computes all.
+        max_skips: how many steps may be skipped in a row, from 1.
+        warmup: share of the run's steps computed at its beginning, 0 to 1; the first step always is.
+        ratios: for each step, the residual's magnitude over that of the step before, 1 for the first. Other
+            step counts take the nearest. None takes the published ones for the model; for other models
+            `skipstone.calibrate` measures them.
+
+    Raises:
+        ValueError: a value outside its range; when attached, no ratios for the model.
+    """
+
+    name: ClassVar[str] = "magcache"
+
+    threshold: float = 0.12
+    max_skips: int = 2
+    warmup: float = 0.2
+    ratios: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+        if self.max_skips < 1 or not 0 <= self.warmup <= 1:
+            raise ValueError(
+                f"max_skips must be >= 1 and warmup in 0 to 1, got {self.max_skips} and {self.warmup}"
+            )
+        if self.ratios is not None and not (self.ratios and all(0 < r < math.inf for r in self.ratios)):
+            raise ValueError(f"ratios must be finite numbers > 0, got {self.ratios}")
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE
+
+    def for_model(self, model: ModelFacts) -> "MagCache":
+        ratios = self.ratios or published_ratios(model.class_name, model.config)
+        if ratios is None:
+            raise ValueError(
+                f"magcache has no published ratios for this {model.class_name}; measure them with "
+                "skipstone.calibrate(pipe, prompt), or pass ratios=..."
+            )
+        return replace(self, ratios=ratios)
+
+    def new_state(self) -> State:
+        return State()
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+        if step.is_first:
+            return Reason.FIRST_STEP
+        if step.index < int(self.warmup * step.count):
+            return Reason.WARM_UP
+        assert self.ratios is not None
+        state.ratio *= interpolated(self.ratios, step.index, step.count)
+        state.error += abs(1 - state.ratio)
+        state.skipped += 1
+        if state.skipped > self.max_skips:
+            return Reason.RUN_CAP
+        return None if state.error < self.threshold else Reason.CHANGED
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
+        state.ratio, state.error, state.skipped = 1.0, 0.0, 0
+
+    def describe(self) -> str:
+        return f"{self.name} threshold {self.threshold:g}, max_skips {self.max_skips}, warmup {self.warmup:g}"
+
+
+@dataclass
+class Previous:
+    """The residual of the step before."""
+
+    residual: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class MagnitudeRecorder(Cacher[Previous]):
+    """Compute every step, and note how the residual's magnitude changes: MagCache's calibration.
+
+    Source: MagCache, arXiv:2506.09045.
+
+    ``seen`` collects the ratios of each step, one for each branch.
+    """
+
+    name: ClassVar[str] = "magnitude-recorder"
+
+    seen: dict[int, list[float]] = field(default_factory=dict)
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE
+
+    def new_state(self) -> Previous:
+        return Previous()
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Previous) -> Reason | None:
+        return Reason.RECORDING
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Previous) -> None:
+        before, now = state.residual, outcome.residual
+        if before is not None and now is not None:
+            ratio = (now.float().norm(dim=-1) / before.float().norm(dim=-1)).mean().item()
+            self.seen.setdefault(step.index, []).append(ratio)
+        state.residual = now
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """The mean ratio of each step; 1 where there is none, as for the first."""
+        count = max(self.seen, default=0) + 1
+        return tuple(sum(r) / len(r) if (r := self.seen.get(n)) else 1.0 for n in range(count))
+
+    def describe(self) -> str:
+        return self.name

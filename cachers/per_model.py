@@ -1,0 +1,37 @@
+"""Other methods for some of a pipeline's models, such as the two experts of Wan2.2."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from skipstone.cachers.base import Cacher, ModelFacts
+from skipstone.cachers.wrapper import Wrapper
+
+
+@dataclass(frozen=True)
+class PerModel(Wrapper):
+    """Use one method, but other ones for the models that are named.
+
+    Args:
+        cacher: the method of the other models.
+        overrides: the pipeline's name of a model (``transformer``, ``transformer_2``, ``unet``) to its method.
+
+    Raises:
+        ValueError: when attached to a pipeline that has no model of such a name.
+    """
+
+    name: ClassVar[str] = "per-model"
+
+    overrides: Mapping[str, Cacher[Any]]
+
+    def for_model(self, model: ModelFacts) -> Cacher[Any]:
+        for name in self.overrides:
+            if name not in model.siblings:
+                raise ValueError(
+                    f"per-model override for {name!r}: the pipeline has {', '.join(model.siblings)}"
+                )
+        return self.overrides.get(model.name, self.cacher).for_model(model)
+
+    def describe(self) -> str:
+        others = (f"{name}: {cacher.describe()}" for name, cacher in self.overrides.items())
+        return "; ".join((self.cacher.describe(), *others))

@@ -1,0 +1,24 @@
+"""Reuse: what the blocks added last time, they add again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from skipstone.cachers.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Reuse(Predictor):
+    """Repeat the newest computed residual.
+
+    Source: the estimate of TeaCache, arXiv:2411.19108, and of most caches.
+    """
+
+    name: ClassVar[str] = "reuse"
+
+    @property
+    def history(self) -> int:
+        return 1
+
+    def combine(self, at: float, times: Sequence[float]) -> Sequence[float]:
+        return [1.0] + [0.0] * (len(times) - 1)

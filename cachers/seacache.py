@@ -1,0 +1,99 @@
+"""SeaCache: look at the input as a Wiener filter sees it, which leaves out what is still noise."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step
+from skipstone.cachers.distance import relative_l1
+
+
+@dataclass
+class State:
+    """The previous step's filtered input and the change added up since the last computed step."""
+
+    previous: Tensor | None = None
+    accumulated: float = 0.0
+
+
+@dataclass(frozen=True)
+class SeaCache(Cacher[State]):
+    """Skip until the changes of the denoised content of the model's input, added up, reach a threshold.
+
+    Source: SeaCache, arXiv:2602.18993, https://github.com/jiwoogit/SeaCache.
+    Difference: the filter looks at the model's input latents, as diffusers' version does, not at the first
+    block's modulated input: that needs no block and works for all models. A batch is judged by its worst
+    sample. The first and the last step are computed. The residual is reused: for a straight line through two
+    use ``WithPredictor(SeaCache(), Taylor(order=1))``, and `RunCap` for at most so many skips in a row.
+
+    Args:
+        threshold: accumulated relative change at which a step is computed; zero computes all.
+        power: how fast the spectrum of clean latents falls with the frequency: ``1 / frequency^power``.
+
+    Raises:
+        ValueError: a negative or non-finite threshold, or a power that is not above 0.
+    """
+
+    name: ClassVar[str] = "seacache"
+
+    threshold: float = 0.25
+    power: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+        if not 0 < self.power < math.inf:
+            raise ValueError(f"power must be a finite number > 0, got {self.power}")
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.MODEL_INPUT
+
+    def new_state(self) -> State:
+        return State()
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+        readable = probe is not None and step.signal is not None and step.noise is not None
+        seen = wiener(probe, step.signal, step.noise, self.power) if readable else None  # type: ignore[arg-type]
+        previous, state.previous = state.previous, seen
+        if seen is None:
+            return Reason.NO_PROBE
+        if previous is None:
+            return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
+        state.accumulated += relative_l1(seen, previous)
+        if step.is_last:
+            return Reason.LAST_STEP
+        if not math.isfinite(state.accumulated):
+            return Reason.NOT_FINITE
+        return None if state.accumulated < self.threshold else Reason.CHANGED
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
+        state.accumulated = 0.0
+
+
+def wiener(latents: Tensor, signal: float, noise: float, power: float) -> Tensor:
+    """The filter that best restores a sample with a falling spectrum from white noise, its mean gain set to 1.
+
+    Args:
+        latents: ``(batch, channels, *grid)``, ``signal * sample + noise * noise``.
+        signal: share of the sample, 0 to 1; kept a little away from the ends.
+        noise: share of the noise, likewise.
+        power: the spectrum of samples is ``1 / frequency^power`` along each axis.
+
+    Returns:
+        The filtered latents in float32. The gain is the product of those of the grid's axes.
+    """
+    signal, noise = max(signal, 1e-6), max(noise, 1e-6)
+    axes = tuple(range(2, latents.ndim))
+    gain = torch.ones((), device=latents.device)
+    for axis in axes:
+        frequencies = torch.fft.fftfreq(latents.shape[axis], device=latents.device).abs()
+        # signal * P / (signal^2 * P + noise^2) with P = 1 / f^power, without the division by zero at f = 0.
+        along = signal / (signal**2 + noise**2 * frequencies**power)
+        gain = gain * along.reshape(-1, *(1 for _ in axes[axes.index(axis) + 1 :]))
+    spectrum = torch.fft.fftn(latents.float(), dim=axes)
+    filtered: Tensor = torch.fft.ifftn(spectrum * (gain / gain.mean()), dim=axes).real
+    return filtered

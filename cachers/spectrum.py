@@ -1,0 +1,65 @@
+"""Spectrum: fit the residual's whole course with Chebyshev polynomials."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from skipstone.cachers.base import Step
+from skipstone.cachers.predictor import Predictor, extrapolation
+
+
+@dataclass(frozen=True)
+class Spectrum(Predictor):
+    """Fit all computed residuals with Chebyshev polynomials of the run's time, and mix in a straight line.
+
+    The run's steps are mapped onto -1 to 1. The fit is a ridge regression; it is a weighted sum of the
+    computed residuals, so it costs no more memory than these.
+
+    Source: Spectrum, arXiv:2603.01623, https://github.com/hanjq17/Spectrum.
+    Difference: the mixed-in line is drawn through the last two computed steps, whatever their distance.
+
+    Args:
+        degree: the highest polynomial, from 0.
+        ridge: the penalty on the coefficients, above 0.
+        mix: the share of the fit, 0 to 1; the rest is the straight line.
+        window: how many computed residuals are fitted at most, from 2, and held.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    name: ClassVar[str] = "spectrum"
+
+    degree: int = 4
+    ridge: float = 0.1
+    mix: float = 0.5
+    window: int = 100
+
+    def __post_init__(self) -> None:
+        if self.degree < 0 or self.window < 2:
+            raise ValueError(f"degree must be >= 0 and window >= 2, got {self.degree} and {self.window}")
+        if self.ridge <= 0 or not 0 <= self.mix <= 1:
+            raise ValueError(f"ridge must be > 0 and mix in 0 to 1, got {self.ridge} and {self.mix}")
+
+    @property
+    def history(self) -> int:
+        return self.window
+
+    def time(self, step: Step) -> float:
+        return 2 * step.index / step.count - 1
+
+    def combine(self, at: float, times: Sequence[float]) -> Sequence[float]:
+        line = extrapolation(at, times[:2]) + [0.0] * (len(times) - 2)
+        return [
+            self.mix * fitted + (1 - self.mix) * straight
+            for fitted, straight in zip(self._fit(at, times), line, strict=True)
+        ]
+
+    def _fit(self, at: float, times: Sequence[float]) -> Sequence[float]:
+        known = np.polynomial.chebyshev.chebvander(np.array(times), self.degree)
+        wanted = np.polynomial.chebyshev.chebvander(np.array([at]), self.degree)[0]
+        gram = known.T @ known + self.ridge * np.eye(self.degree + 1)
+        weights: list[float] = (known @ np.linalg.solve(gram, wanted)).tolist()
+        return weights
