@@ -26,7 +26,7 @@ class MagCache(Cacher[State]):
     The decisions depend on the ratios alone: they are the same for every prompt.
 
     Source: MagCache, arXiv:2506.09045, https://github.com/Zehong-Ma/MagCache.
-    Difference: both guidance branches go by the same ratios; those published for each differ in the fourth digit.
+    Difference: both guidance branches go by the ratios published for the first of them.
 
     Args:
         threshold: accumulated error at which a step is computed; zero computes all.

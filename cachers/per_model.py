@@ -14,7 +14,7 @@ class PerModel(Wrapper):
 
     Args:
         cacher: the method of the other models.
-        overrides: the pipeline's name of a model (``transformer``, ``transformer_2``, ``unet``) to its method.
+        overrides: from the pipeline's name of a model, such as ``transformer_2``, to its method.
 
     Raises:
         ValueError: when attached to a pipeline that has no model of such a name.

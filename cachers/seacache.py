@@ -75,7 +75,7 @@ class SeaCache(Cacher[State]):
 
 
 def wiener(latents: Tensor, signal: float, noise: float, power: float) -> Tensor:
-    """The filter that best restores a sample with a falling spectrum from white noise, its mean gain set to 1.
+    """The filter that best restores a sample with a falling spectrum from noise, its mean gain set to 1.
 
     Args:
         latents: ``(batch, channels, *grid)``, ``signal * sample + noise * noise``.

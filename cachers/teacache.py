@@ -26,18 +26,21 @@ class TeaCache(Cacher[State]):
     Source: TeaCache, arXiv:2411.19108, https://github.com/ali-vilab/TeaCache.
     Difference: the polynomial is clamped at zero (the original can turn negative outside its fitted range and
     then never computes again); a batch is judged by its worst sample; the position in the run is taken from
-    the scheduler, not counted. The first and the last step are computed, as in the original.
+    the scheduler, not counted. Which first and last steps are computed is as in the original for each set;
+    without one it is the first and the last.
 
     Args:
         threshold: accumulated change at which a step is computed; zero computes all. Its scale is that of the
             rescale. None takes the careful setting of the official code for the model, and 0.05 where there
             is no published set.
         rescale: which polynomial maps a change of the input to a change of the output. ``auto`` takes the
-            published one for the model, where there is one; ``none`` takes the change as it is; or the name
-            of a published set (`skipstone.schedules.polynomials.PUBLISHED`).
+            published one for the model, where there is one; ``retention`` that of Wan2.1's retention mode,
+            which looks at the projected time embedding and computes the first five steps; ``none`` takes the
+            change as it is; or the name of a published set (`skipstone.schedules.polynomials.PUBLISHED`).
 
     Raises:
-        ValueError: a negative or non-finite threshold, or an unknown set.
+        ValueError: a negative or non-finite threshold, an unknown set, or when attached, ``retention`` on a
+            model that has no such set.
     """
 
     name: ClassVar[str] = "teacache"
@@ -48,12 +51,12 @@ class TeaCache(Cacher[State]):
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold < math.inf:
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
-        if self.rescale != "auto":
+        if self.rescale not in ("auto", "retention"):
             published(self.rescale)
 
     @property
     def polynomial(self) -> Polynomial:
-        return IDENTITY if self.rescale == "auto" else published(self.rescale)
+        return IDENTITY if self.rescale in ("auto", "retention") else published(self.rescale)
 
     @property
     def _threshold(self) -> float:
@@ -64,8 +67,12 @@ class TeaCache(Cacher[State]):
         return Probe(self.polynomial.indicator)
 
     def for_model(self, model: ModelFacts) -> "TeaCache":
-        auto = self.rescale == "auto"
-        polynomial = published_for(model.class_name, model.config) if auto else self.polynomial
+        polynomial = self.polynomial
+        if self.rescale in ("auto", "retention"):
+            retention = self.rescale == "retention"
+            polynomial = published_for(model.class_name, model.config, retention)
+            if retention and polynomial is IDENTITY:
+                raise ValueError(f"there is no retention set for this {model.class_name}; use rescale='auto'")
         resolved = replace(self, rescale=polynomial.name)
         return replace(resolved, threshold=resolved._threshold)
 
@@ -79,8 +86,8 @@ class TeaCache(Cacher[State]):
         if previous is None:
             return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
         state.accumulated += self.polynomial(relative_l1(probe, previous))
-        if step.is_last:
-            return Reason.LAST_STEP
+        if self.polynomial.forced(step.index, step.count):
+            return Reason.LAST_STEP if step.is_last else Reason.WARM_UP
         if not math.isfinite(state.accumulated):
             return Reason.NOT_FINITE
         return None if state.accumulated < self._threshold else Reason.CHANGED

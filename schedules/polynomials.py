@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Indicator = Literal["modulated-input", "time-embedding"]
+Indicator = Literal["modulated-input", "time-embedding", "time-projection"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,10 @@ class Polynomial:
         model: the diffusers class it applies to, empty where diffusers has none.
         config: configuration values that tell the variants of that class apart.
         threshold: the official code's slow setting (the careful one) for this set.
+        first_steps: how many first steps the official code computes with this set.
+        first_share: which share of the run's steps it computes at its beginning.
+        last_steps: how many last steps it computes.
+        retention: whether it is one of Wan's sets for the retention mode, which must be asked for.
     """
 
     name: str
@@ -29,6 +33,16 @@ class Polynomial:
     model: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     threshold: float = 0.1
+    first_steps: int = 1
+    first_share: float = 0.0
+    last_steps: int = 1
+    retention: bool = False
+
+    def forced(self, index: int, count: int) -> bool:
+        """Whether a step is computed by its place in the run."""
+        return (
+            index < max(self.first_steps, int(self.first_share * count)) or index >= count - self.last_steps
+        )
 
     def __call__(self, change: float) -> float:
         value = 0.0
@@ -45,6 +59,21 @@ IDENTITY = Polynomial("none", (1.0, 0.0), threshold=0.05)
 
 _COGVIDEOX = "CogVideoXTransformer3DModel"
 _WAN = "WanTransformer3DModel"
+_WAN_SMALL = {"num_layers": 30, "num_attention_heads": 12, "in_channels": 16}
+_WAN_LARGE = {"num_layers": 40, "num_attention_heads": 40, "in_channels": 16}
+_WAN_IMAGE = {"num_layers": 40, "num_attention_heads": 40, "in_channels": 36}
+
+
+def _retention(
+    name: str, coefficients: tuple[float, ...], config: Mapping[str, Any] | None, threshold: float
+) -> Polynomial:
+    """One of Wan's sets on the projected time embedding; the last step is not computed."""
+    model = "" if config is None else _WAN
+    return Polynomial(
+        f"{name}-retention", coefficients, "time-projection", model, config or {}, threshold,
+        first_steps=5, last_steps=0, retention=True,
+    )  # fmt: skip
+
 
 PUBLISHED: tuple[Polynomial, ...] = (
     Polynomial(
@@ -137,6 +166,8 @@ PUBLISHED: tuple[Polynomial, ...] = (
         "HiDreamImageTransformer2DModel",
         {"num_layers": 16, "num_single_layers": 32},
         threshold=0.17,
+        first_share=0.1,
+        last_steps=0,
     ),
     Polynomial(
         "lumina-next",
@@ -157,7 +188,7 @@ PUBLISHED: tuple[Polynomial, ...] = (
         (2.39676752e03, -1.31110545e03, 2.01331979e02, -8.29855975e00, 1.37887774e-01),
         "time-embedding",
         _WAN,
-        {"num_layers": 30, "num_attention_heads": 12, "in_channels": 16},
+        _WAN_SMALL,
         threshold=0.05,
     ),
     Polynomial(
@@ -165,7 +196,7 @@ PUBLISHED: tuple[Polynomial, ...] = (
         (-5784.54975374, 5449.50911966, -1811.16591783, 256.27178429, -13.02252404),
         "time-embedding",
         _WAN,
-        {"num_layers": 40, "num_attention_heads": 40, "in_channels": 16},
+        _WAN_LARGE,
         threshold=0.14,
     ),
     Polynomial(
@@ -173,7 +204,7 @@ PUBLISHED: tuple[Polynomial, ...] = (
         (-3.02331670e02, 2.23948934e02, -5.25463970e01, 5.87348440e00, -2.01973289e-01),
         "time-embedding",
         _WAN,
-        {"num_layers": 40, "num_attention_heads": 40, "in_channels": 36},
+        _WAN_IMAGE,
         threshold=0.13,
     ),
     Polynomial(
@@ -181,6 +212,30 @@ PUBLISHED: tuple[Polynomial, ...] = (
         (-114.36346466, 65.26524496, -18.82220707, 4.91518089, -0.23412683),
         "time-embedding",
         threshold=0.18,
+    ),
+    _retention(
+        "wan2.1-t2v-1.3b",
+        (-5.21862437e04, 9.23041404e03, -5.28275948e02, 1.36987616e01, -4.99875664e-02),
+        _WAN_SMALL,
+        0.05,
+    ),
+    _retention(
+        "wan2.1-t2v-14b",
+        (-3.03318725e05, 4.90537029e04, -2.65530556e03, 5.87365115e01, -3.15583525e-01),
+        _WAN_LARGE,
+        0.1,
+    ),
+    _retention(
+        "wan2.1-i2v-480p",
+        (2.57151496e05, -3.54229917e04, 1.40286849e03, -1.35890334e01, 1.32517977e-01),
+        _WAN_IMAGE,
+        0.2,
+    ),
+    _retention(
+        "wan2.1-i2v-720p",
+        (8.10705460e03, 2.13393892e03, -3.72934672e02, 1.66203073e01, -4.17769401e-02),
+        None,
+        0.2,
     ),
 )
 
@@ -195,9 +250,10 @@ def published(name: str) -> Polynomial:
         if polynomial.name == name:
             return polynomial
     known = ", ".join(p.name for p in PUBLISHED)
-    raise ValueError(f"unknown rescale {name!r}; use 'auto', 'none' or one of: {known}")
+    raise ValueError(f"unknown rescale {name!r}; use 'auto', 'retention', 'none' or one of: {known}")
 
 
-def published_for(model: str, config: Mapping[str, Any]) -> Polynomial:
+def published_for(model: str, config: Mapping[str, Any], retention: bool = False) -> Polynomial:
     """The set that was fitted on this model, or no rescale where there is none."""
-    return next((p for p in PUBLISHED if p.fits(model, config)), IDENTITY)
+    fitting = (p for p in PUBLISHED if p.retention == retention and p.fits(model, config))
+    return next(fitting, IDENTITY)

@@ -26,7 +26,7 @@ class Case:
         first: how many first steps of a run those rules compute all the same.
         last: how many last ones.
         series: from strict to permissive.
-        looks: whether the decisions depend on what the model is given; else they are the same for every input.
+        looks: whether the decisions depend on what the model is given.
     """
 
     off: Cacher[Any]

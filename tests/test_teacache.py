@@ -12,7 +12,7 @@ from skipstone import FirstBlock, TeaCache
 from skipstone.cachers import Reason, Step
 from skipstone.cachers.base import ModelFacts, Outcome
 from skipstone.cachers.distance import relative_l1
-from skipstone.pipelines.probes import time_embeddings
+from skipstone.pipelines.probes import time_embeddings, time_projections
 from skipstone.schedules.polynomials import IDENTITY, PUBLISHED, published, published_for
 
 
@@ -96,8 +96,48 @@ def test_every_published_set_names_a_real_model_and_only_its_own() -> None:
         if polynomial.model:
             assert hasattr(diffusers, polynomial.model)
             config = {"num_attention_heads": None, "in_channels": 16, **polynomial.config}
-            assert published_for(polynomial.model, config).name == polynomial.name
+            found = published_for(polynomial.model, config, polynomial.retention)
+            assert found.name == polynomial.name
     assert len({polynomial.name for polynomial in PUBLISHED}) == len(PUBLISHED)
+
+
+def test_all_published_coefficients_are_there() -> None:
+    assert len({polynomial.coefficients for polynomial in PUBLISHED}) == 23
+
+
+def test_retention_must_be_asked_for_and_have_a_set() -> None:
+    small = {"num_layers": 30, "num_attention_heads": 12, "in_channels": 16}
+    wan = ModelFacts("WanTransformer3DModel", small)
+    assert TeaCache().for_model(wan).rescale == "wan2.1-t2v-1.3b"
+    assert TeaCache(rescale="retention").for_model(wan).rescale == "wan2.1-t2v-1.3b-retention"
+    with pytest.raises(ValueError, match="no retention set for this SomeModel"):
+        TeaCache(rescale="retention").for_model(ModelFacts("SomeModel", {}))
+
+
+def test_retention_computes_the_first_five_steps_and_not_the_last() -> None:
+    pipe = tiny.wan()
+    method = TeaCache(rescale="wan2.1-t2v-1.3b-retention", threshold=1e9)
+    with skipstone.attach(pipe.pipe, method) as cache:
+        pipe(num_inference_steps=9)
+    assert cache.last_run.strip == "#####...."
+
+
+@pytest.mark.parametrize(("count", "first"), [(50, 5), (28, 2), (4, 1)])
+def test_hidream_computes_the_first_tenth_and_not_the_last(count: int, first: int) -> None:
+    forced = [published("hidream-i1").forced(index, count) for index in range(count)]
+    assert forced == [True] * first + [False] * (count - first)
+
+
+def test_time_projections_are_the_models_own() -> None:
+    pipe = tiny.wan()
+    seen: list[torch.Tensor] = []
+    layer = pipe.pipe.transformer.condition_embedder.time_proj
+    hook = layer.register_forward_hook(lambda module, args, output: seen.append(output))
+    pipe(num_inference_steps=3)
+    hook.remove()
+    projections = time_projections(pipe.pipe.transformer, pipe.pipe.scheduler.timesteps.tolist())
+    assert projections is not None
+    torch.testing.assert_close(projections, torch.cat(seen[::2]))
 
 
 def test_the_set_is_chosen_by_class_and_configuration() -> None:
