@@ -27,9 +27,8 @@ class PerModel(Wrapper):
     def for_model(self, model: ModelFacts) -> Cacher[Any]:
         for name in self.overrides:
             if name not in model.siblings:
-                raise ValueError(
-                    f"per-model override for {name!r}: the pipeline has {', '.join(model.siblings)}"
-                )
+                known = ", ".join(model.siblings)
+                raise ValueError(f"an override for {name!r}, but the pipeline's models are: {known}")
         return self.overrides.get(model.name, self.cacher).for_model(model)
 
     def describe(self) -> str:

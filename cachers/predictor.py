@@ -77,9 +77,7 @@ class ClockedPredictor(Predictor):
         if self.clock == "step":
             return super().time(step)
         if step.sigma is None:
-            raise ValueError(
-                "clock='sigma' needs a scheduler with sigmas; this one has none, use clock='step'"
-            )
+            raise ValueError("clock='sigma', but this scheduler has no sigmas; use clock='step'")
         return step.sigma
 
 
