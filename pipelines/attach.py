@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from skipstone.cachers import METHODS
+from skipstone.cachers import METHODS, PREDICTORS, WithPredictor
 from skipstone.cachers.base import Cacher, Step
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.engine import Engine
@@ -30,7 +30,8 @@ def attach(pipe: Any, method: str | Cacher[Any], /, **hyperparameters: Any) -> "
 
     Args:
         pipe: a diffusers pipeline. Its own calls stay as they are.
-        method: a method's name (``skipstone methods`` lists them) or an instance of one.
+        method: a method's name (``skipstone methods`` lists them), one with a predictor's, as in
+            ``fora+taylor``, or an instance of a method.
         hyperparameters: the method's own, where it is given by name.
 
     Returns:
@@ -67,13 +68,30 @@ def make(method: str | Cacher[Any], /, **hyperparameters: Any) -> Cacher[Any]:
             given = ", ".join(hyperparameters)
             raise TypeError(f"{given}: set hyper-parameters where the {type(method).__name__} is made")
         return method
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; choose one of: {', '.join(sorted(METHODS))}")
-    accepted = [field.name for field in fields(METHODS[method])]
+    kinds = kinds_of(method)
+    accepted = [field.name for kind in kinds for field in fields(kind)]
     for name in hyperparameters:
         if name not in accepted:
             raise TypeError(f"{method} has no hyper-parameter {name!r}; it has: {', '.join(accepted)}")
-    return METHODS[method](**hyperparameters)
+    gate, *predictors = (
+        kind(**{f.name: hyperparameters[f.name] for f in fields(kind) if f.name in hyperparameters})
+        for kind in kinds
+    )
+    return WithPredictor(gate, *predictors) if predictors else gate
+
+
+def kinds_of(method: str) -> list[Any]:
+    """The classes that a name stands for: a method's, and a predictor's where one follows after a plus.
+
+    Raises:
+        ValueError: no such method or predictor.
+    """
+    gate, plus, predictor = method.partition("+")
+    if gate not in METHODS:
+        raise ValueError(f"unknown method {gate!r}; choose one of: {', '.join(sorted(METHODS))}")
+    if plus and predictor not in PREDICTORS:
+        raise ValueError(f"unknown predictor {predictor!r}; choose one of: {', '.join(sorted(PREDICTORS))}")
+    return [METHODS[gate], PREDICTORS[predictor]] if plus else [METHODS[gate]]
 
 
 class CacheHandle:

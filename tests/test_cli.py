@@ -17,7 +17,7 @@ from rich.console import Console
 
 import skipstone
 from skipstone import cli
-from skipstone.cachers import METHODS
+from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.cachers.base import Step
 from skipstone.generation import Job, Request, Result
 from skipstone.metrics.quality import quality
@@ -289,7 +289,7 @@ def test_an_interrupted_run_leaves_nothing(
 def test_methods_are_described_by_their_docstrings(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["methods", "--json"]) == 0
     found = {method["name"]: method for method in object_of(capsys)["methods"]}
-    assert sorted(found) == sorted(METHODS)
+    assert sorted(found) == sorted([*METHODS, *PREDICTORS])
     for name, method in found.items():
         assert method["claim"].endswith(".")
         assert method["source"], name
@@ -306,7 +306,7 @@ def test_methods_are_described_by_their_docstrings(capsys: pytest.CaptureFixture
 def test_methods_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["methods"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in METHODS)
+    assert all(name in out for name in [*METHODS, *PREDICTORS])
     assert "arXiv:2411.19108" in out
 
 

@@ -180,3 +180,22 @@ def test_descriptions_name_gate_and_predictor() -> None:
     method = WithPredictor(skipstone.SeaCache(0.25), Taylor(order=1))
     assert method.describe() == "seacache threshold 0.25, power 3; taylor clock step, order 1"
     assert {f.name for f in fields(method)} == {"cacher", "predictor"}
+
+
+def test_a_gate_and_a_predictor_by_name() -> None:
+    pipe = ToyPipeline(ToyModel())
+    with torch.no_grad(), skipstone.attach(pipe, "fora+taylor", interval=4, order=2) as cache:
+        pipe(constant(9))
+    assert cache.last_run.method == "fora interval 4; taylor clock step, order 2"
+    assert cache.last_run.strip == "#...#...#"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error", "says"),
+    [("fora+fourier", {}, ValueError, "unknown predictor 'fourier'"),
+     ("four+taylor", {}, ValueError, "unknown method 'four'"),
+     ("fora+taylor", {"threshold": 0.1}, TypeError, "it has: interval, clock, order")],
+)  # fmt: skip
+def test_a_bad_name_is_named(name: str, settings: Any, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        skipstone.attach(ToyPipeline(ToyModel()), name, **settings)

@@ -6,7 +6,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, fields
 from inspect import cleandoc
 from typing import Any
 
-from skipstone.cachers import METHODS
+from skipstone.cachers import METHODS, PREDICTORS, Predictor
 from skipstone.cachers.base import Cacher
 
 
@@ -22,16 +22,18 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Method:
-    """One caching method.
+    """One caching method or predictor.
 
     Args:
         name: what `skipstone.attach` and the command line call it.
+        kind: ``method``, or ``predictor``, which goes with any method: ``fora+taylor``.
         claim: what it does, in a sentence.
         source: where it was published.
         parameters: its hyper-parameters.
     """
 
     name: str
+    kind: str
     claim: str
     source: str
     parameters: tuple[Parameter, ...]
@@ -42,15 +44,16 @@ class Method:
 
 
 def catalogue() -> list[Method]:
-    """All methods, by name."""
-    return [_read(METHODS[name]) for name in sorted(METHODS)]
+    """All methods, then all predictors, by name."""
+    methods = [_read(METHODS[name], "method") for name in sorted(METHODS)]
+    return methods + [_read(PREDICTORS[name], "predictor") for name in sorted(PREDICTORS)]
 
 
-def _read(cls: type[Cacher[Any]]) -> Method:
+def _read(cls: type[Cacher[Any]] | type[Predictor], kind: str) -> Method:
     text = cleandoc(cls.__doc__ or "")
     meanings = _meanings(text)
     parameters = tuple(_parameter(field, meanings) for field in fields(cls))
-    return Method(cls.name, _joined(text.split("\n\n")[0]), _source(text), parameters)
+    return Method(cls.name, kind, _joined(text.split("\n\n")[0]), _source(text), parameters)
 
 
 def _parameter(field: "Field[Any]", meanings: dict[str, str]) -> Parameter:

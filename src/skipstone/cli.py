@@ -171,7 +171,7 @@ def generate(
 
 @app.command()
 def methods(as_json: JsonOption = False) -> None:
-    """List the caching methods, where they come from, and what can be set."""
+    """List the caching methods and the predictors, where they come from, and what can be set."""
     from skipstone.catalogue import catalogue
 
     found = catalogue()
@@ -180,7 +180,8 @@ def methods(as_json: JsonOption = False) -> None:
         return
     console = Console(highlight=False, soft_wrap=True)
     for method in found:
-        console.print(f"[bold]{method.name}[/bold]  {method.claim}")
+        name = method.name if method.kind == "method" else f"+{method.name}"
+        console.print(f"[bold]{name}[/bold]  {method.claim}")
         console.print(f"  Source: {method.source}", markup=False)
         console.print(_table(("", p.name, str(p.default), p.meaning) for p in method.parameters), "")
 

@@ -4,23 +4,22 @@ from collections.abc import Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from skipstone.cachers import METHODS
 from skipstone.cachers.base import Cacher
-from skipstone.pipelines.attach import make
+from skipstone.pipelines.attach import kinds_of, make
 
 
 def make_method(name: str, settings: Sequence[str]) -> Cacher[Any]:
     """A method from its name and settings.
 
     Args:
-        name: the method's name.
+        name: the method's name, or a method's and a predictor's joined by a plus.
         settings: ``key=value`` each, with the method's own hyper-parameters as keys.
 
     Raises:
         TypeError: a key that the method does not have.
         ValueError: an unknown method, a setting that is no ``key=value``, or a value that the method refuses.
     """
-    kinds = get_type_hints(METHODS[name]) if name in METHODS else {}
+    kinds = {key: kind for cls in kinds_of(name) for key, kind in get_type_hints(cls).items()}
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")

@@ -1,0 +1,19 @@
+"""What the README says of the methods is what the code says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from skipstone.cachers import METHODS, PREDICTORS
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_table_of_methods_is_fresh() -> None:
+    check = subprocess.run([sys.executable, ROOT / ".ci" / "methods_table.py", "--check"], check=False)
+    assert check.returncode == 0, "run: python .ci/methods_table.py"
+
+
+def test_every_method_has_a_row() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert all(f"| `{name}` |" in text for name in [*METHODS, *(f"+{name}" for name in PREDICTORS)])
