@@ -75,6 +75,6 @@ def test_packed_tokens_are_spread_by_their_positions() -> None:
     spread = model_input(model, (tokens,), {"img_ids": positions})
     assert spread is not None
     assert spread.tolist() == [[[[0, 1, 2], [3, 4, 5]]]]
-    plain = model_input(model, (tokens,), {"img_ids": positions[:5]})
+    plain = model_input(model, (tokens,), {"img_ids": positions[:5] * 2})
     assert plain is not None
     assert plain.tolist() == [[[0, 1, 2, 3, 4, 5]]]
