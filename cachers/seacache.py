@@ -78,7 +78,7 @@ def wiener(latents: Tensor, signal: float, noise: float, power: float) -> Tensor
     """The filter that best restores a sample with a falling spectrum from noise, its mean gain set to 1.
 
     Args:
-        latents: ``(batch, channels, *grid)``, ``signal * sample + noise * noise``.
+        latents: ``(batch, channels, *grid)``, ``signal * sample + noise * noise``, or without a grid.
         signal: share of the sample, 0 to 1; kept a little away from the ends.
         noise: share of the noise, likewise.
         power: the spectrum of samples is ``1 / frequency^power`` along each axis.
@@ -88,6 +88,8 @@ def wiener(latents: Tensor, signal: float, noise: float, power: float) -> Tensor
     """
     signal, noise = max(signal, 1e-6), max(noise, 1e-6)
     axes = tuple(range(2, latents.ndim))
+    if not axes:
+        return latents.float()
     gain = torch.ones((), device=latents.device)
     for axis in axes:
         frequencies = torch.fft.fftfreq(latents.shape[axis], device=latents.device).abs()

@@ -64,20 +64,33 @@ def _same_size(value: Tensor, like: Tensor) -> bool:
 
 
 def model_input(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """What the model is to denoise, ``(batch, channels, *grid)``: its first argument.
+    """What the model is to denoise, ``(batch, channels, *grid)``: the first latents in its signature.
 
     Latents that are packed into tokens are spread out again where the model is told the tokens' positions,
     else they are a grid of one axis.
     """
-    first = next(iter(inspect.signature(model.forward).parameters))
-    given = args[0] if args else kwargs.get(first)
-    return _channels_first(model, given, kwargs.get("img_ids")) if isinstance(given, Tensor) else None
+    names = list(inspect.signature(model.forward).parameters)
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    found = (_latents(given.get(name)) for name in names)
+    latents = next((one for one in found if one is not None), None)
+    return None if latents is None else _channels_first(model, latents, kwargs.get("img_ids"))
 
 
 def model_output(model: nn.Module, output: Any) -> Tensor | None:
-    """The first tensor that the model returned, ``(batch, channels, *grid)``."""
-    value = output[0] if isinstance(output, (tuple, list)) else getattr(output, "sample", output)
-    return _channels_first(model, value, None) if isinstance(value, Tensor) else None
+    """The first latents that the model returned, ``(batch, channels, *grid)``."""
+    value = output[0] if isinstance(output, tuple) else getattr(output, "sample", output)
+    latents = _latents(value)
+    return None if latents is None else _channels_first(model, latents, None)
+
+
+def _latents(value: Any) -> Tensor | None:
+    """A tensor of latents, also where it comes as a list of samples, as in Z-Image."""
+    if isinstance(value, (list, tuple)):
+        parts = [part for part in value if isinstance(part, Tensor)]
+        alike = len(parts) == len(value) and len({part.shape for part in parts}) == 1
+        value = torch.stack(parts) if alike else None
+    is_latents = isinstance(value, Tensor) and value.is_floating_point() and value.ndim >= 2
+    return value if is_latents else None
 
 
 def _channels_first(model: nn.Module, latents: Tensor, positions: Any) -> Tensor:

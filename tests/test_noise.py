@@ -78,3 +78,18 @@ def test_packed_tokens_are_spread_by_their_positions() -> None:
     plain = model_input(model, (tokens,), {"img_ids": positions[:5] * 2})
     assert plain is not None
     assert plain.tolist() == [[[0, 1, 2, 3, 4, 5]]]
+
+
+def test_latents_may_come_after_other_arguments_and_as_a_list() -> None:
+    class Listed(torch.nn.Module):
+        def forward(self, tokens: Any, x: Any, t: Any) -> Any:
+            return [x[0], x[1]]
+
+    model, samples = Listed(), [torch.ones(4, 2, 3), torch.zeros(4, 2, 3)]
+    latents = model_input(model, (torch.ones(2, 5, dtype=torch.long), samples), {"t": torch.ones(2)})
+    assert latents is not None
+    assert latents.shape == (2, 4, 2, 3)
+    assert model_input(model, (None, [samples[0], samples[0][:, :1]]), {}) is None
+    returned = model_output(model, (model(None, samples, None),))
+    assert returned is not None
+    assert returned.shape == (2, 4, 2, 3)

@@ -8,7 +8,7 @@ from diffusers.models.transformers.transformer_qwenimage21 import QwenImage21KVC
 from torch import Tensor, nn
 
 import skipstone
-from skipstone import Cacher, FirstBlock, TeaCache
+from skipstone import Cacher, DiCache, EasyCache, FirstBlock, SeaCache, TeaCache
 from toy import ToyPipeline
 from zoo import CONTROLLED, ZOO, Species, classes, tensors
 
@@ -19,6 +19,9 @@ OFF = TeaCache(threshold=0.0)
 LENIENT: dict[str, Cacher[Any]] = {
     "first-block": FirstBlock(threshold=1e9),
     "teacache": TeaCache(threshold=1e9, rescale="none"),
+    "dicache": DiCache(threshold=1e9, warmup=0.0),
+    "easycache": EasyCache(threshold=1e9, warmup=0),
+    "seacache": SeaCache(threshold=1e9),
 }
 
 
