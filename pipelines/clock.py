@@ -88,7 +88,7 @@ class Clock:
             clock._find_first_step(kwargs["timestep"] if "timestep" in kwargs else args[1])
             taken = clock.step
             result = cls.step(self, *args, **kwargs)
-            if taken is not None:
+            if taken is not None and clock._moved_on():
                 clock._advance(taken)
             return result
 
@@ -107,6 +107,11 @@ class Clock:
         if self._taken == 0 and self._first is None:
             value = float(timestep)
             self._first = self._timesteps.index(value) if value in self._timesteps else 0
+
+    def _moved_on(self) -> bool:
+        """Whether the scheduler took a new step: a pipeline may put its index back and take one again."""
+        index = getattr(self._scheduler, "step_index", None)
+        return index is None or index > (self._first or 0) + self._taken
 
     def _advance(self, taken: Step) -> None:
         self._taken += 1
