@@ -1,6 +1,7 @@
 """Where a run is: the step, read from the scheduler that drives it."""
 
 import functools
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -32,12 +33,18 @@ class Clock:
         self._sigmas: list[float] = []
         self._first: int | None = None
         self._taken = 0
+        self._thread: int | None = None
         self._follow(pipe.scheduler)
 
     @property
     def timesteps(self) -> list[float]:
         """The timesteps of the steps that this run executes, as far as known."""
         return self._timesteps[self._first or 0 :]
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the run belongs to another thread than the caller's."""
+        return self._thread not in (None, threading.get_ident())
 
     @property
     def step(self) -> Step | None:
@@ -99,7 +106,7 @@ class Clock:
         self._timesteps = self._scheduler.timesteps.tolist()
         sigmas = getattr(self._scheduler, "sigmas", None)
         self._sigmas = [] if sigmas is None else torch.as_tensor(sigmas).tolist()
-        self._first, self._taken = None, 0
+        self._first, self._taken, self._thread = None, 0, threading.get_ident()
         self._on_start()
 
     def _find_first_step(self, timestep: Any) -> None:

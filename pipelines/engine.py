@@ -96,7 +96,8 @@ class Engine:
             )
 
     def _running(self) -> bool:
-        return self._evaluation is not None
+        assert self._clock is not None
+        return self._evaluation is not None and not self._clock.elsewhere
 
     def _call(self, place: Place, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert self._evaluation is not None
@@ -112,7 +113,7 @@ class Engine:
 
     def _after(self) -> Any:
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if module is self.model and self._evaluation is not None:
+            if module is self.model and self._running():
                 self._end(aborted=output is None)
 
         return uncompiled(after)
@@ -120,6 +121,9 @@ class Engine:
     def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         assert self._clock is not None
         assert self._names is not None
+        if self._clock.elsewhere:
+            self._note_other_thread()
+            return
         step = self._clock.step
         if step is None or self._log is None:
             return
@@ -145,6 +149,10 @@ class Engine:
         for branch in self._branches.values():
             for remark in branch.remarks:
                 self._log.note(f"{self.name}: {remark}")
+
+    def _note_other_thread(self) -> None:
+        if self._log is not None:
+            self._log.note(f"{self.name}: another thread called it during the run, and that was not cached")
 
     def _embedding(self, step: Step) -> Tensor | None:
         if self.cacher.probe is not Probe.TIME_EMBEDDING:
