@@ -1,4 +1,4 @@
-"""A cache on real pipelines of every family: exact when it is off, skipping as laid out, gone when removed."""
+"""A cache on real pipelines of every family: exact when off, skipping as laid out, gone when removed."""
 
 import functools
 from typing import Any
@@ -59,7 +59,7 @@ def test_every_branch_skips_all_but_its_first_evaluation(name: str, pipe: Tiny) 
 
 @every_pipeline
 def test_skipping_repeats_what_the_same_branch_computed(name: str, pipe: Tiny) -> None:
-    """The model is given the same input at every evaluation of a branch, so that each must repeat the first."""
+    """The model is given the same input at every evaluation of a branch: each must repeat the first."""
     with Replay(pipe) as replay:
         with skipstone.attach(pipe.pipe, LENIENT) as cache:
             latents(pipe)

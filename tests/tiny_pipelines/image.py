@@ -65,7 +65,7 @@ def qwen() -> Tiny:
 
 
 class PoolingVae(nn.Module):
-    """Stands in for an encoder whose latents are 256 times smaller: the pipeline makes a megapixel of any image."""
+    """Makes latents 256 times smaller, as the pipeline makes a megapixel of any image."""
 
     temperal_downsample = (True,) * 8
     device, dtype = torch.device("cpu"), torch.float32
@@ -126,7 +126,8 @@ def lumina2() -> Tiny:
 
 def hidream() -> Tiny:
     components = {
-        "transformer": transformer("HiDreamImageTransformer2DModel", max_resolution=(16, 16)), "scheduler": flow()
+        "transformer": transformer("HiDreamImageTransformer2DModel", max_resolution=(16, 16)),
+        "scheduler": flow(),
     }  # fmt: skip
     text = {**pair("prompt_embeds_t5", 1, 5, 8), **pair("prompt_embeds_llama3", 2, 1, 5, 4),
             **pair("pooled_prompt_embeds", 1, 8)}  # fmt: skip
