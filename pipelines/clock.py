@@ -1,6 +1,7 @@
 """Where a run is: the step, read from the scheduler that drives it."""
 
 import functools
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -34,12 +35,18 @@ class Clock:
         self._levels: list[Level] = []
         self._first: int | None = None
         self._taken = 0
+        self._thread: int | None = None
         self._follow(pipe.scheduler)
 
     @property
     def timesteps(self) -> list[float]:
         """The timesteps of the steps that this run executes, as far as known."""
         return self._timesteps[self._first or 0 :]
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the run belongs to another thread than the caller's."""
+        return self._thread not in (None, threading.get_ident())
 
     @property
     def step(self) -> Step | None:
@@ -91,7 +98,7 @@ class Clock:
             clock._find_first_step(kwargs["timestep"] if "timestep" in kwargs else args[1])
             taken = clock.step
             result = cls.step(self, *args, **kwargs)
-            if taken is not None:
+            if taken is not None and clock._moved_on():
                 clock._advance(taken)
             return result
 
@@ -103,7 +110,7 @@ class Clock:
         sigmas = getattr(self._scheduler, "sigmas", None)
         self._sigmas = [] if sigmas is None else torch.as_tensor(sigmas).tolist()
         self._levels = levels(self._scheduler, self._timesteps, self._sigmas)
-        self._first, self._taken = None, 0
+        self._first, self._taken, self._thread = None, 0, threading.get_ident()
         self._on_start()
 
     def _find_first_step(self, timestep: Any) -> None:
@@ -111,6 +118,11 @@ class Clock:
         if self._taken == 0 and self._first is None:
             value = float(timestep)
             self._first = self._timesteps.index(value) if value in self._timesteps else 0
+
+    def _moved_on(self) -> bool:
+        """Whether the scheduler took a new step: a pipeline may put its index back and take one again."""
+        index = getattr(self._scheduler, "step_index", None)
+        return index is None or index > (self._first or 0) + self._taken
 
     def _advance(self, taken: Step) -> None:
         self._taken += 1

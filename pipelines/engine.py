@@ -100,7 +100,8 @@ class Engine:
             )
 
     def _running(self) -> bool:
-        return self._evaluation is not None
+        assert self._clock is not None
+        return self._evaluation is not None and not self._clock.elsewhere
 
     def _call(self, place: Place, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert self._evaluation is not None
@@ -116,7 +117,7 @@ class Engine:
 
     def _after(self) -> Any:
         def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if module is self.model and self._evaluation is not None:
+            if module is self.model and self._running():
                 self._end(output)
 
         return uncompiled(after)
@@ -124,6 +125,9 @@ class Engine:
     def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         assert self._clock is not None
         assert self._names is not None
+        if self._clock.elsewhere:
+            self._note_other_thread()
+            return
         step = self._clock.step
         if step is None or self._log is None:
             return
@@ -149,6 +153,10 @@ class Engine:
         for branch in self._branches.values():
             for remark in branch.remarks:
                 self._log.note(f"{self.name}: {remark}")
+
+    def _note_other_thread(self) -> None:
+        if self._log is not None:
+            self._log.note(f"{self.name}: another thread called it during the run, and that was not cached")
 
     def _early_probe(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
         """The probe where it is known before the blocks run."""

@@ -30,8 +30,8 @@ def _sizes(**names: str) -> dict[str, Any]:
 
 def save_wan(folder: Path) -> Path:
     """A text-to-video pipeline: sides are multiples of 16, frames a multiple of 4 plus 1."""
-    pipe = tiny.wan().pipe
     torch.manual_seed(0)
+    pipe = tiny.wan().pipe
     config = t.UMT5Config(vocab_size=len(WORDS), d_kv=4, **_sizes(layers="num_layers", heads="num_heads"))
     text = {"tokenizer": tokenizer(), "text_encoder": t.UMT5EncoderModel(config)}
     return _save(d.WanPipeline(**{**pipe.components, **text}), folder)
@@ -39,8 +39,8 @@ def save_wan(folder: Path) -> Path:
 
 def save_flux(folder: Path) -> Path:
     """A text-to-image pipeline with true classifier-free guidance."""
-    pipe = tiny.flux().pipe
     torch.manual_seed(0)
+    pipe = tiny.flux().pipe
     clip = t.CLIPTextConfig(vocab_size=len(WORDS), hidden_size=8, intermediate_size=8, projection_dim=8,
                             num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=8,
                             pad_token_id=0, bos_token_id=2, eos_token_id=1)  # fmt: skip

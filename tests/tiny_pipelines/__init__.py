@@ -1,0 +1,85 @@
+"""Tiny pipelines of every family, and how each lays out its evaluations."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tiny import Tiny, cogvideox
+from tiny_pipelines import flux, guided, image, video, wan
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A pipeline, and what one run of it does.
+
+    Args:
+        make: builds it with the arguments of a short run.
+        evaluations: for each model and branch, how often it is evaluated in that run.
+    """
+
+    make: Callable[[], Tiny]
+    evaluations: dict[str, int]
+
+
+def named(make: Callable[[], Tiny], *branches: str, steps: int = 5) -> Layout:
+    """The pipeline names the branches of each step."""
+    return Layout(make, {f"transformer {branch}": steps for branch in branches})
+
+
+def unnamed(make: Callable[[], Tiny], branches: int, steps: int = 5) -> Layout:
+    """The branches of each step are told apart by their prompts or their order."""
+    return named(make, *(f"branch {n}" for n in range(branches)), steps=steps)
+
+
+PIPELINES = {
+    "wan": named(wan.text_to_video, "cond", "uncond"),
+    "wan-two-experts": Layout(
+        wan.two_experts,
+        {
+            "transformer cond": 2,
+            "transformer uncond": 2,
+            "transformer_2 cond": 3,
+            "transformer_2 uncond": 3,
+        },
+    ),
+    "wan-image-to-video": named(wan.image_to_video, "cond", "uncond"),
+    "wan-vace": named(wan.vace, "cond", "uncond"),
+    "wan-video-to-video": unnamed(wan.video_to_video, 2, steps=3),
+    "wan-modular": unnamed(guided.modular_wan, 2),
+    "skyreels-v2": named(wan.skyreels, "cond", "uncond"),
+    "flux": named(flux.true_guidance, "cond", "uncond"),
+    "flux-distilled": named(flux.distilled, "cond"),
+    "flux-image-to-image": unnamed(flux.image_to_image, 2, steps=4),
+    "flux-inpaint": unnamed(flux.inpaint, 2, steps=4),
+    "flux-kontext": unnamed(flux.kontext, 2),
+    "flux-controlnet": unnamed(flux.with_controlnet, 2),
+    "flux2": unnamed(flux.flux2, 1),
+    "flux2-klein": named(flux.flux2_klein, "cond", "uncond"),
+    "chroma": unnamed(flux.chroma, 2),
+    "sd3": unnamed(image.sd3, 1),
+    "sd3-skip-layer": Layout(image.sd3_skip_layer, {"transformer branch 0": 5, "transformer branch 1": 3}),
+    "sd3-controlnet": unnamed(image.sd3_controlnet, 1),
+    "qwen": named(image.qwen, "cond", "uncond"),
+    "qwen-edit": named(image.qwen_edit, "cond", "uncond"),
+    "qwen-controlnet": named(image.qwen_controlnet, "cond", "uncond"),
+    "z-image": unnamed(image.z_image, 1),
+    "sana": unnamed(image.sana, 1),
+    "sana-perturbed": unnamed(image.sana_perturbed, 1),
+    "pixart-sigma": unnamed(image.pixart, 1),
+    "lumina2": unnamed(image.lumina2, 2),
+    "hidream": unnamed(image.hidream, 1),
+    "aura-flow": unnamed(image.aura_flow, 1),
+    "cog-view4": named(image.cog_view4, "cond", "uncond"),
+    "dit": unnamed(image.dit, 1),
+    "cosmos": unnamed(video.cosmos, 2),
+    "cosmos2-image": unnamed(image.cosmos_text_to_image, 2),
+    "cog-video-x": named(cogvideox, "cond_uncond", steps=8),
+    "cog-video-x-image-to-video": named(video.cog_video_x_image_to_video, "cond_uncond"),
+    "ltx": named(video.ltx, "cond_uncond"),
+    "ltx2": named(guided.ltx2, "cond_uncond", "uncond_stg", "uncond_modality"),
+    "hunyuan-video": named(video.hunyuan_video, "cond"),
+    "hunyuan-video-15": named(guided.hunyuan_video_15, "pred_cond", "pred_uncond"),
+    "mochi": named(video.mochi, "cond_uncond"),
+    "allegro": unnamed(video.allegro, 1),
+    "latte": unnamed(video.latte, 1),
+    "kandinsky5": unnamed(video.kandinsky5, 2),
+}
