@@ -47,6 +47,7 @@ class Reason(str, Enum):
     NO_SNAPSHOT = "nothing to reuse yet"
     BLOCKS_CHANGED = "the model ran other blocks than before"
     NOT_UNDERSTOOD = "the block stack is not understood"
+    OTHER_RANK = "another process of the group computes"
 
 
 @dataclass(frozen=True)

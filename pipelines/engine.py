@@ -12,6 +12,7 @@ from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.evaluation import Branch, Evaluation
 from skipstone.pipelines.probes import OF_THE_TIME, model_input, model_output
+from skipstone.pipelines.ranks import process_group
 from skipstone.pipelines.stats import LogEntry, RunLog
 from skipstone.pipelines.stopwatch import Mark
 from skipstone.pipelines.trace import Place
@@ -134,7 +135,8 @@ class Engine:
         name = self._names.next(kwargs)
         key = (name, *_layout((*args, *kwargs.values())))
         branch = self._branches.setdefault(key, Branch.new(self.cacher))
-        self._evaluation = Evaluation(self.cacher, step, branch, self._early_probe(step, args, kwargs))
+        probe, group = self._early_probe(step, args, kwargs), process_group(self.model)
+        self._evaluation = Evaluation(self.cacher, step, branch, probe, group)
         mark = Mark(next(self.model.parameters()).device)
         self._log.planned_steps = step.count
         self._log.entries.append(LogEntry(self.name, name, step.index, None, mark, mark))

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step
 from skipstone.pipelines.modes import Computing, Learning, Mode, Skipping
-from skipstone.pipelines.probes import modulated_input
+from skipstone.pipelines.probes import OF_THE_TIME, modulated_input
+from skipstone.pipelines.ranks import any_rank
 from skipstone.pipelines.snapshots import Residual, Snapshots, main_residual
 from skipstone.pipelines.streams import Call, NotUnderstoodError
 from skipstone.pipelines.trace import Entry, Place, Trace
@@ -54,16 +55,23 @@ class Evaluation(Generic[StateT]):
         step: where the run is.
         branch: this branch's memory.
         probe: the method's probe where it is known before the model runs.
+        group: the processes that must decide alike, None where there is only this one.
     """
 
     def __init__(
-        self, cacher: Cacher[StateT], step: Step, branch: Branch[StateT], probe: Tensor | None = None
+        self,
+        cacher: Cacher[StateT],
+        step: Step,
+        branch: Branch[StateT],
+        probe: Tensor | None = None,
+        group: Any = None,
     ) -> None:
         self.step = step
         self.reason: Reason | None = Reason.NO_PROBE
         self._cacher = cacher
         self._branch = branch
         self._probe = probe
+        self._group = group
         self._calls = 0
         self._calls_of: Counter[int] = Counter()
         self._heads: dict[int, Entry] = {}
@@ -108,6 +116,10 @@ class Evaluation(Generic[StateT]):
             self._probes[self._calls] = self._read_probe(call)
         elif trace is not None and self._calls == trace.start and trace.has(self._calls, call.place):
             self._decide(self._read_probe(call))
+            if self._overruled(call.main()):
+                self.reason = Reason.OTHER_RANK
+            if self.reason is None:
+                self._mode = self._skipping(trace)
 
     def _decide(self, probe: Tensor | None) -> None:
         self._probe = probe
@@ -117,10 +129,20 @@ class Evaluation(Generic[StateT]):
             self.reason = Reason.NOT_UNDERSTOOD
         elif self.reason is None and (trace is None or not len(snapshots)):
             self.reason = Reason.NO_SNAPSHOT
-        if self.reason is None and trace is not None:
-            weights = self._cacher.weights(self.step, snapshots.steps, self._branch.method)
-            copy = self._branch.writes_in_place
-            self._mode = Skipping(trace, snapshots, weights, self._calls, copy)
+
+    def _overruled(self, like: Tensor) -> bool:
+        """Whether another process computes what this one would skip: the worst part decides for all.
+
+        All processes ask, whatever they decided. Gates that look at no tensor of the sample decide alike.
+        """
+        if self._group is None or self._cacher.probe in (Probe.NONE, *OF_THE_TIME):
+            return False
+        return any_rank(self._group, not self.skipped, like) and self.skipped
+
+    def _skipping(self, trace: Trace) -> Mode:
+        snapshots, copy = self._branch.snapshots, self._branch.writes_in_place
+        weights = self._cacher.weights(self.step, snapshots.steps, self._branch.method)
+        return Skipping(trace, snapshots, weights, self._calls, copy)
 
     def _read_probe(self, call: Call) -> Tensor | None:
         match self._cacher.probe:

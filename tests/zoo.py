@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from diffusers.models import transformers
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.transformers.transformer_wan_animate_2 import WanAnimate2KVCache
 from torch import Tensor, nn
 
 
@@ -18,6 +17,19 @@ class Noise:
     """Stands for a random tensor of this shape, another one for each branch."""
 
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Stands for an object of a class in one of diffusers' transformer modules, made with one number."""
+
+    module: str
+    name: str
+    number: int
+
+    def make(self) -> Any:
+        module = importlib.import_module(f"{transformers.__name__}.{self.module}")
+        return getattr(module, self.name)(self.number)
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,8 @@ def drawn(value: Any, generator: torch.Generator) -> Any:
     match value:
         case Noise():
             return torch.randn(value.shape, generator=generator)
+        case Made():
+            return value.make()
         case Tensor():
             return value.clone()
         case dict():
@@ -92,6 +106,8 @@ def tensors(output: Any) -> Iterator[Tensor]:
             yield from tensors(item)
 
 
+CLASSES = classes()
+
 ZOO: dict[str, Species] = {}
 
 
@@ -100,13 +116,16 @@ CONTROLLED: dict[str, Species] = {}
 
 
 def add(name: str, config: dict[str, Any], variant: str = "", dicts: bool = True, **inputs: Any) -> None:
-    """Add a species; ``dicts`` where a call takes ``return_dict``."""
+    """Add a species if this diffusers has its class; ``dicts`` where a call takes ``return_dict``."""
     given = {**inputs, "return_dict": False} if dicts else inputs
-    ZOO[name + variant] = Species(name, config, given)
+    if name in CLASSES:
+        ZOO[name + variant] = Species(name, config, given)
 
 
 def add_controlled(name: str, **inputs: Any) -> None:
     """Add a species of the zoo with more inputs."""
+    if name not in ZOO:
+        return
     CONTROLLED[name] = replace(ZOO[name], inputs={**ZOO[name].inputs, **inputs})
 
 
@@ -504,7 +523,8 @@ add("WanAnimate2Transformer3DModel",
     {"text_len": 5, "in_dim": 8, "out_dim": 4, "dim": 32, "ffn_dim": 32, "freq_dim": 32, "text_dim": 8,
      "num_heads": 2, "num_layers": 3, "use_img_emb": False},
     hidden_states=[noise(4, 3, 4, 4)], condition_latents=[noise(4, 3, 4, 4)],
-    encoder_hidden_states=[noise(5, 8)], timestep=time(), kv_cache=WanAnimate2KVCache(3),
+    encoder_hidden_states=[noise(5, 8)], timestep=time(),
+    kv_cache=Made("transformer_wan_animate_2", "WanAnimate2KVCache", 3),
     kv_cache_mode="extract", seq_len=12, offset_grid_sizes=torch.tensor([[3, 2, 2]]))
 add("WanVACETransformer3DModel", {**WAN, "vace_layers": [0, 2], "vace_in_channels": 8},
     **VIDEO, control_hidden_states=noise(1, 8, 2, 4, 4), control_hidden_states_scale=ones(2) * 0.7)

@@ -1,0 +1,92 @@
+"""What two processes do in the tests of parallel runs: a module of its own, for they import it by name."""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+import skipstone
+import tiny
+from skipstone import Cacher, FirstBlock
+from skipstone.cachers import Step
+from toy import ToyModel, ToyPipeline, constant, drifting
+
+
+def run_twice(work: Callable[[int], Any]) -> list[Any]:
+    """What two processes return that are joined by gloo over the loopback."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(_joined, (port, work, results), nprocs=2)
+        return [results[rank] for rank in range(2)]
+
+
+def _joined(rank: int, port: int, work: Callable[[int], Any], results: Any) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    results[rank] = work(rank)
+    dist.destroy_process_group()
+
+
+def flux() -> tiny.Tiny:
+    """Text and image tokens that divide by two."""
+    pipe = tiny.flux()
+    pipe.kwargs.update(
+        prompt_embeds=tiny._embeds(1, 6, 8), negative_prompt_embeds=tiny._embeds(1, 6, 8, seed=1)
+    )
+    pipe.kwargs.update(height=16, width=16)
+    return pipe
+
+
+def share(model: Any) -> None:
+    """Ulysses attention over both processes."""
+    torch.accelerator.device_count = lambda: 1  # diffusers counts accelerators; gloo needs none.
+    model.enable_parallelism(config=diffusers.ContextParallelConfig(ulysses_degree=2))
+
+
+def shared_runs(
+    make: Callable[[], tiny.Tiny], methods: list[Cacher[Any]], attached_first: bool, _: int
+) -> list[Tensor]:
+    """The outputs of a run with each method."""
+    outputs = []
+    for method in methods:
+        pipe = make()
+        if not attached_first:
+            share(pipe.pipe.transformer)
+        with skipstone.attach(pipe.pipe, method):
+            if attached_first:
+                share(pipe.pipe.transformer)
+            outputs.append(pipe())
+    return outputs
+
+
+class OneRankRefuses(FirstBlock):
+    """Skips everything in one process and computes everything in the other."""
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Any:
+        strict = FirstBlock(0.0) if dist.get_rank() else FirstBlock(1e9)
+        return strict.reason_to_compute(probe, step, state)
+
+
+def reasons_of_a_shared_run(_: int) -> dict[str, int]:
+    pipe = flux()
+    share(pipe.pipe.transformer)
+    with skipstone.attach(pipe.pipe, OneRankRefuses()) as cache:
+        pipe()
+    return cache.last_run.reasons
+
+
+def strip_of_an_own_run(rank: int) -> str:
+    pipe = ToyPipeline(ToyModel())
+    with torch.no_grad(), skipstone.attach(pipe, FirstBlock(0.1)) as cache:
+        pipe(drifting(5, 0.5) if rank else constant(5))
+    return cache.last_run.strip

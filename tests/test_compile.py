@@ -1,0 +1,69 @@
+"""Regional compilation stays as it is under a cache: counted, not assumed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+import skipstone
+import tiny
+
+COMPILED = {name: tiny.PIPELINES[name] for name in ("wan", "flux")}
+"""Pipelines whose transformer says which of its blocks repeat."""
+
+
+class Counting:
+    """A backend that runs what it is given, and counts it."""
+
+    def __init__(self) -> None:
+        self.graphs = 0
+
+    def __call__(self, graph: Any, inputs: Any) -> Callable[..., Any]:
+        self.graphs += 1
+        forward: Callable[..., Any] = graph.forward
+        return forward
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> object:
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def bare_graphs(name: str) -> int:
+    """How many graphs the pipeline needs without a cache."""
+    pipe, backend = COMPILED[name](), Counting()
+    pipe.pipe.transformer.compile_repeated_blocks(backend=backend, fullgraph=True)
+    pipe()
+    torch._dynamo.reset()
+    return backend.graphs
+
+
+@pytest.mark.parametrize("compiled_first", [True, False], ids=["compiled first", "attached first"])
+@pytest.mark.parametrize("method", ["first-block", "teacache"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_blocks_need_no_more_graphs(name: str, method: str, compiled_first: bool) -> None:
+    """With ``fullgraph`` a break would raise; another graph in a later step or run would be counted."""
+    expected = bare_graphs(name)
+    pipe, backend = COMPILED[name](), Counting()
+    transformer = pipe.pipe.transformer
+    with skipstone.attach(pipe.pipe, method, threshold=1e9):
+        eager = pipe()
+    if compiled_first:
+        transformer.compile_repeated_blocks(backend=backend, fullgraph=True)
+    with skipstone.attach(pipe.pipe, method, threshold=1e9) as cache:
+        if not compiled_first:
+            transformer.compile_repeated_blocks(backend=backend, fullgraph=True)
+        assert torch.equal(pipe(), eager)
+        assert cache.last_run.skipped > 0
+        pipe(num_inference_steps=5)
+    assert backend.graphs == expected
+    assert not counters["graph_break"]
+
+
+def test_wan_is_one_graph() -> None:
+    assert bare_graphs("wan") == 1

@@ -1,0 +1,103 @@
+"""Weights of skipped blocks are not moved: counted where diffusers and accelerate move them.
+
+The storage and the compute device are both the CPU here; what is counted is how often a block is asked for.
+"""
+
+from collections import Counter
+from typing import Any
+
+import accelerate
+import pytest
+import torch
+from accelerate.hooks import AlignDevicesHook
+from diffusers.hooks import apply_group_offloading
+from diffusers.hooks.group_offloading import ModuleGroup
+
+import skipstone
+import tiny
+
+CPU = torch.device("cpu")
+STEPS, BRANCHES = 8, 2
+
+
+@pytest.fixture
+def moves(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a group of weights was brought in, by kind."""
+    count: Counter[str] = Counter()
+
+    def counted(name: str, function: Any) -> Any:
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            count[name] += 1
+            return function(self, *args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(ModuleGroup, "onload_", counted("group", ModuleGroup.onload_))
+    monkeypatch.setattr(AlignDevicesHook, "pre_forward", counted("hook", AlignDevicesHook.pre_forward))
+    return count
+
+
+def by_group(pipe: Any) -> None:
+    apply_group_offloading(
+        pipe.transformer,
+        onload_device=CPU,
+        offload_device=CPU,
+        offload_type="block_level",
+        num_blocks_per_group=1,
+    )
+
+
+def by_leaf(pipe: Any) -> None:
+    apply_group_offloading(pipe.transformer, onload_device=CPU, offload_device=CPU, offload_type="leaf_level")
+
+
+def sequentially(pipe: Any) -> None:
+    for model in (pipe.transformer, pipe.vae):
+        accelerate.cpu_offload(model, CPU)
+
+
+def as_a_model(pipe: Any) -> None:
+    accelerate.cpu_offload_with_hook(pipe.transformer, CPU)
+
+
+def blockwise(pipe: tiny.Tiny, offload: Any, moves: Counter[str]) -> tuple[int, int]:
+    """Moves in an uncached run, and in one whose model has its blocks taken out: the least there can be."""
+    offload(pipe.pipe)
+    pipe()
+    every = moves.total()
+    blocks, pipe.pipe.transformer.blocks = pipe.pipe.transformer.blocks, torch.nn.ModuleList()
+    pipe()
+    pipe.pipe.transformer.blocks = blocks
+    return every, moves.total() - every
+
+
+@pytest.mark.parametrize("attached_first", [False, True], ids=["offloaded first", "attached first"])
+@pytest.mark.parametrize("offload", [by_group, by_leaf, sequentially], ids=lambda f: f.__name__)
+def test_skipped_blocks_are_not_brought_in(offload: Any, attached_first: bool, moves: Counter[str]) -> None:
+    """First Block computes the first step, then one of the three blocks: 10 block calls of 24 a branch."""
+    every, least = blockwise(tiny.wan(), offload, moves)
+    assert every > least
+    moves.clear()
+    pipe = tiny.wan()
+    if not attached_first:
+        offload(pipe.pipe)
+    with skipstone.attach(pipe.pipe, "first-block", threshold=1e9) as cache:
+        if attached_first:
+            offload(pipe.pipe)
+        pipe()
+    assert cache.last_run.strip == "#......."
+    assert (moves.total() - least) * 24 == (every - least) * 10
+
+
+@pytest.mark.parametrize("attached_first", [False, True], ids=["offloaded first", "attached first"])
+def test_a_model_that_is_moved_as_a_whole(attached_first: bool) -> None:
+    with skipstone.attach((pipe := tiny.wan()).pipe, "first-block", threshold=1e9):
+        expected = pipe()
+    pipe = tiny.wan()
+    if not attached_first:
+        as_a_model(pipe.pipe)
+    with skipstone.attach(pipe.pipe, "first-block", threshold=1e9) as cache:
+        if attached_first:
+            as_a_model(pipe.pipe)
+        assert torch.equal(pipe(), expected)
+    assert cache.last_run.skipped == (STEPS - 1) * BRANCHES

@@ -1,0 +1,48 @@
+"""Two processes: where they share a model they decide as one, where they do not each decides for itself."""
+
+import functools
+
+import diffusers
+import pytest
+
+import skipstone
+import tiny
+from processes import flux, reasons_of_a_shared_run, run_twice, shared_runs, strip_of_an_own_run
+from skipstone import FirstBlock, TeaCache
+
+needs_context_parallel = pytest.mark.skipif(
+    not hasattr(diffusers, "ContextParallelConfig"), reason="this diffusers has no context parallelism"
+)
+
+
+@needs_context_parallel
+@pytest.mark.parametrize("attached_first", [False, True], ids=["shared first", "attached first"])
+def test_a_shared_run_equals_that_of_one_process(attached_first: bool) -> None:
+    methods = [FirstBlock(1e9), TeaCache(1e9), TeaCache(0.0)]
+    alone = []
+    for method in methods:
+        with skipstone.attach((pipe := flux()).pipe, method):
+            alone.append(pipe())
+    for shared in run_twice(functools.partial(shared_runs, flux, methods, attached_first)):
+        for output, expected in zip(shared, alone, strict=True):
+            assert (output - expected).norm() <= 1e-5 * expected.norm()
+
+
+@needs_context_parallel
+def test_a_block_that_splits_its_input_is_left_to_run() -> None:
+    """Wan's first block takes the whole and returns a part: nothing is reused across that."""
+    bare = tiny.wan()()
+    for (output,) in run_twice(functools.partial(shared_runs, tiny.wan, [TeaCache(0.0)], True)):
+        assert (output - bare).norm() <= 1e-5 * bare.norm()
+
+
+@needs_context_parallel
+def test_one_process_that_computes_makes_all_compute() -> None:
+    """Without it the two would wait for each other in an attention that only one of them runs."""
+    skips, computes = run_twice(reasons_of_a_shared_run)
+    assert skips == {"first step": 2, "another process of the group computes": 14}
+    assert computes == {"first step": 2, "the change reached the threshold": 14}
+
+
+def test_processes_with_samples_of_their_own_decide_for_themselves() -> None:
+    assert run_twice(strip_of_an_own_run) == ["#....", "#####"]
