@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from skipstone.cachers.base import Cacher, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, Probe, Reason, Site, Step
 from skipstone.cachers.first_block import FirstBlock
 from skipstone.cachers.teacache import TeaCache
 
@@ -14,4 +14,4 @@ METHODS: dict[str, type[Cacher[Any]]] = {
     )
 }
 
-__all__ = ["METHODS", "Cacher", "FirstBlock", "Probe", "Reason", "Step", "TeaCache"]
+__all__ = ["METHODS", "Cacher", "FirstBlock", "Probe", "Reason", "Site", "Step", "TeaCache"]

@@ -11,10 +11,23 @@ from torch import Tensor
 StateT = TypeVar("StateT")
 
 
+class Site(Enum):
+    """What is replaced by an estimate on a skipped step."""
+
+    STACK = "stack"
+    """All blocks of a transformer as one: what they add to the streams that pass through them."""
+    DEEP = "deep"
+    """The deep branch of a UNet: what comes up from below its outermost layers."""
+    OUTPUT = "output"
+    """What the model returns: the model does not run at all."""
+
+
 class Probe(Enum):
-    """The cheap signal that a gate looks at before the blocks run."""
+    """The cheap signal that a gate looks at before it decides."""
 
     NONE = "none"
+    MODEL_INPUT = "model-input"
+    """What the model is given to denoise, known before it runs."""
     TIME_EMBEDDING = "time-embedding"
     """The model's embedding of the timestep, ``(1, dim)``: known before the run, so it costs nothing."""
     MODULATED_INPUT = "modulated-input"
@@ -32,6 +45,7 @@ class Reason(str, Enum):
     NOT_FINITE = "the probe is not finite"
     NO_PROBE = "the probe could not be read"
     NO_SNAPSHOT = "nothing to reuse yet"
+    SHAPE_CHANGED = "the inputs changed their shape"
     BLOCKS_CHANGED = "the model ran other blocks than before"
     NOT_UNDERSTOOD = "the block stack is not understood"
 
@@ -81,11 +95,19 @@ class Cacher(ABC, Generic[StateT]):
     name: ClassVar[str]
     """The method's name on the command line and in `skipstone.attach`."""
 
+    site: ClassVar[Site] = Site.STACK
+    """What is estimated on a skipped step."""
+
     history: ClassVar[int] = 1
     """How many computed residuals the predictor uses."""
 
-    head_blocks: ClassVar[int] = 0
-    """How many blocks run on every step, before the ones that may be skipped."""
+    @property
+    def head_blocks(self) -> int:
+        """How many blocks run on every step, before the ones that may be skipped.
+
+        At the deep branch of a UNet, how many layers run at either end.
+        """
+        return 0
 
     @property
     @abstractmethod

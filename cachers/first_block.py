@@ -33,13 +33,16 @@ class FirstBlock(Cacher[State]):
     """
 
     name: ClassVar[str] = "first-block"
-    head_blocks: ClassVar[int] = 1
 
     threshold: float = 0.08
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < math.inf:
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+
+    @property
+    def head_blocks(self) -> int:
+        return 1
 
     @property
     def probe(self) -> Probe:

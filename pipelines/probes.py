@@ -1,11 +1,13 @@
 """Reading a gate's probe out of a model without running its blocks."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from skipstone.pipelines.outputs import floats_in
 from skipstone.pipelines.streams import Call
 
 
@@ -59,6 +61,18 @@ def _stopper(like: Tensor) -> Any:
 def _same_size(value: Tensor, like: Tensor) -> bool:
     """Whether a tensor is the stream's, possibly with batch and tokens swapped."""
     return value.shape[-1:] == like.shape[-1:] and value.numel() == like.numel()
+
+
+def model_input(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """A copy of what the model is to denoise: the first tensor among its arguments, in signature order.
+
+    Returns:
+        ``(batch, ...)``, or None for a call without tensors.
+    """
+    names = list(inspect.signature(type(model).forward).parameters)
+    order = sorted(kwargs, key=lambda name: names.index(name) if name in names else len(names))
+    given = floats_in([*args, *(kwargs[name] for name in order)])
+    return next((tensor.detach().clone() for tensor in given), None)
 
 
 def time_embeddings(model: nn.Module, timesteps: Sequence[float]) -> Tensor | None:
