@@ -3,7 +3,7 @@
 from typing import Any
 
 from skipstone.cachers.adams_bashforth import AdamsBashforth
-from skipstone.cachers.base import Cacher, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, Probe, Reason, Site, Step
 from skipstone.cachers.dbcache import DBCache
 from skipstone.cachers.dicache import DiCache
 from skipstone.cachers.easycache import EasyCache
@@ -51,6 +51,7 @@ __all__ = [
     "Reuse",
     "RunCap",
     "SeaCache",
+    "Site",
     "Spectrum",
     "Step",
     "StepMask",

@@ -11,8 +11,19 @@ from torch import Tensor
 StateT = TypeVar("StateT")
 
 
+class Site(Enum):
+    """What is replaced by an estimate on a skipped step."""
+
+    STACK = "stack"
+    """All blocks of a transformer as one: what they add to the streams that pass through them."""
+    DEEP = "deep"
+    """The deep branch of a UNet: what comes up from below its outermost layers."""
+    OUTPUT = "output"
+    """What the model returns: the model does not run at all."""
+
+
 class Probe(Enum):
-    """The cheap signal that a gate looks at before the blocks run."""
+    """The cheap signal that a gate looks at before it decides."""
 
     NONE = "none"
     TIME_EMBEDDING = "time-embedding"
@@ -45,6 +56,7 @@ class Reason(str, Enum):
     NOT_FINITE = "the probe is not finite"
     NO_PROBE = "the probe could not be read"
     NO_SNAPSHOT = "nothing to reuse yet"
+    SHAPE_CHANGED = "the inputs changed their shape"
     BLOCKS_CHANGED = "the model ran other blocks than before"
     NOT_UNDERSTOOD = "the block stack is not understood"
     OTHER_RANK = "another process of the group computes"
@@ -102,7 +114,7 @@ class Outcome:
 
     Args:
         residual: what the skippable blocks added to the main stream, ``(batch, tokens, dim)``; None where
-            they wrote into their inputs before it could be read.
+            they wrote into their inputs before it could be read, and at other sites than the stack.
         output: what the model returned, in the layout of `Probe.MODEL_INPUT`; None where it is no tensor.
     """
 
@@ -123,13 +135,21 @@ class Cacher(ABC, Generic[StateT]):
     """The method's name on the command line and in `skipstone.attach`."""
 
     @property
+    def site(self) -> Site:
+        """What is estimated on a skipped step."""
+        return Site.STACK
+
+    @property
     def history(self) -> int:
         """How many computed residuals the predictor uses."""
         return 1
 
     @property
     def head_blocks(self) -> int:
-        """How many blocks run on every step, before the ones that may be skipped."""
+        """How many blocks run on every step, before the ones that may be skipped.
+
+        At the deep branch of a UNet, how many layers run at either end.
+        """
         return 0
 
     @property

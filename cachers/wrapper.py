@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Step, short
+from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Site, Step, short
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,10 @@ class Wrapper(Cacher[Any]):
     """
 
     cacher: Cacher[Any]
+
+    @property
+    def site(self) -> Site:
+        return self.cacher.site
 
     @property
     def history(self) -> int:

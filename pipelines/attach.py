@@ -14,7 +14,6 @@ from skipstone.cachers.base import Cacher, Step
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.stats import RunLog, RunStats
-from skipstone.pipelines.stopwatch import Mark
 
 MODELS = ("transformer", "transformer_2", "unet")
 """Where diffusers pipelines keep the model that is called on every step."""
@@ -39,8 +38,8 @@ def attach(pipe: Any, method: str | Cacher[Any], /, **hyperparameters: Any) -> "
 
     Raises:
         TypeError: ``pipe`` is no pipeline, or a hyper-parameter that the method does not have.
-        ValueError: an unknown method, a hyper-parameter outside its range, a model without block lists, or a
-            model that has a cache already.
+        ValueError: an unknown method, a hyper-parameter outside its range, a model that the method cannot
+            work on, or one that has a cache already.
     """
     cacher = make(method, **hyperparameters)
     models = {name: part for name in MODELS if isinstance(part := getattr(pipe, name, None), nn.Module)}
@@ -146,7 +145,7 @@ class CacheHandle:
         if not self._log.entries:
             return
         self._tell_watchers(step)
-        self._log.end = Mark(next(self._engines[0].model.parameters()).device)
+        self._log.end = self._engines[0].mark()
         if self._clock.finished:
             for engine in self._engines:
                 engine.forget()

@@ -1,5 +1,6 @@
 """A model's block lists, and standing in for their blocks while the model runs."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,23 +10,12 @@ from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.probes import is_attention
 from skipstone.pipelines.trace import Place
 
-CallBlock = Callable[[Place, nn.Module, tuple[Any, ...], dict[str, Any]], Any]
+CallBlock = Callable[[Place, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 def block_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
-    """The lists of attention blocks that a model runs, by name, in the order they are defined.
-
-    Raises:
-        ValueError: there are none.
-    """
-    found = dict(_lists_in(model))
-    if not found:
-        raise ValueError(
-            f"{type(model).__name__} has no list of attention blocks among its parts: "
-            f"{', '.join(name for name, _ in model.named_children()) or 'it has no parts'}; "
-            "skipstone needs a model that keeps its transformer blocks in an nn.ModuleList"
-        )
-    return found
+    """The lists of attention blocks that a model runs, by name, in the order they are defined."""
+    return dict(_lists_in(model))
 
 
 def _lists_in(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:
@@ -94,3 +84,38 @@ class ProxiedList:
 
     def restore(self) -> None:
         take_subclass_back(self._blocks)
+
+
+def proxied(
+    number: int, part: nn.Module, running: Callable[[], bool], call: CallBlock
+) -> "ProxiedList | ProxiedModule":
+    """Hand the calls of one part of a model over: of the blocks in a list, or of a single module."""
+    if isinstance(part, nn.ModuleList):
+        return ProxiedList(number, part, running, call)
+    return ProxiedModule(number, part, running, call)
+
+
+class ProxiedModule:
+    """Hands the calls of one module over while the model runs, and leaves them alone at any other time.
+
+    Args:
+        number: its place among the parts that are proxied.
+        module: the module. Its class is swapped until `restore`.
+        running: whether the model is being evaluated right now.
+        call: gets the calls.
+    """
+
+    def __init__(self, number: int, module: nn.Module, running: Callable[[], bool], call: CallBlock) -> None:
+        self._module = module
+        cls = type(module)
+
+        def called(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            run = functools.partial(cls.__call__, self)
+            if self is not module or not running():
+                return run(*args, **kwargs)
+            return call((number, 0), run, args, kwargs)
+
+        give_subclass(module, {"__call__": called})
+
+    def restore(self) -> None:
+        take_subclass_back(self._module)

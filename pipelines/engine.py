@@ -1,21 +1,35 @@
 """One model under a cache: notices its calls, and hands each to an evaluation."""
 
+import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.base import Cacher, ModelFacts, Probe, Step
-from skipstone.pipelines.blocks import ProxiedList, block_lists
+from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, Site, Step
+from skipstone.pipelines.blocks import proxied
 from skipstone.pipelines.branches import BranchNames
+from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.evaluation import Branch, Evaluation
+from skipstone.pipelines.outputs import alike, floats_in, with_own_lists
 from skipstone.pipelines.probes import OF_THE_TIME, model_input, model_output
 from skipstone.pipelines.ranks import process_group
+from skipstone.pipelines.sites import at_output, parts_at, place
+from skipstone.pipelines.stack_evaluation import Replay, StackEvaluation
 from skipstone.pipelines.stats import LogEntry, RunLog
 from skipstone.pipelines.stopwatch import Mark
+from skipstone.pipelines.streams import NotUnderstoodError
 from skipstone.pipelines.trace import Place
+from skipstone.pipelines.value_evaluation import DeepEvaluation, OutputEvaluation
+
+EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
+    Site.STACK: StackEvaluation,
+    Site.DEEP: DeepEvaluation,
+    Site.OUTPUT: OutputEvaluation,
+}
 
 
 class Engine:
@@ -28,7 +42,7 @@ class Engine:
         siblings: the names of all models that the pipeline calls on its steps.
 
     Raises:
-        ValueError: the model has no block list, or not what the method needs.
+        ValueError: the method cannot work on this model.
     """
 
     def __init__(
@@ -37,37 +51,32 @@ class Engine:
         self.name = name
         self.model = model
         self.cacher = cacher.for_model(facts(name, model, siblings or (name,)))
+        self._placement = place(self.cacher, model)
+        self._parts = parts_at(self._placement.site, model, self.cacher.head_blocks)
         self._clock: Clock | None = None
         self._log: RunLog | None = None
         self._branches: dict[Hashable, Branch[Any]] = {}
+        self._verdicts: dict[Hashable, str | None] = {}
         self._embeddings: Tensor | None = None
         self._evaluation: Evaluation[Any] | None = None
-        self._check()
-        self._lists: list[ProxiedList] = []
         self._names: BranchNames | None = None
-        self._hooks: list[Any] = []
+        self._device = torch.device("cpu")
+        self._undo = ExitStack()
 
     def install(self, clock: Clock) -> None:
         """Start noticing the model's calls."""
         self._clock = clock
         self._names = BranchNames(self.model)
+        self._undo.callback(self._names.restore)
         call = uncompiled(self._call)
-        for number, blocks in enumerate(block_lists(self.model).values()):
-            self._lists.append(ProxiedList(number, blocks, self._running, call))
-        self._hooks = [
-            self.model.register_forward_pre_hook(self._before(), prepend=True, with_kwargs=True),
-            self.model.register_forward_hook(self._after(), always_call=True),
-        ]
+        for number, part in enumerate(self._parts):
+            self._undo.callback(proxied(number, part, self._running, call).restore)
+        self._watch_model()
 
     def remove(self) -> None:
         """Leave the model as it was."""
-        for hook in self._hooks:
-            hook.remove()
-        for blocks in self._lists:
-            blocks.restore()
-        if self._names is not None:
-            self._names.restore()
-        self._hooks, self._lists, self._names = [], [], None
+        self._undo.close()
+        self._names = None
         self.forget()
 
     def begin_run(self, log: RunLog) -> None:
@@ -91,14 +100,39 @@ class Engine:
     def bytes_held(self) -> int:
         return sum(branch.snapshots.nbytes for branch in self._branches.values())
 
-    def _check(self) -> None:
-        block_lists(self.model)
-        of_the_time = OF_THE_TIME.get(self.cacher.probe)
-        if of_the_time is not None and of_the_time(self.model, [0.0]) is None:
-            raise ValueError(
-                f"{self.cacher.describe()} looks at the {self.cacher.probe.value.replace('-', ' ')}, but "
-                f"{type(self.model).__name__} has none; use rescale='none'"
-            )
+    def mark(self) -> Mark:
+        """This moment on the device of the model's inputs; its weights may be elsewhere."""
+        return Mark(self._device)
+
+    def _watch_model(self) -> None:
+        # A deep copy of the model shares the class, and stays plain.
+        model, cls = self.model, type(self.model)
+        run = functools.partial(cls.__call__, model)
+        begin, finish, end = uncompiled(self._begin), uncompiled(self._finish), uncompiled(self._end)
+        elsewhere = uncompiled(self._elsewhere)
+
+        def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if self is not model or elsewhere():
+                return cls.__call__(self, *args, **kwargs)
+            given = with_own_lists((args, kwargs))
+            try:
+                output = begin(*given)
+                if output is None:
+                    output = run(*args, **kwargs)
+                finish(*given, output)
+            finally:
+                end()
+            return output
+
+        give_subclass(model, {"__call__": uncompiled(call, recursive=False)})
+        self._undo.callback(take_subclass_back, model)
+
+    def _elsewhere(self) -> bool:
+        """Whether this call comes from another thread than the run's."""
+        assert self._clock is not None
+        if self._clock.elsewhere and self._log is not None:
+            self._log.note(f"{self.name}: another thread called it during the run, and that was not cached")
+        return self._clock.elsewhere
 
     def _running(self) -> bool:
         assert self._clock is not None
@@ -108,73 +142,104 @@ class Engine:
         assert self._evaluation is not None
         return self._evaluation.call(place, block, args, kwargs)
 
-    # The hooks are functions that compare the module: a deep copy of the model shares them, and stays plain.
-    def _before(self) -> Any:
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            if module is self.model:
-                self._begin(args, kwargs)
-
-        return uncompiled(before)
-
-    def _after(self) -> Any:
-        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            if module is self.model and self._running():
-                self._end(output)
-
-        return uncompiled(after)
-
-    def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What the pipeline gets without running the model; None to run it."""
         assert self._clock is not None
         assert self._names is not None
-        if self._clock.elsewhere:
-            self._note_other_thread()
-            return
         step = self._clock.step
         if step is None or self._log is None:
-            return
+            return None
         name = self._names.next(kwargs)
-        key = (name, *_layout((*args, *kwargs.values())))
-        branch = self._branches.setdefault(key, Branch.new(self.cacher))
-        probe, group = self._early_probe(step, args, kwargs), process_group(self.model)
-        self._evaluation = Evaluation(self.cacher, step, branch, probe, group)
-        mark = Mark(next(self.model.parameters()).device)
+        key = (name, tuple(_layout((*args, *kwargs.values()))))
+        branch = self._branches.setdefault(key, self._new_branch(*key))
+        self._evaluation = self._new_evaluation(branch, step, args, kwargs)
+        self._device = next((tensor.device for tensor in floats_in([args, kwargs])), self._device)
+        mark = self.mark()
         self._log.planned_steps = step.count
         self._log.entries.append(LogEntry(self.name, name, step.index, None, mark, mark))
+        return self._evaluation.begin()
 
-    def _end(self, output: Any) -> None:
-        assert self._log is not None
+    def _finish(self, args: Any, kwargs: Any, output: Any) -> None:
+        evaluation = self._evaluation
+        if evaluation is None:
+            return
+        latents = model_output(self.model, output)
+        try:
+            evaluation.finish(output, latents)
+            self._verify(evaluation, lambda: self.model.forward(*args, **kwargs), output)
+        except NotUnderstoodError as problem:
+            # The output is known: let it be the first one that is kept where the method works from now on.
+            branch = evaluation.branch
+            self._verdicts[branch.layout] = str(problem)
+            branch = self._branches[branch.name, branch.layout] = self._new_branch(branch.name, branch.layout)
+            self._evaluation = self._new_evaluation(branch, evaluation.step, args, kwargs)
+            self._evaluation.begin()
+            self._evaluation.finish(output, latents)
+
+    def _end(self) -> None:
         evaluation, self._evaluation = self._evaluation, None
         if evaluation is None:
             return
-        if output is not None:
-            evaluation.finish(model_output(self.model, output))
+        assert self._log is not None
         entry = self._log.entries[-1]
         entry.reason = evaluation.reason
-        entry.end = Mark(next(self.model.parameters()).device)
+        entry.end = self.mark()
         self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
         for branch in self._branches.values():
             for remark in branch.remarks:
                 self._log.note(f"{self.name}: {remark}")
 
-    def _note_other_thread(self) -> None:
-        if self._log is not None:
-            self._log.note(f"{self.name}: another thread called it during the run, and that was not cached")
+    def _new_branch(self, name: str, layout: Hashable) -> Branch[Any]:
+        problem = self._verdicts.get(layout)
+        placement = self._placement if problem is None else at_output(self.cacher, problem)
+        branch = Branch(name, layout, self.cacher, placement or self._placement)
+        branch.problem = problem if placement is None else None
+        if any(other.name == name for other in self._branches.values()):
+            branch.why_empty = Reason.SHAPE_CHANGED
+        return branch
 
-    def _early_probe(self, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-        """The probe where it is known before the blocks run."""
-        if self.cacher.probe is Probe.MODEL_INPUT:
+    def _new_evaluation(self, branch: Branch[Any], step: Step, args: Any, kwargs: Any) -> Evaluation[Any]:
+        probe = self._early_probe(branch.placement.probe, step, args, kwargs)
+        evaluation = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
+        return evaluation(self.cacher, step, branch, probe, process_group(self.model))
+
+    def _verify(self, evaluation: Evaluation[Any], run: Callable[[], Any], output: Any) -> None:
+        """Skip what was just computed, once for each layout of the inputs, and compare.
+
+        The model's hooks are left alone: others may count on one call of theirs for each call of the model.
+
+        Raises:
+            NotUnderstoodError: the outputs differ.
+        """
+        branch = evaluation.branch
+        if branch.trace is None or branch.layout in self._verdicts or not len(branch.snapshots):
+            return
+        self._evaluation = Replay(self.cacher, evaluation.step, branch)
+        try:
+            right = alike(run(), output)
+        except Exception:  # A model may raise anything where its blocks are left out.
+            right = False
+        self._evaluation = evaluation
+        if not right:
+            raise NotUnderstoodError(
+                f"{type(self.model).__name__} does more with its blocks than run them in turn"
+            )
+        self._verdicts[branch.layout] = None
+
+    def _early_probe(self, probe: Probe, step: Step, args: Any, kwargs: Any) -> Tensor | None:
+        if probe is Probe.MODEL_INPUT:
             return model_input(self.model, args, kwargs)
-        if self.cacher.probe not in OF_THE_TIME:
+        if probe not in OF_THE_TIME:
             return None
         assert self._clock is not None
         if self._embeddings is None:
-            self._embeddings = OF_THE_TIME[self.cacher.probe](self.model, self._clock.timesteps)
+            self._embeddings = OF_THE_TIME[probe](self.model, self._clock.timesteps)
         return None if self._embeddings is None else self._embeddings[step.index : step.index + 1]
 
 
-def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def uncompiled(function: Callable[..., Any], recursive: bool = True) -> Callable[..., Any]:
     """The function as it is where the model around it is compiled as a whole; compiled blocks stay so."""
-    plain: Callable[..., Any] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    plain: Callable[..., Any] = torch.compiler.disable(function, recursive)  # type: ignore[no-untyped-call]
     return plain
 
 

@@ -64,7 +64,7 @@ def _same_size(value: Tensor, like: Tensor) -> bool:
 
 
 def model_input(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """What the model is to denoise, ``(batch, channels, *grid)``: the first latents in its signature.
+    """A copy of what the model is to denoise, the first latents it takes: ``(batch, channels, *grid)``.
 
     Latents that are packed into tokens are spread out again where the model is told the tokens' positions,
     else they are a grid of one axis.
@@ -72,7 +72,7 @@ def model_input(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, An
     names = list(inspect.signature(model.forward).parameters)
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     found = (_latents(given.get(name)) for name in names)
-    latents = next((one for one in found if one is not None), None)
+    latents = next((one.detach().clone() for one in found if one is not None), None)
     return None if latents is None else _channels_first(model, latents, kwargs.get("img_ids"))
 
 

@@ -8,7 +8,7 @@ between two blocks.
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -35,6 +35,12 @@ class Call:
         """Call the block."""
         return self.block(*self.args, **self.kwargs)
 
+    def copied(self) -> "Call":
+        """The same call with tensors of its own."""
+        args = tuple(value.clone() if isinstance(value, Tensor) else value for value in self.args)
+        copies = {k: v.clone() if isinstance(v, Tensor) else v for k, v in self.kwargs.items()}
+        return replace(self, args=args, kwargs=copies)
+
     def tensors(self) -> dict[Slot, Tensor]:
         """The tensors among the arguments."""
         arguments: list[tuple[Slot, Any]] = [*enumerate(self.args), *self.kwargs.items()]
@@ -45,7 +51,7 @@ class Call:
         return next((slot for slot, value in self.tensors().items() if value is tensor), None)
 
     def main_slot(self) -> Slot:
-        """The slot of the main stream: the parameter ``hidden_states``, else the first tensor."""
+        """The slot of the main stream: the parameter ``hidden_states``, else the largest tensor."""
         parameters = list(inspect.signature(self.block.forward).parameters)
         slots = self.tensors()
         for slot in slots:
@@ -53,7 +59,7 @@ class Call:
                 isinstance(slot, int) and parameters[slot : slot + 1] == ["hidden_states"]
             ):
                 return slot
-        return next(iter(slots))
+        return max(slots, key=lambda slot: slots[slot].numel())
 
     def main(self) -> Tensor:
         """The main stream's tensor, ``(batch, tokens, dim)``."""

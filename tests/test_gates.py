@@ -151,7 +151,8 @@ def test_dbcache_runs_as_many_blocks_as_it_is_told() -> None:
     with torch.no_grad(), skipstone.attach(pipe, DBCache(1e9, blocks=2, warmup=1)) as cache:
         pipe(drifting(6, 0.1))
     assert cache.last_run.strip == "#....."
-    assert model.block_calls == [6, 6, 1, 1, 1]
+    # The first step is replayed once without the blocks that may be skipped, as a check.
+    assert model.block_calls == [7, 7, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("threshold", "cap", "warmup"), [(0.06, 3, 0.2), (0.12, 2, 0.2), (0.3, 9, 0.0)])

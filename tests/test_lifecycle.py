@@ -12,6 +12,7 @@ from torch import Tensor
 import skipstone
 import tiny
 from skipstone import FirstBlock, TeaCache
+from skipstone.pipelines.engine import Engine
 from tiny_pipelines import PIPELINES, flux, guided, image, wan
 from tiny_pipelines.parts import noise
 from toy import ToyModel, ToyPipeline, constant
@@ -106,10 +107,14 @@ def test_an_attach_that_failed_half_way_leaves_nothing(monkeypatch: pytest.Monke
     bare, parts = pipe(), (pipe.pipe.transformer, pipe.pipe.transformer_2)
     classes = [type(module) for part in parts for module in part.modules()] + [type(pipe.pipe.scheduler)]
 
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise MemoryError
+    watch = Engine._watch_model
 
-    monkeypatch.setattr(parts[1], "register_forward_pre_hook", refuse)
+    def refuse(self: Engine) -> None:
+        if self.model is parts[1]:
+            raise MemoryError
+        watch(self)
+
+    monkeypatch.setattr(Engine, "_watch_model", refuse)
     with pytest.raises(MemoryError):
         skipstone.attach(pipe.pipe, NEVER)
     monkeypatch.undo()

@@ -1,0 +1,99 @@
+"""Where on a model a method works: at its own site, or at the whole output where the model has none."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from skipstone.cachers.base import Cacher, Probe, Site
+from skipstone.pipelines.blocks import block_lists
+from skipstone.pipelines.probes import OF_THE_TIME
+from skipstone.pipelines.unets import deep_branch, is_unet
+
+EARLY = (Probe.NONE, Probe.MODEL_INPUT, *OF_THE_TIME)
+"""The probes that are known before a model runs."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a method works on one model.
+
+    Args:
+        site: what is estimated.
+        probe: what its gate looks at.
+        remark: what a user should know of this.
+    """
+
+    site: Site
+    probe: Probe
+    remark: str | None = None
+
+
+def place(cacher: Cacher[Any], model: nn.Module) -> Placement:
+    """Where a method works on a model.
+
+    Raises:
+        ValueError: nowhere.
+    """
+    placement = _placement(cacher, model)
+    of_the_time = OF_THE_TIME.get(placement.probe)
+    if of_the_time is not None and of_the_time(model, [0.0]) is None:
+        raise ValueError(
+            f"{cacher.describe()} looks at the {placement.probe.value.replace('-', ' ')}, but "
+            f"{type(model).__name__} has none; use rescale='none'"
+        )
+    return placement
+
+
+def parts_at(site: Site, model: nn.Module, head_blocks: int) -> list[nn.Module]:
+    """The parts of a model whose calls an evaluation stands in for.
+
+    Raises:
+        ValueError: there are fewer layers than are to run on every step.
+    """
+    match site:
+        case Site.STACK:
+            return list(block_lists(model).values())
+        case Site.DEEP:
+            return deep_branch(model, head_blocks)
+    return []
+
+
+def at_output(cacher: Cacher[Any], why: str) -> Placement | None:
+    """A stack's method at work on the whole output, None where its probe is defined for blocks only.
+
+    What blocks would be given is not known there. The model's own input stands in for it.
+    """
+    remark = f"{why}: the whole output is estimated instead"
+    if cacher.probe in EARLY:
+        return Placement(Site.OUTPUT, cacher.probe, remark)
+    if cacher.probe is Probe.MODULATED_INPUT:
+        return Placement(Site.OUTPUT, Probe.MODEL_INPUT, f"{remark}, judged by the model's input")
+    return None
+
+
+def _placement(cacher: Cacher[Any], model: nn.Module) -> Placement:
+    name = type(model).__name__
+    if cacher.site is Site.DEEP and not is_unet(model):
+        raise ValueError(
+            f"{cacher.name} estimates the deep branch of a UNet, and {name} is none (it has no down_blocks, "
+            "mid_block and up_blocks); choose another method"
+        )
+    if cacher.site is not Site.STACK or (not is_unet(model) and block_lists(model)):
+        return Placement(cacher.site, cacher.probe)
+    why = _no_stack(model)
+    placement = at_output(cacher, why)
+    if placement is None:
+        raise ValueError(
+            f"{cacher.name} looks at {cacher.probe.value}, which {name} does not have: {why}; "
+            "choose a method that looks at the model's input, such as teacache"
+        )
+    return placement
+
+
+def _no_stack(model: nn.Module) -> str:
+    name = type(model).__name__
+    if is_unet(model):
+        return f"{name} is a UNet, its blocks are no stack"
+    parts = ", ".join(part for part, _ in model.named_children()) or "it has no parts"
+    return f"{name} has no list of attention blocks among its parts ({parts})"

@@ -1,0 +1,133 @@
+"""Estimating a transformer's whole stack of blocks."""
+
+from collections import Counter
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from skipstone.cachers.base import Outcome, Probe, Reason
+from skipstone.pipelines.evaluation import Evaluation
+from skipstone.pipelines.modes import Computing, Learning, Mode, Skipping
+from skipstone.pipelines.probes import modulated_input
+from skipstone.pipelines.snapshots import Residual, main_residual
+from skipstone.pipelines.streams import Call, NotUnderstoodError
+from skipstone.pipelines.trace import Entry, Place
+
+StateT = TypeVar("StateT")
+
+
+class StackEvaluation(Evaluation[StateT]):
+    """Stands in for a model's blocks."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.reason = Reason.NO_PROBE
+        self._calls = 0
+        self._calls_of: Counter[int] = Counter()
+        self._heads: dict[int, Entry] = {}
+        self._probes: dict[int, Tensor | None] = {}
+        self._mode: Mode = self._computing()
+
+    def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
+        call = Call(place, block, args, kwargs)
+        if not call.tensors():
+            return call.run()
+        self._look(call)
+        self._calls += 1
+        return self._mode.call(call)
+
+    def finish(self, output: Any, latents: Tensor | None) -> None:
+        if self.skipped:
+            return
+        residuals = self._learned() if isinstance(self._mode, Learning) else self._computed()
+        if residuals:
+            self.branch.snapshots.push(self.step, residuals)
+        outcome = Outcome(main_residual(residuals), latents)
+        self._cacher.update(self._probe, outcome, self.step, self.branch.method)
+
+    def _computing(self) -> Mode:
+        if self.branch.trace is None:
+            return Learning(self._cacher.head_blocks)
+        return Computing(self.branch.trace, self.branch.writes_in_place)
+
+    def _look(self, call: Call) -> None:
+        """Read the probe where the head of the stack ends: in every list until one is known to lead."""
+        number, trace = self._calls_of[call.list_index], self.branch.trace
+        self._calls_of[call.list_index] += 1
+        if number == 0 and self._cacher.head_blocks:
+            self._heads[call.list_index] = Entry.of(call, [call.main_slot()], self.branch.writes_in_place)
+        if trace is None and number == self._cacher.head_blocks:
+            self._probes[self._calls] = self._read_probe(call)
+        elif trace is not None and self._calls == trace.start and trace.has(self._calls, call.place):
+            self._decide(self._read_probe(call))
+            self._agree(call.main())
+            if self.skipped:
+                copy = self.branch.writes_in_place
+                self._mode = Skipping(trace, self.branch.snapshots, self._weights(), self._calls, copy)
+
+    def _read_probe(self, call: Call) -> Tensor | None:
+        match self.branch.placement.probe:
+            case Probe.MODULATED_INPUT:
+                return self._modulated_input(call)
+            case Probe.FIRST_BLOCK:
+                states = self._head_states(call)
+                return None if states is None else states[1] - states[0]
+            case Probe.HEAD_STATES:
+                states = self._head_states(call)
+                return None if states is None else torch.stack(states)
+            case _:
+                return self._probe
+
+    def _modulated_input(self, call: Call) -> Tensor | None:
+        """Read it from copies as long as the blocks may write into what they are given."""
+        if not self.branch.writes_in_place and self.branch.trace is not None:
+            return modulated_input(call)
+        copies = call.copied()
+        probe = modulated_input(copies)
+        pairs = zip(copies.tensors().values(), call.tensors().values(), strict=True)
+        self.branch.writes_in_place |= not all(torch.equal(copy, given) for copy, given in pairs)
+        return probe
+
+    def _head_states(self, call: Call) -> tuple[Tensor, Tensor] | None:
+        """What entered the stack and what left its head blocks."""
+        head = self._heads[call.list_index]
+        before, after = next(iter(head.tensors.values())), call.main()
+        if not head.intact:
+            self.branch.writes_in_place = True
+            return None
+        return (before, after) if before.shape == after.shape else None
+
+    def _learned(self) -> list[Residual] | None:
+        assert isinstance(self._mode, Learning)
+        trace, residuals = self._mode.learned()
+        if trace.start is None:
+            raise NotUnderstoodError("the model has no block that could be skipped")
+        self.branch.trace = trace
+        self._decide(self._probes.get(trace.start))
+        self.branch.writes_in_place |= residuals is None
+        return residuals
+
+    def _computed(self) -> list[Residual] | None:
+        assert isinstance(self._mode, Computing)
+        self.branch.writes_in_place |= not self._mode.intact
+        residuals = self._mode.residuals()
+        if residuals is None and self._mode.intact:
+            self.branch.trace, self.reason = None, Reason.BLOCKS_CHANGED
+            self.branch.snapshots.clear()
+        return residuals
+
+
+class Replay(Evaluation[StateT]):
+    """Skips a step that was just computed, with the same input: its output shows whether that is right."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        branch = self.branch
+        assert branch.trace is not None
+        newest = (1.0,) + (0.0,) * (len(branch.snapshots) - 1)
+        self._mode = Skipping(branch.trace, branch.snapshots, newest, 0, branch.writes_in_place)
+
+    def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
+        call = Call(place, block, args, kwargs)
+        return self._mode.call(call) if call.tensors() else call.run()

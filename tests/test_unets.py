@@ -1,0 +1,180 @@
+"""UNets: the whole output with any method that can, and the deep branch, against the same model uncached."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import diffusers
+import pytest
+import torch
+from torch import Tensor, nn
+
+import skipstone
+from skipstone import Cacher, FirstBlock, TeaCache
+from skipstone.cachers import Probe, Reason, Site, Step
+from toy import ToyModel, ToyPipeline
+from zoo import drawn, noise, ones, randomised, tensors, time
+
+
+@dataclass(frozen=True)
+class Deep(Cacher[None]):
+    """Computes the first step's deep branch only."""
+
+    name: ClassVar[str] = "deep"
+    site: ClassVar[Site] = Site.DEEP
+    layers: int = 0
+
+    @property
+    def head_blocks(self) -> int:
+        return self.layers
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE
+
+    def new_state(self) -> None:
+        return None
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+        return Reason.FIRST_STEP if step.is_first else None
+
+
+SMALL = {"block_out_channels": (8, 16), "layers_per_block": 2, "norm_num_groups": 4, "cross_attention_dim": 8,
+         "in_channels": 4, "out_channels": 4}  # fmt: skip
+FRAMES = {"sample": noise(1, 4, 2, 8, 8), "timestep": time(), "encoder_hidden_states": noise(1, 5, 8)}
+IMAGE = {**FRAMES, "sample": noise(1, 4, 8, 8)}
+UNETS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
+    "UNet2DCondition as SD 1.5": (
+        diffusers.UNet2DConditionModel,
+        {**SMALL, "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), "attention_head_dim": 2},
+        IMAGE,
+    ),
+    "UNet2DCondition as SDXL": (
+        diffusers.UNet2DConditionModel,
+        {**SMALL, "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"), "attention_head_dim": (2, 4),
+         "use_linear_projection": True, "addition_embed_type": "text_time", "addition_time_embed_dim": 4,
+         "transformer_layers_per_block": (1, 2), "projection_class_embeddings_input_dim": 32},
+        {**IMAGE, "added_cond_kwargs": {"text_embeds": noise(1, 8), "time_ids": ones(1, 6)}},
+    ),
+    "UNetMotionModel": (
+        diffusers.UNetMotionModel,
+        {**SMALL, "down_block_types": ("CrossAttnDownBlockMotion", "DownBlockMotion"),
+         "up_block_types": ("UpBlockMotion", "CrossAttnUpBlockMotion"), "num_attention_heads": 2,
+         "motion_num_attention_heads": 2, "motion_max_seq_length": 4},
+        {**FRAMES, "encoder_hidden_states": noise(2, 5, 8)},
+    ),
+    "UNetSpatioTemporalConditionModel": (
+        diffusers.UNetSpatioTemporalConditionModel,
+        {"block_out_channels": (32, 64), "layers_per_block": 2, "cross_attention_dim": 8, "in_channels": 4,
+         "down_block_types": ("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+         "up_block_types": ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"), "num_frames": 2,
+         "num_attention_heads": 2, "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 12},
+        {"sample": noise(1, 2, 4, 8, 8), "timestep": time(), "encoder_hidden_states": noise(1, 1, 8),
+         "added_time_ids": ones(1, 3)},
+    ),
+    "UNet3DConditionModel": (
+        diffusers.UNet3DConditionModel,
+        {**SMALL, "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+         "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"), "attention_head_dim": 4},
+        FRAMES,
+    ),
+}  # fmt: skip
+OFF = TeaCache(threshold=0.0)
+NEVER = TeaCache(threshold=1e9)
+METHODS = {"teacache": NEVER, "deep": Deep(), "deep 1": Deep(1), "deep 2": Deep(2)}
+every_unet = pytest.mark.parametrize("name", UNETS)
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> object:
+    with torch.no_grad():
+        yield
+
+
+def made(name: str) -> nn.Module:
+    cls, config, _ = UNETS[name]
+    torch.manual_seed(0)
+    return randomised(cls(**config))
+
+
+def run(pipe: ToyPipeline, name: str, *branches: int) -> list[Tensor]:
+    given = [UNETS[name][2] | {"return_dict": False} for _ in range(5)]
+    calls = [[drawn(one, torch.Generator().manual_seed(b)) for b in branches or (0,)] for one in given]
+    return [next(tensors(output)) for output in pipe(calls, steps=6)]
+
+
+@every_method
+@every_unet
+def test_skipping_a_replayed_input_equals_computing_it(name: str, method: str) -> None:
+    pipe = ToyPipeline(made(name))
+    bare = run(pipe, name)
+    with skipstone.attach(pipe, METHODS[method]) as cache:
+        outputs = run(pipe, name)
+    assert cache.last_run.strip == "#...."
+    assert torch.equal(outputs[0], bare[0])
+    for output in outputs:
+        assert (output - bare[0]).norm() <= 1e-6 * bare[0].norm()
+
+
+@every_unet
+def test_gate_off_and_removal_change_nothing(name: str) -> None:
+    pipe = ToyPipeline(made(name))
+    before = [(type(part), sorted(part.__dict__)) for part in pipe.transformer.modules()]
+    bare = run(pipe, name)
+    with skipstone.attach(pipe, OFF):
+        assert all(torch.equal(a, b) for a, b in zip(run(pipe, name), bare, strict=True))
+    with skipstone.attach(pipe, Deep()):
+        run(pipe, name)
+    assert [(type(part), sorted(part.__dict__)) for part in pipe.transformer.modules()] == before
+    assert all(torch.equal(a, b) for a, b in zip(run(pipe, name), bare, strict=True))
+
+
+@every_method
+@every_unet
+def test_branches_do_not_mix(name: str, method: str) -> None:
+    model, alone = made(name), []
+    for branch in (0, 1):
+        with skipstone.attach(pipe := ToyPipeline(model), METHODS[method]):
+            alone.append(run(pipe, name, branch))
+    with skipstone.attach(pipe := ToyPipeline(model, branches=2), METHODS[method]):
+        both = run(pipe, name, 0, 1)
+    for ours, theirs in zip((both[0::2], both[1::2]), alone, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    assert not torch.equal(alone[0][0], alone[1][0])
+
+
+@every_unet
+def test_the_outermost_layers_run_on_every_step_and_nothing_else_does(name: str) -> None:
+    pipe = ToyPipeline(made(name))
+    calls: list[str] = []
+    unet = pipe.transformer
+    parts = {"down": unet.down_blocks[0].resnets[0], "mid": unet.mid_block, "out": unet.conv_out}
+    parts |= {f"up {n}": resnet for n, resnet in enumerate(unet.up_blocks[-1].resnets)}
+    for key, part in parts.items():
+        part.register_forward_hook(lambda *_, key=key: calls.append(key))
+    with skipstone.attach(pipe, Deep(1)):
+        run(pipe, name)
+    assert calls[-4:] == ["down", "up 1", "up 2", "out"]
+    assert calls.count("mid") == 1
+
+
+def test_what_cannot_work_is_refused_and_named() -> None:
+    name = next(iter(UNETS))
+    with pytest.raises(ValueError, match=r"first-block looks at first-block.*UNet2DConditionModel is a UNet"):
+        skipstone.attach(ToyPipeline(made(name)), FirstBlock())
+    with pytest.raises(ValueError, match="deep estimates the deep branch of a UNet, and ToyModel is none"):
+        skipstone.attach(ToyPipeline(ToyModel()), Deep())
+    with pytest.raises(ValueError, match=r"3 layers .* UNet2DConditionModel has 2; ask for at most"):
+        skipstone.attach(ToyPipeline(made(name)), Deep(3))
+
+
+def test_the_whole_output_is_said_to_be_estimated() -> None:
+    name = next(iter(UNETS))
+    with skipstone.attach(pipe := ToyPipeline(made(name)), NEVER) as cache:
+        run(pipe, name)
+    assert cache.last_run.notes == (
+        "transformer: UNet2DConditionModel is a UNet, its blocks are no stack: the whole output is estimated "
+        "instead, judged by the model's input",
+    )
