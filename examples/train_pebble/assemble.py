@@ -17,6 +17,7 @@ from models import (
     video_transformer,
 )
 from restoring import load_image_autoencoder, load_parts, load_video_autoencoder
+from scenes import load_atlas
 from transformers import AutoTokenizer
 
 
@@ -70,8 +71,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=("video", "image"))
     parser.add_argument("--run", type=Path, default=Path(".pebble/run"))
+    parser.add_argument("--atlas", type=Path, default=Path(".pebble/sprites.npz"))
     parser.add_argument("--tokenizers", type=Path, default=Path("pipelines/bundled"))
     parser.add_argument("--out", type=Path, default=Path("pipelines/bundled"))
     arguments = parser.parse_args()
     build = video_pipeline if arguments.kind == "video" else image_pipeline
-    save(build(arguments.run, arguments.tokenizers), arguments.out / f"pebble-{arguments.kind}")
+    folder = arguments.out / f"pebble-{arguments.kind}"
+    save(build(arguments.run, arguments.tokenizers), folder)
+    _, names = load_atlas(arguments.atlas, torch.device("cpu"))
+    (folder / "objects.txt").write_text("\n".join(names) + "\n")

@@ -9,17 +9,11 @@ import torch
 from latents import Ring, Studio
 from restoring import load_parts
 from torch import nn
-from training import Average, Clock, learning_rate, save_parts
+from training import Average, Clock, Optimizer, learning_rate, recorded, save_parts
 
 CAPTION_DROP = 0.1
-SHORT_TEXT, LONG_TEXT = 64, 512  # the pipelines pad to 512 unless told otherwise
 
-Loss = Callable[[list[torch.Tensor], int], torch.Tensor]
-
-
-def text_length(step: int, short_every: int) -> int:
-    """Now and then a step sees a short padding, the others the pipelines' default."""
-    return SHORT_TEXT if step % short_every == short_every - 1 else LONG_TEXT
+Loss = Callable[[list[torch.Tensor]], torch.Tensor]
 
 
 def pick_phrasings(columns: list[torch.Tensor], empty: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -36,26 +30,16 @@ class Trainer:
 
     def __init__(self, kind: str, modules: dict[str, nn.Module], arguments: argparse.Namespace) -> None:
         self.kind, self.modules, self.arguments = kind, modules, arguments
-        self.parameters = [parameter for module in modules.values() for parameter in module.parameters()]
-        fused = self.parameters[0].device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(self.parameters, betas=(0.9, 0.98), weight_decay=0.01, fused=fused)
+        parameters = [parameter for module in modules.values() for parameter in module.parameters()]
+        self.optimizer = Optimizer(parameters, (0.9, 0.98), 0.01)
         self.average = Average(modules, arguments.average)
         self.clock = Clock(arguments.seconds)
         self.recent = 0.0
 
-    def step(self, loss: torch.Tensor) -> None:
-        """One update of the weights and of their average."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step()
-        self.average.update(self.clock.steps)
-        self.clock.steps += 1
-
     def set_rate(self, share: float) -> None:
-        rate = learning_rate(self.arguments.rate, self.clock.steps, share, self.arguments.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        arguments = self.arguments
+        rate = learning_rate(arguments.rate, self.clock.steps, share, arguments.warmup, arguments.decay_from)
+        self.optimizer.rate.fill_(rate)
 
     def log(self, losses: list[torch.Tensor]) -> None:
         self.recent = torch.stack(losses).mean().item()
@@ -78,23 +62,25 @@ class Trainer:
         """Fill the ring, then train until the time is over; save at each third."""
         arguments, saved, losses = self.arguments, 0.0, []
         ring = Ring(studio, arguments.pool, arguments.chunk)
-        print(
-            f"{self.kind}: {arguments.pool} scenes after {self.clock.share * arguments.seconds:.0f} s",
-            flush=True,
-        )
+
+        def update(latents: torch.Tensor, *columns: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(latents.device.type, torch.bfloat16):
+                loss = loss_of([latents, *pick_phrasings(list(columns), empty)])
+            return self.optimizer.step(loss)
+
+        print(f"{self.kind}: {arguments.pool} scenes after {self.clock.seconds_used:.0f} s", flush=True)
+        step = recorded(update, ring.draw(arguments.batch)) if arguments.record else update
+        print(f"{self.kind}: recorded after {self.clock.seconds_used:.0f} s", flush=True)
         while (share := self.clock.share) < 1 and self.clock.steps < arguments.max_steps:
             self.set_rate(share)
-            latents, *columns = ring.draw(arguments.batch)
-            with torch.autocast(latents.device.type, torch.bfloat16):
-                length = text_length(self.clock.steps, arguments.short_every)
-                loss = loss_of([latents, *pick_phrasings(columns, empty)], length)
-            self.step(loss)
-            losses.append(loss.detach())
+            losses.append(step(*ring.draw(arguments.batch)))
+            self.average.update(self.clock.steps)
+            self.clock.steps += 1
             if self.clock.steps % arguments.refresh_every == 0:
                 ring.refresh()
             if self.clock.steps % arguments.log_every == 0:
                 self.log(losses)
-            if share - saved > 0.34:
+            if share - saved > 0.33:
                 self.save()
                 saved = share
         self.save()
@@ -107,16 +93,17 @@ def settings(description: str, batch: int, rate: float, pool: int) -> argparse.N
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rate", type=float, default=rate)
     parser.add_argument("--warmup", type=int, default=500)
+    parser.add_argument("--decay-from", type=float, default=0.6, help="share of the time at the full rate")
     parser.add_argument("--average", type=float, default=0.9995)
     parser.add_argument("--pool", type=int, default=pool)
     parser.add_argument("--chunk", type=int, default=64)
     parser.add_argument("--refresh-every", type=int, default=16)
-    parser.add_argument("--short-every", type=int, default=4, help="steps per step of short text padding")
     parser.add_argument("--max-steps", type=int, default=10**9)
     parser.add_argument("--log-every", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--record", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--resume", type=Path, help="folder of an earlier run to start from")
     parser.add_argument("--atlas", type=Path, default=Path(".pebble/sprites.npz"))
     parser.add_argument("--tokenizers", type=Path, default=Path("pipelines/bundled"))
@@ -127,7 +114,7 @@ def settings(description: str, batch: int, rate: float, pool: int) -> argparse.N
 
 def prepare(kind: str, modules: dict[str, nn.Module], arguments: argparse.Namespace) -> dict[str, nn.Module]:
     """Seed, restore, move and compile the networks."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.enable_cudnn_sdp(False)  # suspected of illegal accesses at lengths such as 77
     if arguments.resume:
         load_parts(modules, arguments.resume / kind)
     modules = {name: module.to(arguments.device).train() for name, module in modules.items()}

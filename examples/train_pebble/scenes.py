@@ -134,20 +134,11 @@ def backdrop(batch: Batch, pixels: torch.Tensor) -> torch.Tensor:
     return first * (1 - weight) + second * weight
 
 
-def render(
-    batch: Batch,
-    atlas: torch.Tensor,
-    times: torch.Tensor,
-    corner: torch.Tensor | None = None,
-    side: int = SIDE,
-    moving: bool = True,
-) -> torch.Tensor:
-    """Draw the scenes at `times` (n, t), cut to `side` from `corner` (n, 2): (n, 3, t, h, w) in [-1, 1]."""
-    axis = torch.arange(side, device=times.device) + 0.5
+def render(batch: Batch, atlas: torch.Tensor, times: torch.Tensor, moving: bool = True) -> torch.Tensor:
+    """Draw the scenes at `times` (n, t): (n, 3, t, h, w) in [-1, 1]."""
+    axis = torch.arange(SIDE, device=times.device) + 0.5
     pixels = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)[None, None]
     pixels = pixels.expand(len(times), -1, -1, -1, -1)
-    if corner is not None:
-        pixels = pixels + corner[:, None, None, None]
     picture = backdrop(batch, pixels)[:, None]
     for column in range(2):
         layer = sprite_layer(batch, column, atlas, times, pixels, moving)

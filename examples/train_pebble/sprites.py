@@ -12,86 +12,44 @@ STRIKE = 109  # the only size at which the font carries bitmaps
 SIDE = 96
 
 GLYPHS = (
-    "🌂🌈🌊🌋🌞🌧🌩🌭🌮🌯🌱🌲🌳🌴🌵🌶🌸🌹🌻🌽🍀🍁🍄🍅🍆🍇🍉🍊🍋🍌🍍🍎🍐🍑🍒🍓🍔🍕🍝🍞🍟🍣🍤🍦🍨🍩🍪🍫🍬🍭"
-    "🍯🍰🍳🍸🍹🍺🍼🍿🎁🎂🎃🎄🎈🎡🎤🎩🎪🎯🎱🎲🎵🎷🎸🎺🎻🏀🏆🏈🏐🏔🏝🏠🏮🏰🐅🐇🐈🐊🐋🐌🐍🐎🐑🐒🐓🐕🐖🐘🐙🐚"
-    "🐞🐟🐠🐢🐤🐦🐧🐨🐪🐬🐮🐯🐰🐱🐴🐵🐶🐷🐸🐻🐼👑👕👖👗👛👟👠👻👽👾💀💊💍💎💐💔💙💚💛💜💡💣💥💧💩💰💼💾📁"
-    "📕📗📘📙📣📱📷📺📻🔋🔌🔍🔑🔒🔔🔥🔦🔧🔨🔪🔮🔴🔵🔷🔺🕯🕶🕷🖌🖍🖱🗼🗿😀😂😈😎😡😢🚀🚁🚂🚄🚌🚑🚒🚓🚕🚗🚙"
-    "🚚🚜🚢🚤🚦🚪🚲🚽🛒🛞🛟🛡🛢🛴🛷🛸🛹🟠🟡🟢🟣🟤🟥🟦🟨🟩🟪🟫🤍🤎🤖🤠🤡🥁🥄🥇🥊🥐🥑🥒🥔🥕🥚🥛🥝🥞🥤🥥🥦🥧"
-    "🥨🥩🥪🥭🦀🦁🦅🦆🦇🦈🦉🦊🦋🦌🦍🦎🦑🦒🦓🦔🦖🦘🦚🦜🦝🦞🦢🦣🦩🦴🦷🧀🧁🧄🧋🧠🧡🧢🧣🧦🧩🧭🧯🧲🧶🧸🧺🪀🪁🪃"
-    "🪐🪑🪓🪙🪜🪣🪶🪷🫐🫑🫖☀☁☂☎☕☘♠♣⚓⚔⚙⚪⚫⚽⚾⛄⛪⛵⛺✂✈✉✏❄❤⭐⚡"
+    "🌈🌭🌲🌴🌵🌶🌹🌻🌽🍁🍄🍆🍇🍉🍋🍌🍍🍎🍐🍑🍒🍓🍔🍕🍟🍦🍩🍭🍺🍿🎁🎂🎃🎄🎈🎩🎯🎱🎵🎸🏀🏆🏈🏠🏰🐋🐌🐍"
+    "🐎🐑🐓🐘🐙🐞🐟🐢🐤🐧🐨🐬🐮🐯🐰🐱🐵🐶🐷🐸🐻🐼👑👕👗👟👻👽👾💀💎💙💚💜💡💣💧📗📘📷📺🔋🔑🔒🔔🔥🔨🔴"
+    "🔵🔺🕷🗿😀😈😎😡🚀🚁🚂🚌🚒🚕🚗🚙🚜🚢🚦🚲🛟🛸🟡🟢🤖🤡🥐🥑🥕🥝🥥🥦🥨🦀🦁🦆🦇🦈🦉🦊🦋🦒🦓🦖🦜🦩🧀🧁"
+    "🧢🧩🧲🧸🪁🪐🪑🫖☀☁☂☎☕⚓⚽⛄⛵✈✏❄❤⭐⚡"
 )
 
 RENAMED = {
     "athletic shoe": "sneaker",
     "aubergine": "eggplant",
     "automobile": "red car",
-    "ball of yarn": "yarn ball",
     "basketball and hoop": "basketball",
     "billiards": "eight ball",
-    "black club suit": "club",
-    "black scissors": "pair of scissors",
-    "black spade suit": "spade",
     "black sun with rays": "sun",
     "black telephone": "telephone",
-    "blueberries": "bunch of blueberries",
-    "cheering megaphone": "megaphone",
     "cherries": "pair of cherries",
-    "collision symbol": "explosion",
-    "cooking": "fried egg",
-    "crossed swords": "pair of swords",
-    "cup with straw": "soda cup",
-    "cut of meat": "steak",
-    "dark sunglasses": "pair of sunglasses",
     "direct hit": "target",
-    "dromedary camel": "camel",
-    "drum with drumsticks": "drum",
     "ear of maize": "corn cob",
     "electric light bulb": "light bulb",
-    "electric plug": "plug",
-    "electric torch": "flashlight",
     "european castle": "castle",
     "extraterrestrial alien": "alien",
-    "face with cowboy hat": "cowboy face",
-    "face with tears of joy": "laughing face",
-    "first place medal": "gold medal",
     "french fries": "pack of french fries",
     "gem stone": "diamond",
-    "glass of milk": "milk glass",
     "grapes": "bunch of grapes",
     "heavy black heart": "red heart",
     "high voltage sign": "lightning bolt",
-    "high-speed train": "train",
-    "hocho": "kitchen knife",
     "hot beverage": "coffee cup",
     "house building": "house",
-    "izakaya lantern": "red lantern",
     "jack-o-lantern": "pumpkin",
-    "jeans": "pair of jeans",
     "jigsaw puzzle piece": "puzzle piece",
     "lady beetle": "ladybug",
-    "left-pointing magnifying glass": "magnifying glass",
-    "lower left crayon": "crayon",
-    "lower left paintbrush": "paintbrush",
-    "medium black circle": "black circle",
-    "medium white circle": "white circle",
-    "oil drum": "oil barrel",
-    "pancakes": "stack of pancakes",
-    "pile of poo": "poo",
     "pouting face": "red angry face",
     "recreational vehicle": "blue car",
-    "shopping trolley": "shopping cart",
     "slice of pizza": "pizza slice",
     "smiling face with horns": "devil face",
     "smiling face with sunglasses": "sunglasses face",
-    "snow capped mountain": "snowy mountain",
     "snowman without snow": "snowman",
-    "socks": "pair of socks",
     "soft ice cream": "ice cream cone",
-    "spiral shell": "shell",
     "steam locomotive": "locomotive",
-    "sun with face": "sun face",
-    "three button mouse": "computer mouse",
-    "tokyo tower": "tower",
     "up-pointing red triangle": "red triangle",
     "vertical traffic light": "traffic light",
     "white medium star": "yellow star",

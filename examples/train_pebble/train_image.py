@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from captions import Scene, image_caption, video_caption
-from conditioning import CLIP_TOKENS, flux_conditioning, tokenize
+from conditioning import CLIP_TOKENS, PADDED_TOKENS, flux_conditioning, prepare_encoder, tokenize
 from diffusers import FluxPipeline
 from flow import draw_sigmas, noised
 from latents import Encode, Studio, Tokenize
@@ -50,20 +50,18 @@ def loss_with(modules: dict[str, nn.Module], device: torch.device) -> Loss:
     """Mean squared error of the predicted velocity."""
     places = FluxPipeline._prepare_latent_image_ids(1, GRID, GRID, device, torch.float32)
 
-    def loss_of(columns: list[torch.Tensor], length: int) -> torch.Tensor:
+    def loss_of(columns: list[torch.Tensor]) -> torch.Tensor:
         latents, t5_ids, clip_ids = columns
         sigmas = draw_sigmas(len(latents), IMAGE_SHIFT, device)
         mixed, velocity = noised(latents.float(), sigmas)
-        text, pooled = flux_conditioning(
-            modules["text_encoder_2"], modules["text_encoder"], t5_ids, clip_ids, length
-        )
+        text, pooled = flux_conditioning(modules["text_encoder_2"], modules["text_encoder"], t5_ids, clip_ids)
         predicted = modules["transformer"](
             hidden_states=mixed,
             encoder_hidden_states=text,
             pooled_projections=pooled,
             timestep=sigmas,
             img_ids=places,
-            txt_ids=torch.zeros(length, 3, device=device),
+            txt_ids=torch.zeros(PADDED_TOKENS, 3, device=device),
             return_dict=False,
         )[0]
         return (predicted.float() - velocity).pow(2).mean()
@@ -82,8 +80,9 @@ def train(arguments: argparse.Namespace) -> None:
         "text_encoder": clip_text_encoder(len(clip), clip.bos_token_id, clip.eos_token_id),
         "text_encoder_2": image_text_encoder(len(t5)),
     }
-    networks["text_encoder_2"].set_attn_implementation("eager")  # fused: suspected of a CUDA crash
     modules = prepare("image", networks, arguments)
+    for name in ("text_encoder", "text_encoder_2"):
+        prepare_encoder(modules[name])
     studio = Studio(
         atlas=atlas,
         names=names,
@@ -97,4 +96,4 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    train(settings(__doc__, batch=64, rate=8e-4, pool=32768))
+    train(settings(__doc__, batch=128, rate=1e-3, pool=32768))

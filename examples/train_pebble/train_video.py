@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from captions import Scene, video_caption
-from conditioning import tokenize, wan_conditioning
+from conditioning import prepare_encoder, tokenize, wan_conditioning, weigh_stand_ins
 from flow import draw_sigmas, noised
 from latents import Encode, Studio, Tokenize
 from loop import Loss, Trainer, prepare, settings
@@ -48,11 +48,11 @@ def tokenizer_of(tokenizer: PreTrainedTokenizerBase, seed: int) -> Tokenize:
 def loss_with(modules: dict[str, nn.Module]) -> Loss:
     """Mean squared error of the predicted velocity."""
 
-    def loss_of(columns: list[torch.Tensor], length: int) -> torch.Tensor:
+    def loss_of(columns: list[torch.Tensor]) -> torch.Tensor:
         latents, ids = columns
         sigmas = draw_sigmas(len(latents), VIDEO_SHIFT, latents.device)
         mixed, velocity = noised(latents.float(), sigmas)
-        states = wan_conditioning(modules["text_encoder"], ids, length)
+        states = wan_conditioning(modules["text_encoder"], ids)
         predicted = modules["transformer"](mixed, sigmas * 1000, states, return_dict=False)[0]
         return (predicted.float() - velocity).pow(2).mean()
 
@@ -66,6 +66,8 @@ def train(arguments: argparse.Namespace) -> None:
     tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizers / "pebble-video/tokenizer")
     networks = {"transformer": video_transformer(), "text_encoder": video_text_encoder(len(tokenizer))}
     modules = prepare("video", networks, arguments)
+    prepare_encoder(modules["text_encoder"])
+    weigh_stand_ins(modules["transformer"])
     studio = Studio(
         atlas=atlas,
         names=names,
@@ -80,4 +82,4 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    train(settings(__doc__, batch=64, rate=8e-4, pool=8192))
+    train(settings(__doc__, batch=96, rate=9e-4, pool=8192))

@@ -1,14 +1,15 @@
-"""What every training here shares: a schedule over wall time, an average of the weights, a checkpoint."""
+"""What every training shares: a rate over wall time, a recorded step, averaged weights, a checkpoint."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 PART_BYTES = 15_500_000
+WARM_UPS = 3
 
 
 class Clock:
@@ -20,19 +21,76 @@ class Clock:
         self.steps = 0
 
     @property
+    def seconds_used(self) -> float:
+        return time.monotonic() - self.start
+
+    @property
     def share(self) -> float:
-        return (time.monotonic() - self.start) / self.seconds
+        return self.seconds_used / self.seconds
 
     def pace(self) -> float:
         """Milliseconds per step so far."""
-        return 1000 * (time.monotonic() - self.start) / max(self.steps, 1)
+        return 1000 * self.seconds_used / max(self.steps, 1)
 
 
-def learning_rate(peak: float, step: int, share: float, warmup: int, decay_from: float = 0.6) -> float:
+def learning_rate(peak: float, step: int, share: float, warmup: int, decay_from: float) -> float:
     """Linear warm-up over steps, then flat, then linear decay to 2 % over the last part of the time."""
     rise = min(1.0, (step + 1) / warmup)
     fall = min(1.0, (1.0 - share) / (1.0 - decay_from))
     return peak * rise * max(fall, 0.02)
+
+
+class Optimizer:
+    """AdamW on clipped gradients whose rate can change under a recorded step."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], decay: float) -> None:
+        self.parameters = list(parameters)
+        device = self.parameters[0].device
+        on_gpu = device.type == "cuda"
+        self.rate = torch.tensor(0.0, device=device)
+        self.adam = torch.optim.AdamW(
+            self.parameters, self.rate, betas, weight_decay=decay, fused=on_gpu, capturable=on_gpu
+        )
+
+    def step(self, loss: Tensor) -> Tensor:
+        """One update; returns the loss."""
+        self.adam.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.adam.step()
+        return loss.detach()
+
+
+class Recorded:
+    """A step recorded on the GPU and replayed, so that its thousand launches cost as much as one.
+
+    Args:
+        step: takes the inputs, updates weights in place and returns one tensor.
+        inputs: examples of the inputs; later ones have the same shapes.
+    """
+
+    def __init__(self, step: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
+        self._inputs = [given.clone() for given in inputs]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UPS):
+                step(*self._inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._result = step(*self._inputs)
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        for held, given in zip(self._inputs, inputs, strict=True):
+            held.copy_(given)
+        self._graph.replay()
+        return self._result.clone()
+
+
+def recorded(step: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Callable[..., Tensor]:
+    """The step, recorded where there is a GPU."""
+    return Recorded(step, inputs) if inputs[0].device.type == "cuda" else step
 
 
 class Average:
