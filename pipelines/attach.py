@@ -7,11 +7,13 @@ from dataclasses import fields
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import nn
 
 from skipstone.cachers import METHODS, PREDICTORS, WithPredictor
 from skipstone.cachers.base import Cacher, Step
 from skipstone.pipelines.clock import Clock
+from skipstone.pipelines.devices import find_device
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.stats import RunLog, RunStats
 
@@ -24,13 +26,22 @@ Watcher = Callable[[Step, int, int], None]
 _attached: "weakref.WeakKeyDictionary[nn.Module, CacheHandle]" = weakref.WeakKeyDictionary()
 
 
-def attach(pipe: Any, method: str | Cacher[Any], /, **hyperparameters: Any) -> "CacheHandle":
+def attach(
+    pipe: Any,
+    method: str | Cacher[Any],
+    /,
+    *,
+    cache_device: str | torch.device | None = None,
+    **hyperparameters: Any,
+) -> "CacheHandle":
     """Put a caching method on a pipeline; its next runs skip what the method allows.
 
     Args:
         pipe: a diffusers pipeline. Its own calls stay as they are.
         method: a method's name (``skipstone methods`` lists them), one with a predictor's, as in
             ``fora+taylor``, or an instance of a method.
+        cache_device: where residuals are kept between steps, such as ``cpu`` to spare the GPU's memory at the
+            price of a copy on every computed and every skipped step; by default where they are made.
         hyperparameters: the method's own, where it is given by name.
 
     Returns:
@@ -38,8 +49,8 @@ def attach(pipe: Any, method: str | Cacher[Any], /, **hyperparameters: Any) -> "
 
     Raises:
         TypeError: ``pipe`` is no pipeline, or a hyper-parameter that the method does not have.
-        ValueError: an unknown method, a hyper-parameter outside its range, a model that the method cannot
-            work on, or one that has a cache already.
+        ValueError: an unknown method or device, a hyper-parameter outside its range, a model that the method
+            cannot work on, or one that has a cache already.
     """
     cacher = make(method, **hyperparameters)
     models = {name: part for name in MODELS if isinstance(part := getattr(pipe, name, None), nn.Module)}
@@ -52,7 +63,9 @@ def attach(pipe: Any, method: str | Cacher[Any], /, **hyperparameters: Any) -> "
         if model in _attached:
             used = _attached[model].method
             raise ValueError(f"{type(pipe).__name__}.{name} has a cache already ({used}); remove() it first")
-    return CacheHandle(pipe, [Engine(name, model, cacher, tuple(models)) for name, model in models.items()])
+    device = None if cache_device is None else find_device(str(cache_device))
+    engines = [Engine(name, model, cacher, tuple(models), device) for name, model in models.items()]
+    return CacheHandle(pipe, engines)
 
 
 def make(method: str | Cacher[Any], /, **hyperparameters: Any) -> Cacher[Any]:

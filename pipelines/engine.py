@@ -40,13 +40,19 @@ class Engine:
         model: the model.
         cacher: the method, as the user gave it.
         siblings: the names of all models that the pipeline calls on its steps.
+        device: where residuals are kept, None for where they are made.
 
     Raises:
         ValueError: the method cannot work on this model.
     """
 
     def __init__(
-        self, name: str, model: nn.Module, cacher: Cacher[Any], siblings: tuple[str, ...] = ()
+        self,
+        name: str,
+        model: nn.Module,
+        cacher: Cacher[Any],
+        siblings: tuple[str, ...] = (),
+        device: torch.device | None = None,
     ) -> None:
         self.name = name
         self.model = model
@@ -61,6 +67,7 @@ class Engine:
         self._evaluation: Evaluation[Any] | None = None
         self._names: BranchNames | None = None
         self._device = torch.device("cpu")
+        self._cache_device = device
         self._undo = ExitStack()
 
     def install(self, clock: Clock) -> None:
@@ -192,7 +199,7 @@ class Engine:
     def _new_branch(self, name: str, layout: Hashable) -> Branch[Any]:
         problem = self._verdicts.get(layout)
         placement = self._placement if problem is None else at_output(self.cacher, problem)
-        branch = Branch(name, layout, self.cacher, placement or self._placement)
+        branch = Branch(name, layout, self.cacher, placement or self._placement, self._cache_device)
         branch.problem = problem if placement is None else None
         if any(other.name == name for other in self._branches.values()):
             branch.why_empty = Reason.SHAPE_CHANGED

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Cacher, Probe, Reason, Step
@@ -23,6 +24,7 @@ class Branch(Generic[StateT]):
         layout: the shapes of the model's inputs.
         cacher: the method.
         placement: where the method works.
+        device: where residuals are kept, None for where they are made.
 
     ``method`` is the method's own state, ``why_empty`` why there is nothing to reuse at first, ``trace`` how
     the model runs its blocks, ``hollows`` the structure of what each part at the site returns (both once
@@ -30,12 +32,19 @@ class Branch(Generic[StateT]):
     cannot be skipped at all.
     """
 
-    def __init__(self, name: str, layout: Hashable, cacher: Cacher[StateT], placement: Placement) -> None:
+    def __init__(
+        self,
+        name: str,
+        layout: Hashable,
+        cacher: Cacher[StateT],
+        placement: Placement,
+        device: torch.device | None = None,
+    ) -> None:
         self.name = name
         self.layout = layout
         self.placement = placement
         self.method = cacher.new_state()
-        self.snapshots = Snapshots(cacher.history)
+        self.snapshots = Snapshots(cacher.history, device)
         self.why_empty = Reason.NO_SNAPSHOT
         self.trace: Trace | None = None
         self.hollows: dict[Place, Any] = {}

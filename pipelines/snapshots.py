@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Step
@@ -17,10 +18,12 @@ class Snapshots:
 
     Args:
         history: how many computed steps are kept.
+        device: where they are kept, None for where they were made.
     """
 
-    def __init__(self, history: int) -> None:
+    def __init__(self, history: int, device: torch.device | None = None) -> None:
         self._kept: deque[tuple[Step, list[Residual]]] = deque(maxlen=history)
+        self._device = device
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -31,12 +34,13 @@ class Snapshots:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held on whatever device the model runs on."""
+        """Bytes held, on whatever device."""
         return sum(t.nbytes for _, segments in self._kept for residual in segments for t in residual.values())
 
     def push(self, step: Step, residuals: list[Residual]) -> None:
         """Keep a computed step, one residual for each segment."""
-        self._kept.appendleft((step, residuals))
+        kept = [{slot: t.to(self._device or t.device) for slot, t in one.items()} for one in residuals]
+        self._kept.appendleft((step, kept))
 
     def clear(self) -> None:
         self._kept.clear()
@@ -46,7 +50,7 @@ class Snapshots:
         estimate = base
         for weight, (_, segments) in zip(weights, self._kept, strict=True):
             if weight:
-                estimate = estimate.add(segments[segment][slot], alpha=weight)
+                estimate = estimate.add(segments[segment][slot].to(base.device), alpha=weight)
         return estimate
 
 
