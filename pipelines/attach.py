@@ -16,7 +16,6 @@ from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.devices import find_device
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.stats import RunLog, RunStats
-from skipstone.pipelines.stochastic import draws_noise
 
 MODELS = ("transformer", "transformer_2", "unet")
 """Where diffusers pipelines keep the model that is called on every step."""
@@ -150,11 +149,6 @@ class CacheHandle:
 
     def _begin_run(self) -> None:
         self._log = RunLog(self.method)
-        scheduler = self._clock.scheduler
-        if draws_noise(scheduler):
-            self._log.note(
-                f"{type(scheduler).__name__} draws fresh noise on every step, so few steps can be skipped"
-            )
         for engine in self._engines:
             engine.begin_run(self._log)
 
@@ -162,8 +156,6 @@ class CacheHandle:
         for engine in self._engines:
             engine.new_step()
         if not self._log.entries:
-            names = " and ".join(engine.name for engine in self._engines)
-            self._log.note(f"the pipeline takes steps without a call of {names}: there is nothing to cache")
             return
         self._tell_watchers(step)
         self._log.end = self._engines[0].mark()

@@ -39,11 +39,6 @@ class Clock:
         self._follow(pipe.scheduler)
 
     @property
-    def scheduler(self) -> Any:
-        """The scheduler that is followed."""
-        return self._scheduler
-
-    @property
     def timesteps(self) -> list[float]:
         """The timesteps of the steps that this run executes, as far as known."""
         return self._timesteps[self._first or 0 :]

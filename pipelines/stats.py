@@ -8,9 +8,6 @@ from typing import Any
 from skipstone.cachers.base import Reason
 from skipstone.pipelines.stopwatch import Mark
 
-FEW_STEPS = 8
-"""Runs this short, as those of distilled models, differ too much from step to step."""
-
 
 @dataclass
 class LogEntry:
@@ -71,15 +68,13 @@ class RunStats:
 
     def __str__(self) -> str:
         if not self.evaluations:
-            return f"{self.method}: {'; '.join(self.notes) or 'no run yet'}"
+            return f"{self.method}: no run yet"
         line = f"{self.skipped_steps} of {self.steps} steps skipped"
         if self.speedup is not None:
             line += f", about {self.speedup:.1f}x faster than computing all"
         line += f" ({self.seconds:.1f} s), {self.method}"
         if not self.skipped:
             line += f"; nothing was skipped: {', '.join(f'{k} ({n})' for k, n in self.reasons.items())}"
-            if self.steps <= FEW_STEPS:
-                line += f"; in {self.steps} steps there is next to nothing to skip"
         return "; ".join((line, *self.notes))
 
 

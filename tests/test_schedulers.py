@@ -68,11 +68,3 @@ def test_the_first_and_last_steps_are_where_the_sampler_has_them(name: str, pipe
     assert torch.isfinite(first).all()
     assert not torch.equal(first, bare)
     assert times == 2 * SCHEDULERS[name][0].timesteps.tolist()
-
-
-@every_scheduler
-def test_samplers_that_draw_noise_are_named_and_no_others(name: str, pipe: tiny.Tiny) -> None:
-    with skipstone.attach(pipe.pipe, TeaCache(threshold=0.0)) as cache:
-        pipe()
-    noted = any("draws fresh noise" in note for note in cache.last_run.notes)
-    assert noted == (name in ("DPM++ 2M SDE", "DDPM", "Euler ancestral", "LCM"))
