@@ -118,7 +118,7 @@ class CacheHandle:
             self._clock = Clock(pipe, self._begin_run, self._end_step)
             undo.callback(self.remove)
             for engine in engines:
-                engine.install(self._clock)
+                engine.install(self._clock, self._log)
                 _attached[engine.model] = self
             undo.pop_all()
 
@@ -155,13 +155,25 @@ class CacheHandle:
     def _end_step(self, step: Step) -> None:
         for engine in self._engines:
             engine.new_step()
-        if not self._log.entries:
-            return
-        self._tell_watchers(step)
-        self._log.end = self._engines[0].mark()
         if self._clock.finished:
-            for engine in self._engines:
-                engine.forget()
+            self._end_run()
+        if self._log.entries:
+            self._note_sampler()
+            self._tell_watchers(step)
+            self._log.end = self._engines[0].mark()
+
+    def _end_run(self) -> None:
+        for engine in self._engines:
+            engine.forget()
+            if not self._log.called(engine.name):
+                self._log.note(f"{engine.name}: the run never called it, so nothing of it was cached")
+
+    def _note_sampler(self) -> None:
+        if self._clock.noisy_sampler is not None:
+            self._log.note(
+                f"{self._clock.noisy_sampler} adds new noise on every step, which changes the model's input: "
+                "expect few skips, or take a sampler without noise"
+            )
 
     def _tell_watchers(self, step: Step) -> None:
         evaluations = self._log.step_entries(step.index)

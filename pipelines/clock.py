@@ -11,6 +11,7 @@ import torch
 from skipstone.cachers.base import Step
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.noise import Level, levels
+from skipstone.pipelines.samplers import draws_noise
 
 
 class Clock:
@@ -23,6 +24,8 @@ class Clock:
         pipe: the pipeline; its ``scheduler`` is followed.
         on_start: called when a run starts.
         on_step: called after each of the solver's steps with the step taken.
+
+    ``noisy_sampler`` names the scheduler's class where it added new noise on this run's steps.
     """
 
     def __init__(self, pipe: Any, on_start: Callable[[], None], on_step: Callable[[Step], None]) -> None:
@@ -36,6 +39,7 @@ class Clock:
         self._first: int | None = None
         self._taken = 0
         self._thread: int | None = None
+        self.noisy_sampler: str | None = None
         self._follow(pipe.scheduler)
 
     @property
@@ -96,6 +100,8 @@ class Clock:
             if self is not clock._scheduler:
                 return cls.step(self, *args, **kwargs)
             clock._find_first_step(kwargs["timestep"] if "timestep" in kwargs else args[1])
+            if draws_noise(self, kwargs):
+                clock.noisy_sampler = cls.__name__
             taken = clock.step
             result = cls.step(self, *args, **kwargs)
             if taken is not None and clock._moved_on():
@@ -111,6 +117,7 @@ class Clock:
         self._sigmas = [] if sigmas is None else torch.as_tensor(sigmas).tolist()
         self._levels = levels(self._scheduler, self._timesteps, self._sigmas)
         self._first, self._taken, self._thread = None, 0, threading.get_ident()
+        self.noisy_sampler = None
         self._on_start()
 
     def _find_first_step(self, timestep: Any) -> None:

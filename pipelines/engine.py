@@ -70,9 +70,9 @@ class Engine:
         self._cache_device = device
         self._undo = ExitStack()
 
-    def install(self, clock: Clock) -> None:
-        """Start noticing the model's calls."""
-        self._clock = clock
+    def install(self, clock: Clock, log: RunLog) -> None:
+        """Start noticing the model's calls; the log is for those before the first run."""
+        self._clock, self._log = clock, log
         self._names = BranchNames(self.model)
         self._undo.callback(self._names.restore)
         call = uncompiled(self._call)
@@ -137,7 +137,8 @@ class Engine:
     def _elsewhere(self) -> bool:
         """Whether this call comes from another thread than the run's."""
         assert self._clock is not None
-        if self._clock.elsewhere and self._log is not None:
+        assert self._log is not None
+        if self._clock.elsewhere:
             self._log.note(f"{self.name}: another thread called it during the run, and that was not cached")
         return self._clock.elsewhere
 
@@ -153,8 +154,10 @@ class Engine:
         """What the pipeline gets without running the model; None to run it."""
         assert self._clock is not None
         assert self._names is not None
+        assert self._log is not None
         step = self._clock.step
-        if step is None or self._log is None:
+        if step is None:
+            self._log.note(f"{self.name}: it was called outside a run's steps, and that was not cached")
             return None
         name = self._names.next(kwargs)
         key = (name, tuple(_layout((*args, *kwargs.values()))))

@@ -8,6 +8,12 @@ from typing import Any
 from skipstone.cachers.base import Reason
 from skipstone.pipelines.stopwatch import Mark
 
+FEW_STEPS = 8
+"""The steps of such a run lie so far apart that gates let next to none be skipped."""
+
+BY_POSITION = {Reason.FIRST_STEP, Reason.LAST_STEP, Reason.WARM_UP, Reason.TAIL, Reason.NO_SNAPSHOT}
+"""Why steps are computed in every run, however alike they are."""
+
 
 @dataclass
 class LogEntry:
@@ -68,7 +74,7 @@ class RunStats:
 
     def __str__(self) -> str:
         if not self.evaluations:
-            return f"{self.method}: no run yet"
+            return "; ".join((self.method, *self.notes)) if self.notes else f"{self.method}: no run yet"
         line = f"{self.skipped_steps} of {self.steps} steps skipped"
         if self.speedup is not None:
             line += f", about {self.speedup:.1f}x faster than computing all"
@@ -94,6 +100,10 @@ class RunLog:
         if text not in self.notes:
             self.notes.append(text)
 
+    def called(self, model: str) -> bool:
+        """Whether a model was called in this run."""
+        return any(entry.model == model for entry in self.entries)
+
     def step_entries(self, step: int) -> list[LogEntry]:
         return [entry for entry in self.entries if entry.step == step]
 
@@ -117,8 +127,16 @@ class RunLog:
             seconds=seconds,
             speedup=self._speedup(seconds),
             bytes_held=self.bytes_held,
-            notes=tuple(self.notes),
+            notes=(*self.notes, *self._hints()),
         )
+
+    def _hints(self) -> list[str]:
+        """That the run was too short, where it is over and that is why nothing was skipped."""
+        steps = len({entry.step for entry in self.entries})
+        expected = BY_POSITION | ({Reason.CHANGED} if steps <= FEW_STEPS else set())
+        if not 0 < self.planned_steps <= steps or any(e.reason not in expected for e in self.entries):
+            return []
+        return [f"{steps} steps leave too few that could be skipped: take more steps"]
 
     def _branches(self) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}

@@ -1,0 +1,35 @@
+"""Which samplers draw new noise on their steps."""
+
+from collections.abc import Mapping
+from typing import Any
+
+ALWAYS = (
+    "CMStochastic",
+    "CogVideoXDPM",
+    "CosineDPM",
+    "DDPM",
+    "LCM",
+    "RePaint",
+    "SASolver",
+    "SCM",
+    "SDE",
+    "Sde",
+    "TCD",
+    "UnCLIP",
+)
+"""Parts of the names of diffusers' schedulers that draw noise whatever they are given."""
+
+
+def draws_noise(scheduler: Any, arguments: Mapping[str, Any]) -> bool:
+    """Whether a scheduler adds new noise on its steps.
+
+    Args:
+        scheduler: a diffusers scheduler.
+        arguments: the keyword arguments of a step; ``eta`` and ``s_churn`` above 0 ask for noise.
+    """
+    config, name = scheduler.config, type(scheduler).__name__
+    if any((arguments.get("eta"), arguments.get("s_churn"), config.get("stochastic_sampling"))):
+        return True
+    if "Ancestral" in name:
+        return bool(config.get("eta", 1.0))
+    return str(config.get("algorithm_type")).startswith("sde-") or any(part in name for part in ALWAYS)
