@@ -12,8 +12,9 @@ class AdamsBashforth(ClockedPredictor):
     """Combine the last ``order`` computed residuals so that the error shrinks with that power of the step.
 
     Source: AB-Cache, arXiv:2504.10540.
-    Difference: the coefficients are worked out for the spacing of the computed steps, so that the bound holds
-    for any. They are the only ones with that bound, hence those of ``Taylor(order - 1)``.
+    Difference: the paper's coefficients were not at hand; these are worked out from its error bound for the
+    spacing of the computed steps. They are the only ones with that bound, hence those of
+    ``Taylor(order - 1)``.
 
     Args:
         order: how many computed residuals are combined, from 1 (reuse); all of them are held.

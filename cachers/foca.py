@@ -17,8 +17,9 @@ class FoCa(ClockedPredictor):
     step to the estimate.
 
     Source: FoCa, arXiv:2508.16211.
-    Difference: the formula is worked out for the spacing of the computed steps, and always starts at them:
-    estimates are never fed back. It is exact on straight lines.
+    Difference: the paper's formulas were not at hand; this is the combination that it names, worked out for
+    the spacing of the computed steps. It always starts at them: estimates are never fed back. It is exact on
+    straight lines.
 
     Args:
         clock: ``step`` takes the step's index for time, ``sigma`` its noise level.
