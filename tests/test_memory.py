@@ -46,7 +46,7 @@ def test_residuals_are_moved_to_where_they_are_to_be_kept() -> None:
 
 def test_an_unknown_device_is_refused_before_anything_is_changed() -> None:
     pipe = ToyPipeline(ToyModel())
-    with pytest.raises(ValueError, match="no device 'nowhere' on this machine; it has: .*cpu"):
+    with pytest.raises(ValueError, match=r"no device 'nowhere' on this machine; it has: .*cpu"):
         skipstone.attach(pipe, "fora", cache_device="nowhere")
     with skipstone.attach(pipe, "fora"):
         pass
