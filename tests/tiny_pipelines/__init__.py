@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tiny import Tiny, cogvideox
-from tiny_pipelines import flux, guided, image, video, wan
+from tiny_pipelines import flux, guided, image, unet, video, wan
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Layout:
 def named(make: Callable[[], Tiny], *branches: str, steps: int = 5) -> Layout:
     """The pipeline names the branches of each step."""
     return Layout(make, {f"transformer {branch}": steps for branch in branches})
+
+
+def batched_unet(make: Callable[[], Tiny]) -> Layout:
+    """One evaluation a step holds all branches."""
+    return Layout(make, {"unet branch 0": 5})
 
 
 def unnamed(make: Callable[[], Tiny], branches: int, steps: int = 5) -> Layout:
@@ -82,4 +87,8 @@ PIPELINES = {
     "allegro": unnamed(video.allegro, 1),
     "latte": unnamed(video.latte, 1),
     "kandinsky5": unnamed(video.kandinsky5, 2),
+    "stable-diffusion": batched_unet(unet.stable_diffusion),
+    "stable-diffusion-xl": batched_unet(unet.stable_diffusion_xl),
+    "animate-diff": batched_unet(unet.animate_diff),
+    "stable-video-diffusion": batched_unet(unet.stable_video_diffusion),
 }
