@@ -5,6 +5,7 @@ from typing import Any
 from skipstone.cachers.adams_bashforth import AdamsBashforth
 from skipstone.cachers.base import Cacher, Probe, Reason, Site, Step
 from skipstone.cachers.dbcache import DBCache
+from skipstone.cachers.deepcache import DeepCache
 from skipstone.cachers.dicache import DiCache
 from skipstone.cachers.easycache import EasyCache
 from skipstone.cachers.first_block import FirstBlock
@@ -24,7 +25,7 @@ from skipstone.cachers.with_predictor import WithPredictor
 
 METHODS: dict[str, type[Cacher[Any]]] = {
     method.name: method
-    for method in (DBCache, DiCache, EasyCache, FirstBlock, FORA, MagCache, SeaCache, TeaCache)
+    for method in (DBCache, DeepCache, DiCache, EasyCache, FirstBlock, FORA, MagCache, SeaCache, TeaCache)
 }
 
 PREDICTORS: dict[str, type[Predictor]] = {
@@ -38,6 +39,7 @@ __all__ = [
     "AdamsBashforth",
     "Cacher",
     "DBCache",
+    "DeepCache",
     "DiCache",
     "EasyCache",
     "FirstBlock",

@@ -7,6 +7,7 @@ from skipstone import (
     FORA,
     Cacher,
     DBCache,
+    DeepCache,
     DiCache,
     EasyCache,
     FirstBlock,
@@ -14,6 +15,11 @@ from skipstone import (
     SeaCache,
     TeaCache,
 )
+from skipstone.cachers import Site
+from tiny import PIPELINES
+
+TRANSFORMERS = tuple(PIPELINES)
+UNETS = ("stable-diffusion",)
 
 
 @dataclass
@@ -27,6 +33,7 @@ class Case:
         last: how many last ones.
         series: from strict to permissive.
         looks: whether the decisions depend on what the model is given.
+        pipelines: the ones it works on.
     """
 
     off: Cacher[Any]
@@ -35,6 +42,7 @@ class Case:
     last: int
     series: list[Cacher[Any]]
     looks: bool = True
+    pipelines: tuple[str, ...] = TRANSFORMERS
 
     @property
     def name(self) -> str:
@@ -53,6 +61,15 @@ def thresholds(method: type[Any], first: int = 1, last: int = 0, looks: bool = T
 
 METHODS = [
     thresholds(DBCache, blocks=1, warmup=0),
+    Case(
+        DeepCache(1),
+        DeepCache(1000),
+        1,
+        0,
+        [DeepCache(n) for n in (1, 2, 3, 5, 8)],
+        looks=False,
+        pipelines=UNETS,
+    ),
     thresholds(DiCache, last=1, warmup=0.0),
     thresholds(EasyCache, first=2, last=1, warmup=0),
     thresholds(FirstBlock),
@@ -61,3 +78,6 @@ METHODS = [
     thresholds(SeaCache, last=1),
     thresholds(TeaCache, last=1),
 ]
+
+ON_STACKS = [case for case in METHODS if case.off.site is Site.STACK]
+"""The methods that work on the toys."""

@@ -1,5 +1,6 @@
 """What every method must do, on toys and on tiny pipelines of real classes."""
 
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,19 +9,25 @@ import torch
 
 import skipstone
 import tiny
-from methods import METHODS, Case
+from methods import METHODS, ON_STACKS, UNETS, Case
+from tiny_pipelines import PIPELINES
 from toy import ToyModel, ToyPipeline, constant, drifting
 
 every_method = pytest.mark.parametrize("case", METHODS, ids=lambda case: case.name)
-looking = pytest.mark.parametrize("case", [c for c in METHODS if c.looks], ids=lambda case: case.name)
-static = pytest.mark.parametrize("case", [c for c in METHODS if not c.looks], ids=lambda case: case.name)
-every_pipeline = pytest.mark.parametrize("name", tiny.PIPELINES)
+on_toys = pytest.mark.parametrize("case", ON_STACKS, ids=lambda case: case.name)
+looking = pytest.mark.parametrize("case", [c for c in ON_STACKS if c.looks], ids=lambda case: case.name)
+static = pytest.mark.parametrize("case", [c for c in ON_STACKS if not c.looks], ids=lambda case: case.name)
+everywhere = pytest.mark.parametrize(
+    ("case", "name"),
+    [pytest.param(case, name, id=f"{name}-{case.name}") for case in METHODS for name in case.pipelines],
+)
 
 
 @pytest.fixture(scope="module")
 def pipelines() -> dict[str, tuple[tiny.Tiny, torch.Tensor]]:
     """Each tiny pipeline with its uncached latents."""
-    made = {name: make() for name, make in tiny.PIPELINES.items()}
+    unets = {name: PIPELINES[name].make for name in UNETS}
+    made = {name: make() for name, make in {**tiny.PIPELINES, **unets}.items()}
     return {name: (pipe, pipe()) for name, pipe in made.items()}
 
 
@@ -28,8 +35,7 @@ def test_every_method_is_in_the_shared_list() -> None:
     assert {case.name for case in METHODS} == set(skipstone.METHODS)
 
 
-@every_method
-@every_pipeline
+@everywhere
 def test_gate_off_is_bit_exact(case: Case, name: str, pipelines: Any) -> None:
     pipe, bare = pipelines[name]
     with skipstone.attach(pipe.pipe, case.off) as cache:
@@ -38,8 +44,7 @@ def test_gate_off_is_bit_exact(case: Case, name: str, pipelines: Any) -> None:
     assert cache.last_run.skipped == 0
 
 
-@every_method
-@every_pipeline
+@everywhere
 def test_lenient_gate_computes_only_what_it_must(case: Case, name: str, pipelines: Any) -> None:
     pipe, bare = pipelines[name]
     with skipstone.attach(pipe.pipe, case.lenient) as cache:
@@ -51,8 +56,7 @@ def test_lenient_gate_computes_only_what_it_must(case: Case, name: str, pipeline
     assert not torch.equal(skipping, bare)
 
 
-@every_method
-@every_pipeline
+@everywhere
 def test_second_run_equals_the_first(case: Case, name: str, pipelines: Any) -> None:
     pipe, _ = pipelines[name]
     with skipstone.attach(pipe.pipe, case.lenient) as cache:
@@ -62,8 +66,7 @@ def test_second_run_equals_the_first(case: Case, name: str, pipelines: Any) -> N
     assert cache.last_run.strip == strip
 
 
-@every_method
-@every_pipeline
+@everywhere
 def test_removal_leaves_nothing_behind(case: Case, name: str, pipelines: Any) -> None:
     pipe, bare = pipelines[name]
     before = footprint(pipe.pipe)
@@ -76,7 +79,7 @@ def test_removal_leaves_nothing_behind(case: Case, name: str, pipelines: Any) ->
 
 @every_method
 def test_removal_after_an_exception(case: Case, pipelines: Any) -> None:
-    pipe, bare = pipelines["wan"]
+    pipe, bare = pipelines[case.pipelines[0]]
     before = footprint(pipe.pipe)
 
     def fail(pipe: Any, index: int, *rest: Any) -> None:
@@ -88,13 +91,11 @@ def test_removal_after_an_exception(case: Case, pipelines: Any) -> None:
     assert torch.equal(pipe(), bare)
 
 
-@every_method
-@every_pipeline
+@everywhere
 def test_replaying_an_input_while_skipping_equals_computing(case: Case, name: str, pipelines: Any) -> None:
     pipe, _ = pipelines[name]
     calls = recorded_calls(pipe)
-    model = pipe.pipe.transformer
-    toy = ToyPipeline(model)
+    toy = ToyPipeline(model_of(pipe.pipe))
     with torch.no_grad(), skipstone.attach(toy, case.lenient) as cache:
         outputs = toy([{**calls[0], "return_dict": False}] * 4, steps=5)
     assert cache.last_run.strip == "#" * case.first + "." * (4 - case.first)
@@ -103,7 +104,7 @@ def test_replaying_an_input_while_skipping_equals_computing(case: Case, name: st
         assert (output - computed).norm() <= 1e-6 * computed.norm()
 
 
-@every_method
+@on_toys
 def test_branches_do_not_mix(case: Case) -> None:
     cond, uncond = drifting(6, 0.1), drifting(6, -0.15)
     alone = [run_toy(case.lenient, inputs) for inputs in (cond, uncond)]
@@ -135,7 +136,7 @@ def test_static_decisions_do_not_depend_on_the_input(case: Case) -> None:
         assert strips == strips[:1] * 3
 
 
-@every_method
+@on_toys
 def test_more_permissive_never_computes_more_on_a_steady_drift(case: Case) -> None:
     computed = []
     for cacher in case.series:
@@ -170,14 +171,20 @@ def run_toy(cacher: Any, inputs: Any, branches: int = 1) -> list[torch.Tensor]:
 
 
 def recorded_calls(pipe: tiny.Tiny) -> list[dict[str, Any]]:
-    """The keyword arguments of the model's calls in one run."""
+    """The arguments of the model's calls in one run, by their names."""
     calls: list[dict[str, Any]] = []
-    hook = pipe.pipe.transformer.register_forward_pre_hook(
-        lambda module, args, kwargs: calls.append(kwargs), with_kwargs=True
+    model = model_of(pipe.pipe)
+    signature = inspect.signature(model.forward)
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: calls.append(signature.bind(*args, **kwargs).arguments), with_kwargs=True
     )
     pipe(num_inference_steps=2)
     hook.remove()
     return calls
+
+
+def model_of(pipe: Any) -> Any:
+    return pipe.unet if hasattr(pipe, "unet") else pipe.transformer
 
 
 def footprint(pipe: Any) -> Any:
@@ -190,7 +197,7 @@ def footprint(pipe: Any) -> Any:
             len(module._forward_pre_hooks),
             sorted(module.__dict__),
         )
-        for name, module in pipe.transformer.named_modules()
+        for name, module in model_of(pipe).named_modules()
     ]
     scheduler = SimpleNamespace(kind=type(pipe.scheduler), keys=sorted(pipe.scheduler.__dict__))
-    return modules, list(pipe.transformer.state_dict()), scheduler, sorted(pipe.__dict__)
+    return modules, list(model_of(pipe).state_dict()), scheduler, sorted(pipe.__dict__)

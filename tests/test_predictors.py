@@ -9,7 +9,7 @@ import torch
 from numpy.polynomial import hermite as numpy_hermite
 
 import skipstone
-from methods import METHODS, Case
+from methods import ON_STACKS, Case
 from skipstone import AdamsBashforth, FoCa, Hermite, Predictor, Reuse, Spectrum, Taylor, WithPredictor
 from skipstone.cachers import Step
 from toy import ToyModel, ToyPipeline, constant, drifting
@@ -133,7 +133,7 @@ def test_bad_settings_are_named(predictor: type[Predictor], settings: Any, says:
 
 
 @pytest.mark.parametrize("predictor", PREDICTORS, ids=lambda p: p.name)
-@pytest.mark.parametrize("case", METHODS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ON_STACKS, ids=lambda case: case.name)
 def test_any_gate_goes_with_any_predictor(case: Case, predictor: Predictor) -> None:
     """The gate's decisions stay, and a skipped step is the weighted sum of the computed ones."""
     gate = case.series[3]
