@@ -1,7 +1,6 @@
 """UNets: the whole output with any method that can, and the deep branch, against the same model uncached."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import diffusers
 import pytest
@@ -9,34 +8,9 @@ import torch
 from torch import Tensor, nn
 
 import skipstone
-from skipstone import Cacher, FirstBlock, TeaCache
-from skipstone.cachers import Probe, Reason, Site, Step
+from skipstone import DeepCache, FirstBlock, TeaCache
 from toy import ToyModel, ToyPipeline
 from zoo import drawn, noise, ones, randomised, tensors, time
-
-
-@dataclass(frozen=True)
-class Deep(Cacher[None]):
-    """Computes the first step's deep branch only."""
-
-    name: ClassVar[str] = "deep"
-    site: ClassVar[Site] = Site.DEEP
-    layers: int = 0
-
-    @property
-    def head_blocks(self) -> int:
-        return self.layers
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
-
-    def new_state(self) -> None:
-        return None
-
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
-        return Reason.FIRST_STEP if step.is_first else None
-
 
 SMALL = {"block_out_channels": (8, 16), "layers_per_block": 2, "norm_num_groups": 4, "cross_attention_dim": 8,
          "in_channels": 4, "out_channels": 4}  # fmt: skip
@@ -82,7 +56,7 @@ UNETS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 OFF = TeaCache(threshold=0.0)
 NEVER = TeaCache(threshold=1e9)
-METHODS = {"teacache": NEVER, "deep": Deep(), "deep 1": Deep(1), "deep 2": Deep(2)}
+METHODS = {"teacache": NEVER, **{f"deepcache {depth}": DeepCache(1000, depth) for depth in range(3)}}
 every_unet = pytest.mark.parametrize("name", UNETS)
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -125,7 +99,7 @@ def test_gate_off_and_removal_change_nothing(name: str) -> None:
     bare = run(pipe, name)
     with skipstone.attach(pipe, OFF):
         assert all(torch.equal(a, b) for a, b in zip(run(pipe, name), bare, strict=True))
-    with skipstone.attach(pipe, Deep()):
+    with skipstone.attach(pipe, DeepCache(1000)):
         run(pipe, name)
     assert [(type(part), sorted(part.__dict__)) for part in pipe.transformer.modules()] == before
     assert all(torch.equal(a, b) for a, b in zip(run(pipe, name), bare, strict=True))
@@ -154,7 +128,7 @@ def test_the_outermost_layers_run_on_every_step_and_nothing_else_does(name: str)
     parts |= {f"up {n}": resnet for n, resnet in enumerate(unet.up_blocks[-1].resnets)}
     for key, part in parts.items():
         part.register_forward_hook(lambda *_, key=key: calls.append(key))
-    with skipstone.attach(pipe, Deep(1)):
+    with skipstone.attach(pipe, DeepCache(1000, 1)):
         run(pipe, name)
     assert calls[-4:] == ["down", "up 1", "up 2", "out"]
     assert calls.count("mid") == 1
@@ -164,10 +138,12 @@ def test_what_cannot_work_is_refused_and_named() -> None:
     name = next(iter(UNETS))
     with pytest.raises(ValueError, match=r"first-block looks at first-block.*UNet2DConditionModel is a UNet"):
         skipstone.attach(ToyPipeline(made(name)), FirstBlock())
-    with pytest.raises(ValueError, match="deep estimates the deep branch of a UNet, and ToyModel is none"):
-        skipstone.attach(ToyPipeline(ToyModel()), Deep())
+    with pytest.raises(
+        ValueError, match="deepcache estimates the deep branch of a UNet, and ToyModel is none"
+    ):
+        skipstone.attach(ToyPipeline(ToyModel()), DeepCache(1000))
     with pytest.raises(ValueError, match=r"3 layers .* UNet2DConditionModel has 2; ask for at most"):
-        skipstone.attach(ToyPipeline(made(name)), Deep(3))
+        skipstone.attach(ToyPipeline(made(name)), DeepCache(1000, 3))
 
 
 def test_the_whole_output_is_said_to_be_estimated() -> None:
@@ -178,3 +154,18 @@ def test_the_whole_output_is_said_to_be_estimated() -> None:
         "transformer: UNet2DConditionModel is a UNet, its blocks are no stack: the whole output is estimated "
         "instead, judged by the model's input",
     )
+
+
+@pytest.mark.parametrize(("interval", "strip"), [(1, "#####"), (2, "#.#.#"), (3, "#..#.")])
+def test_deepcache_computes_every_so_many_steps(interval: int, strip: str) -> None:
+    name = next(iter(UNETS))
+    pipe = ToyPipeline(made(name))
+    with skipstone.attach(pipe, "deepcache", interval=interval) as cache:
+        run(pipe, name)
+    assert cache.last_run.strip == strip
+
+
+@pytest.mark.parametrize("settings", [{"interval": 0}, {"depth": -1}])
+def test_bad_settings_of_deepcache_are_named(settings: Any) -> None:
+    with pytest.raises(ValueError, match=r"interval must be .* got (0 and 0|3 and -1)"):
+        DeepCache(**settings)
