@@ -16,7 +16,7 @@ from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.evaluation import Branch, Evaluation
 from skipstone.pipelines.outputs import alike, floats_in, with_own_lists
 from skipstone.pipelines.probes import OF_THE_TIME, model_input, model_output
-from skipstone.pipelines.ranks import process_group
+from skipstone.pipelines.ranks import any_rank, process_group
 from skipstone.pipelines.sites import at_output, parts_at, place
 from skipstone.pipelines.stack_evaluation import Replay, StackEvaluation
 from skipstone.pipelines.stats import LogEntry, RunLog
@@ -217,9 +217,10 @@ class Engine:
         """Skip what was just computed, once for each layout of the inputs, and compare.
 
         The model's hooks are left alone: others may count on one call of theirs for each call of the model.
+        Processes that share the model leave the stack together.
 
         Raises:
-            NotUnderstoodError: the outputs differ.
+            NotUnderstoodError: the outputs differ, here or in another process of the group.
         """
         branch = evaluation.branch
         if branch.trace is None or branch.layout in self._verdicts or not len(branch.snapshots):
@@ -230,6 +231,9 @@ class Engine:
         except Exception:  # A model may raise anything where its blocks are left out.
             right = False
         self._evaluation = evaluation
+        group = process_group(self.model)
+        if group is not None:
+            right = not any_rank(group, not right, next(floats_in(output)))
         if not right:
             raise NotUnderstoodError(
                 f"{type(self.model).__name__} does more with its blocks than run them in turn"

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import diffusers
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 import skipstone
 import tiny
 from skipstone import Cacher, FirstBlock
-from skipstone.cachers import Step
+from skipstone.cachers import Probe, Site, Step
+from skipstone.pipelines import engine
 from toy import ToyModel, ToyPipeline, constant, drifting
 
 
@@ -77,12 +79,26 @@ class OneRankRefuses(FirstBlock):
         return strict.reason_to_compute(probe, step, state)
 
 
-def reasons_of_a_shared_run(_: int) -> dict[str, int]:
+class OneRankRefusesOutputs(OneRankRefuses):
+    """The same for the whole output, by the model's input."""
+
+    site = Site.OUTPUT
+    head_blocks = 0
+    probe = Probe.MODEL_INPUT
+
+
+def reasons_of_a_shared_run(method: Cacher[Any], _: int) -> dict[str, int]:
     pipe = flux()
     share(pipe.pipe.transformer)
-    with skipstone.attach(pipe.pipe, OneRankRefuses()) as cache:
+    with skipstone.attach(pipe.pipe, method) as cache:
         pipe()
     return cache.last_run.reasons
+
+
+def reasons_where_one_check_fails(method: Cacher[Any], rank: int) -> dict[str, int]:
+    """Of a shared run in which the second process alone finds that a replay differs."""
+    with mock.patch.object(engine, "alike", return_value=rank == 0):
+        return reasons_of_a_shared_run(method, rank)
 
 
 def strip_of_an_own_run(rank: int) -> str:

@@ -7,7 +7,16 @@ import pytest
 
 import skipstone
 import tiny
-from processes import flux, reasons_of_a_shared_run, run_twice, shared_runs, strip_of_an_own_run
+from processes import (
+    OneRankRefuses,
+    OneRankRefusesOutputs,
+    flux,
+    reasons_of_a_shared_run,
+    reasons_where_one_check_fails,
+    run_twice,
+    shared_runs,
+    strip_of_an_own_run,
+)
 from skipstone import FirstBlock, TeaCache
 
 needs_context_parallel = pytest.mark.skipif(
@@ -37,11 +46,19 @@ def test_a_block_that_splits_its_input_is_left_to_run() -> None:
 
 
 @needs_context_parallel
-def test_one_process_that_computes_makes_all_compute() -> None:
+@pytest.mark.parametrize("method", [OneRankRefuses(), OneRankRefusesOutputs()], ids=["stack", "output"])
+def test_one_process_that_computes_makes_all_compute(method: FirstBlock) -> None:
     """Without it the two would wait for each other in an attention that only one of them runs."""
-    skips, computes = run_twice(reasons_of_a_shared_run)
+    skips, computes = run_twice(functools.partial(reasons_of_a_shared_run, method))
     assert skips == {"first step": 2, "another process of the group computes": 14}
     assert computes == {"first step": 2, "the change reached the threshold": 14}
+
+
+@needs_context_parallel
+def test_one_process_whose_check_of_the_stack_fails_makes_all_leave_it() -> None:
+    """Without it one would ask the other for a decision that is no longer made."""
+    everywhere = {"the block stack is not understood": 16}
+    assert run_twice(functools.partial(reasons_where_one_check_fails, FirstBlock(1e9))) == [everywhere] * 2
 
 
 def test_processes_with_samples_of_their_own_decide_for_themselves() -> None:

@@ -1,5 +1,6 @@
 """UNets: the whole output with any method that can, and the deep branch, against the same model uncached."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import diffusers
@@ -8,9 +9,25 @@ import torch
 from torch import Tensor, nn
 
 import skipstone
-from skipstone import DeepCache, FirstBlock, TeaCache
+from skipstone import Cacher, DeepCache, FirstBlock, RunCap, TeaCache
+from skipstone.cachers.base import Outcome, Site, Step
 from toy import ToyModel, ToyPipeline
 from zoo import drawn, noise, ones, randomised, tensors, time
+
+
+@dataclass(frozen=True)
+class Listening(DeepCache):
+    """Notes what a computed step gave."""
+
+    heard: list[Outcome] = field(default_factory=list)
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: None) -> None:
+        self.heard.append(outcome)
+
+
+class ListeningAtOutput(Listening):
+    site = Site.OUTPUT
+
 
 SMALL = {"block_out_channels": (8, 16), "layers_per_block": 2, "norm_num_groups": 4, "cross_attention_dim": 8,
          "in_channels": 4, "out_channels": 4}  # fmt: skip
@@ -119,8 +136,11 @@ def test_branches_do_not_mix(name: str, method: str) -> None:
     assert not torch.equal(alone[0][0], alone[1][0])
 
 
+@pytest.mark.parametrize(
+    "method", [DeepCache(1000, 1), RunCap(DeepCache(1000, 1), 9)], ids=["bare", "wrapped"]
+)
 @every_unet
-def test_the_outermost_layers_run_on_every_step_and_nothing_else_does(name: str) -> None:
+def test_the_outermost_layers_run_on_every_step_and_nothing_else_does(name: str, method: Cacher[Any]) -> None:
     pipe = ToyPipeline(made(name))
     calls: list[str] = []
     unet = pipe.transformer
@@ -128,10 +148,23 @@ def test_the_outermost_layers_run_on_every_step_and_nothing_else_does(name: str)
     parts |= {f"up {n}": resnet for n, resnet in enumerate(unet.up_blocks[-1].resnets)}
     for key, part in parts.items():
         part.register_forward_hook(lambda *_, key=key: calls.append(key))
-    with skipstone.attach(pipe, DeepCache(1000, 1)):
+    with skipstone.attach(pipe, method):
         run(pipe, name)
     assert calls[-4:] == ["down", "up 1", "up 2", "out"]
     assert calls.count("mid") == 1
+
+
+@pytest.mark.parametrize("kind", [Listening, ListeningAtOutput])
+def test_a_method_is_told_the_output_of_a_computed_step(kind: type[Listening]) -> None:
+    name = next(iter(UNETS))
+    pipe, listening = ToyPipeline(made(name)), kind(1000)
+    bare = run(pipe, name)
+    with skipstone.attach(pipe, listening):
+        run(pipe, name)
+    (outcome,) = listening.heard
+    assert outcome.residual is None
+    assert outcome.output is not None
+    assert torch.equal(outcome.output, bare[0])
 
 
 def test_what_cannot_work_is_refused_and_named() -> None:
