@@ -16,6 +16,7 @@ from torch import Tensor
 import skipstone
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
+from skipstone.settings import make_method
 
 PHRASES = {
     "pebble-video": "{} {} on a {} background",
@@ -47,26 +48,21 @@ def run(pipe: Any, model: str, prompt: str, seed: int, steps: int) -> tuple[Tens
     return torch.from_numpy(frames).float(), seconds
 
 
-def settings(text: str) -> tuple[str, dict[str, float]]:
-    """A method with its hyper-parameters, from ``name:key=value,key=value``."""
-    name, _, rest = text.partition(":")
-    pairs = (pair.split("=") for pair in rest.split(",") if pair)
-    return name, {key: float(value) for key, value in pairs}
-
-
 def row(
     pipe: Any, arguments: argparse.Namespace, text: str, wanted: list[tuple[str, Tensor, float]]
 ) -> dict[str, Any]:
     """One setting over all prompts; ``plain:steps=N`` is N uncached steps."""
-    name, values = settings(text)
+    name, _, given = text.partition(":")
+    method = None if name == "plain" else make_method(name, given.split(",") if given else ())
+    plain_steps = int(given.removeprefix("steps=")) if method is None else 0
     psnr, ssim, ratio, computed, held = [], [], [], [], []
     for seed, (prompt, frames, seconds) in enumerate(wanted):
-        if name == "plain":
-            made, spent = run(pipe, arguments.model, prompt, seed, int(values["steps"]))
-            computed.append(int(values["steps"]))
+        if method is None:
+            made, spent = run(pipe, arguments.model, prompt, seed, plain_steps)
+            computed.append(plain_steps)
             held.append(0)
         else:
-            with skipstone.attach(pipe, name, **values) as cache:
+            with skipstone.attach(pipe, method) as cache:
                 made, spent = run(pipe, arguments.model, prompt, seed, arguments.steps)
             computed.append(cache.last_run.computed * cache.last_run.steps / cache.last_run.evaluations)
             held.append(cache.last_run.bytes_held)

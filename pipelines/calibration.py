@@ -21,5 +21,8 @@ def calibrate(pipe: Any, /, *args: Any, **kwargs: Any) -> MagCache:
     with attach(pipe, recorder):
         pipe(*args, **kwargs)
     if not recorder.seen:
-        raise ValueError("no residuals were seen: calibrate on a run of at least two steps")
+        raise ValueError(
+            "no residuals were seen: calibrate on a run of at least two steps, of a model whose blocks are "
+            "a stack"
+        )
     return MagCache(ratios=recorder.ratios)

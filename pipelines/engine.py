@@ -161,8 +161,9 @@ class Engine:
             return None
         name = self._names.next(kwargs)
         key = (name, tuple(_layout((*args, *kwargs.values()))))
-        branch = self._branches.setdefault(key, self._new_branch(*key))
-        self._evaluation = self._new_evaluation(branch, step, args, kwargs)
+        if key not in self._branches:
+            self._branches[key] = self._new_branch(*key)
+        self._evaluation = self._new_evaluation(self._branches[key], step, args, kwargs)
         self._device = next((tensor.device for tensor in floats_in([args, kwargs])), self._device)
         mark = self.mark()
         self._log.planned_steps = step.count

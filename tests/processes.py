@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
@@ -34,7 +35,8 @@ def run_twice(work: Callable[[int], Any]) -> list[Any]:
 def _joined(rank: int, port: int, work: Callable[[int], Any], results: Any) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+    # Processes that wait for each other fail, and do not hang.
+    dist.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=60))
     results[rank] = work(rank)
     dist.destroy_process_group()
 
