@@ -25,13 +25,20 @@ def pick_phrasings(columns: list[torch.Tensor], empty: list[torch.Tensor]) -> li
     return [torch.where(dropped, none, ids[rows, chosen]) for ids, none in zip(columns, empty, strict=True)]
 
 
+def in_a_layer(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter is the weight of attention or feed-forward in a transformer's block."""
+    return "blocks." in name and ".norm" not in name and parameter.ndim == 2
+
+
 class Trainer:
     """Optimizer, average and log of one run."""
 
     def __init__(self, kind: str, modules: dict[str, nn.Module], arguments: argparse.Namespace) -> None:
         self.kind, self.modules, self.arguments = kind, modules, arguments
-        parameters = [parameter for module in modules.values() for parameter in module.parameters()]
-        self.optimizer = Optimizer(parameters, (0.9, 0.98), 0.01)
+        named = [pair for module in modules.values() for pair in module.named_parameters()]
+        hidden = [parameter for name, parameter in named if in_a_layer(name, parameter)]
+        others = [parameter for name, parameter in named if not in_a_layer(name, parameter)]
+        self.optimizer = Optimizer(others, (0.9, 0.98), 0.01, hidden)
         self.average = Average(modules, arguments.average)
         self.clock = Clock(arguments.seconds)
         self.recent = 0.0
@@ -97,7 +104,7 @@ def settings(description: str, batch: int, rate: float, pool: int) -> argparse.N
     parser.add_argument("--average", type=float, default=0.9995)
     parser.add_argument("--pool", type=int, default=pool)
     parser.add_argument("--chunk", type=int, default=64)
-    parser.add_argument("--refresh-every", type=int, default=16)
+    parser.add_argument("--refresh-every", type=int, default=32)
     parser.add_argument("--max-steps", type=int, default=10**9)
     parser.add_argument("--log-every", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)

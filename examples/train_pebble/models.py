@@ -11,20 +11,21 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 TEXT_WIDTH = 256
 CLIP_WIDTH = 192
+VIDEO_CHANNELS = 16
 VIDEO_SHIFT = 3.0
 IMAGE_SHIFT = 2.0
 
 
 def video_autoencoder() -> AutoencoderKLWan:
     return AutoencoderKLWan(
-        base_dim=16,
-        decoder_base_dim=32,
-        z_dim=16,
-        dim_mult=[1, 2, 3, 3],
+        base_dim=32,
+        z_dim=VIDEO_CHANNELS,
+        dim_mult=[1, 3, 4],
         num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-        latents_mean=[0.0] * 16,
-        latents_std=[1.0] * 16,
+        temperal_downsample=[True, True],
+        latents_mean=[0.0] * VIDEO_CHANNELS,
+        latents_std=[1.0] * VIDEO_CHANNELS,
+        scale_factor_spatial=4,
     )
 
 
@@ -47,11 +48,14 @@ def image_autoencoder() -> AutoencoderKL:
 
 def video_transformer() -> WanTransformer3DModel:
     return WanTransformer3DModel(
+        patch_size=(1, 4, 4),
+        in_channels=VIDEO_CHANNELS,
+        out_channels=VIDEO_CHANNELS,
         num_attention_heads=6,
         attention_head_dim=64,
         text_dim=TEXT_WIDTH,
         freq_dim=256,
-        ffn_dim=1024,
+        ffn_dim=640,
         num_layers=8,
         rope_max_seq_len=256,
     )
@@ -77,7 +81,7 @@ def t5_shape(vocabulary: int) -> dict[str, int | float | str]:
         "d_model": TEXT_WIDTH,
         "d_kv": 64,
         "d_ff": 512,
-        "num_layers": 3,
+        "num_layers": 2,
         "num_heads": 4,
         "feed_forward_proj": "gated-gelu",
         "dropout_rate": 0.0,
@@ -102,7 +106,7 @@ def clip_text_encoder(vocabulary: int, start: int, end: int) -> CLIPTextModel:
             hidden_size=CLIP_WIDTH,
             intermediate_size=512,
             projection_dim=CLIP_WIDTH,
-            num_hidden_layers=3,
+            num_hidden_layers=2,
             num_attention_heads=3,
             bos_token_id=start,
             eos_token_id=end,

@@ -134,17 +134,27 @@ def backdrop(batch: Batch, pixels: torch.Tensor) -> torch.Tensor:
     return first * (1 - weight) + second * weight
 
 
-def render(batch: Batch, atlas: torch.Tensor, times: torch.Tensor, moving: bool = True) -> torch.Tensor:
-    """Draw the scenes at `times` (n, t): (n, 3, t, h, w) in [-1, 1]."""
-    axis = torch.arange(SIDE, device=times.device) + 0.5
-    pixels = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)[None, None]
-    pixels = pixels.expand(len(times), -1, -1, -1, -1)
+def pixel_grid(corners: torch.Tensor, side: int = SIDE) -> torch.Tensor:
+    """The middles of the pixels of square windows with these upper left corners (n, 1, h, w, 2)."""
+    axis = torch.arange(side, device=corners.device) + 0.5
+    return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1) + corners[:, None, None, None]
+
+
+def draw(
+    batch: Batch, atlas: torch.Tensor, times: torch.Tensor, pixels: torch.Tensor, moving: bool = True
+) -> torch.Tensor:
+    """Draw the scenes at `times` (n, t) where the pixels are: (n, 3, t, h, w) in [-1, 1]."""
     picture = backdrop(batch, pixels)[:, None]
     for column in range(2):
         layer = sprite_layer(batch, column, atlas, times, pixels, moving)
         layer = layer * (batch.paired if column else torch.ones_like(batch.paired))[:, None, None, None, None]
         picture = layer[:, :, :3] + picture * (1 - layer[:, :, 3:])
     return picture.transpose(1, 2) * 2 - 1
+
+
+def render(batch: Batch, atlas: torch.Tensor, times: torch.Tensor, moving: bool = True) -> torch.Tensor:
+    """Draw the whole scenes at `times` (n, t): (n, 3, t, h, w) in [-1, 1]."""
+    return draw(batch, atlas, times, pixel_grid(times.new_zeros(len(times), 2)), moving)
 
 
 def clip_times(count: int, device: torch.device, frames: int = FRAMES) -> torch.Tensor:

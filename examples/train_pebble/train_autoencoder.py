@@ -15,7 +15,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from models import image_autoencoder, video_autoencoder
 from PIL import Image
 from restoring import load_parts
-from scenes import FRAMES, clip_times, draw_batch, load_atlas, render
+from scenes import FRAMES, SIDE, clip_times, draw, draw_batch, load_atlas, pixel_grid, render
 from torch import Tensor, nn
 from training import Average, Clock, Optimizer, learning_rate, recorded, save_parts
 from whole_clip import WholeClip
@@ -34,9 +34,19 @@ def random_stills(atlas: Tensor, generator: torch.Generator, count: int) -> Tens
     return render(draw_batch(count, len(atlas), generator), atlas, times)
 
 
-def random_clips(atlas: Tensor, generator: torch.Generator, count: int) -> Tensor:
-    """Random scenes from begin to end."""
-    return render(draw_batch(count, len(atlas), generator), atlas, clip_times(count, atlas.device))
+def random_clips(
+    atlas: Tensor, generator: torch.Generator, count: int, side: int = SIDE, frames: int = FRAMES
+) -> Tensor:
+    """Random windows of random scenes: with small ones a step sees many scenes."""
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, device=atlas.device, generator=generator)
+
+    first = (uniform(1) * (FRAMES - frames + 1)).long()
+    rows = first + torch.arange(frames, device=atlas.device)
+    times = clip_times(count, atlas.device).gather(1, rows)
+    corners = (uniform(2) * (SIDE - side + 1)).floor()
+    return draw(draw_batch(count, len(atlas), generator), atlas, times, pixel_grid(corners, side))
 
 
 def edges(picture: Tensor) -> list[Tensor]:
@@ -53,14 +63,17 @@ def reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
 class Stills:
     """The image autoencoder behind the same two methods as `WholeClip`, on clips of one frame."""
 
-    def __init__(self, autoencoder: AutoencoderKL) -> None:
+    def __init__(self, autoencoder: AutoencoderKL, precision: torch.dtype) -> None:
         self.autoencoder = autoencoder
+        self._cast = partial(torch.autocast, autoencoder.device.type, precision)
 
     def encode(self, clips: Tensor) -> DiagonalGaussianDistribution:
-        return self.autoencoder.encode(clips[:, :, 0]).latent_dist
+        with self._cast():
+            return self.autoencoder.encode(clips[:, :, 0]).latent_dist
 
     def decode(self, latents: Tensor) -> Tensor:
-        return self.autoencoder.decode(latents).sample[:, :, None]
+        with self._cast():
+            return self.autoencoder.decode(latents).sample[:, :, None]
 
 
 def initialise(model: Autoencoder) -> None:
@@ -78,6 +91,24 @@ def quieten(model: Autoencoder, log_variance: float = -5.0) -> None:
     """Start with little noise on the latents, so that they are worth reading from the first step on."""
     last = model.encoder.conv_out if isinstance(model, AutoencoderKL) else model.quant_conv
     nn.init.constant_(last.bias[last.out_channels // 2 :], log_variance)
+
+
+def hidden_weights(model: Autoencoder) -> list[nn.Parameter]:
+    """The weights of the convolutions between the first and the last ones."""
+    ends = {model.encoder.conv_in, model.decoder.conv_out}
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Conv3d)]
+    return [
+        layer.weight
+        for layer in layers
+        if layer not in ends and layer.out_channels <= layer.weight[0].numel()
+    ]
+
+
+def optimizer_of(model: Autoencoder) -> Optimizer:
+    hidden = hidden_weights(model)
+    chosen = {id(weight) for weight in hidden}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    return Optimizer(others, (0.9, 0.99), 1e-4, hidden)
 
 
 def loss_with(encode: Encode, decode: Decode) -> Loss:
@@ -103,9 +134,8 @@ def measure(
         batch = draw_batch(32, len(atlas), generator)
         times = clip_times(32, atlas.device, FRAMES if video else 1)
         clips = render(batch, atlas, times, moving=video)
-        with torch.autocast(atlas.device.type, torch.bfloat16):
-            latent = coder.encode(clips).mode()
-            made = coder.decode(latent).float().clamp(-1, 1)
+        latent = coder.encode(clips).mode()
+        made = coder.decode(latent).float().clamp(-1, 1)
         latents.append(latent.float())
         errors.append(((made - clips.clamp(-1, 1)) ** 2).flatten(1).mean(1) / 4)
     stacked = torch.cat(latents).transpose(0, 1).flatten(1)
@@ -153,22 +183,21 @@ def train(arguments: argparse.Namespace) -> None:
     atlas, _ = load_atlas(arguments.atlas, device)
     generator = torch.Generator(device).manual_seed(arguments.seed)
     model = new_model(arguments)
-    coder = WholeClip(model) if video else Stills(model)
-    optimizer, average = Optimizer(model.parameters(), (0.9, 0.99), 1e-4), Average({"vae": model}, 0.998)
+    coder = WholeClip(model, torch.bfloat16) if video else Stills(model, torch.bfloat16)
+    optimizer, average = optimizer_of(model), Average({"vae": model}, 0.998)
     loss_of = loss_with(coder.encode, coder.decode)
 
     def update(clips: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
-            loss = loss_of(clips)
-        return optimizer.step(loss)
+        return optimizer.step(loss_of(clips))
 
-    draw = partial(random_clips if video else random_stills, atlas, generator, arguments.batch)
+    window = {"side": arguments.side, "frames": arguments.frames} if video else {}
+    new_batch = partial(random_clips if video else random_stills, atlas, generator, arguments.batch, **window)
     clock = Clock(arguments.seconds)
-    step = recorded(update, [draw()])
+    step = recorded(update, [new_batch()])
     while (share := clock.share) < 1 and clock.steps < arguments.max_steps:
         rate = learning_rate(arguments.rate, clock.steps, share, warmup=200, decay_from=0.5)
         optimizer.rate.fill_(rate)
-        loss = step(draw())
+        loss = step(new_batch())
         average.update(clock.steps)
         clock.steps += 1
         if clock.steps % arguments.log_every == 0:
@@ -180,7 +209,9 @@ def train(arguments: argparse.Namespace) -> None:
     save_parts({"vae": model}, arguments.out / f"{arguments.kind}-vae")
     report = measure(coder, atlas, video, arguments.seed, rounds=8 if device.type == "cuda" else 1)
     save_sheet(report.pop("last"), arguments.out / f"{arguments.kind}-vae.png")
-    settings = {key: getattr(arguments, key) for key in ("seconds", "batch", "rate", "seed")}
+    settings = {
+        key: getattr(arguments, key) for key in ("seconds", "batch", "side", "frames", "rate", "seed")
+    }
     report |= settings | {"steps": clock.steps}
     (arguments.out / f"{arguments.kind}-vae.json").write_text(json.dumps(report, indent=2))
     print(json.dumps(report), flush=True)
@@ -191,7 +222,9 @@ if __name__ == "__main__":
     parser.add_argument("kind", choices=("video", "image"))
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--batch", type=int, default=4, help="clips or stills a step")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--side", type=int, default=SIDE, help="of the windows of clips, in pixels")
+    parser.add_argument("--frames", type=int, default=FRAMES, help="of the windows of clips")
+    parser.add_argument("--rate", type=float, default=7e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--log-every", type=int, default=100)

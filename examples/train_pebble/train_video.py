@@ -23,13 +23,12 @@ PHRASINGS = 3
 def encoder_of(folder: Path, device: torch.device) -> Encode:
     """Clips to whitened latents."""
     autoencoder = load_video_autoencoder(folder).to(device)
-    coder = WholeClip(autoencoder)
+    coder = WholeClip(autoencoder, torch.bfloat16)
     mean = torch.tensor(autoencoder.config.latents_mean, device=device).view(1, -1, 1, 1, 1)
     std = torch.tensor(autoencoder.config.latents_std, device=device).view(1, -1, 1, 1, 1)
 
     def encode(clips: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
-            return (coder.encode(clips).mode().float() - mean) / std
+        return (coder.encode(clips).mode().float() - mean) / std
 
     return encode
 
@@ -82,4 +81,4 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    train(settings(__doc__, batch=96, rate=9e-4, pool=8192))
+    train(settings(__doc__, batch=96, rate=7e-4, pool=6144))

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
+from muon import Muon
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 PART_BYTES = 15_500_000
 WARM_UPS = 3
+MUON_RATIO = 12
 
 
 class Clock:
@@ -41,10 +43,22 @@ def learning_rate(peak: float, step: int, share: float, warmup: int, decay_from:
 
 
 class Optimizer:
-    """AdamW on clipped gradients whose rate can change under a recorded step."""
+    """AdamW on clipped gradients whose rate can change under a recorded step; Muon for some weights.
 
-    def __init__(self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], decay: float) -> None:
+    Args:
+        parameters: for AdamW.
+        hidden: weights for Muon, whose rate is `MUON_RATIO` times that of AdamW.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        betas: tuple[float, float],
+        decay: float,
+        hidden: Iterable[nn.Parameter] = (),
+    ) -> None:
         self.parameters = list(parameters)
+        self.muon = Muon(hidden)
         device = self.parameters[0].device
         on_gpu = device.type == "cuda"
         self.rate = torch.tensor(0.0, device=device)
@@ -54,10 +68,13 @@ class Optimizer:
 
     def step(self, loss: Tensor) -> Tensor:
         """One update; returns the loss."""
-        self.adam.zero_grad()
+        everything = [*self.parameters, *self.muon.parameters]
+        for parameter in everything:
+            parameter.grad = None
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        nn.utils.clip_grad_norm_(everything, 1.0)
         self.adam.step()
+        self.muon.step(self.rate * MUON_RATIO)
         return loss.detach()
 
 
