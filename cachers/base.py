@@ -18,8 +18,28 @@ class Site(Enum):
     """All blocks of a transformer as one: what they add to the streams that pass through them."""
     DEEP = "deep"
     """The deep branch of a UNet: what comes up from below its outermost layers."""
+    LAYER = "layer"
+    """The layers within the blocks, or single blocks, each on its own, while the rest of the model runs."""
     OUTPUT = "output"
     """What the model returns: the model does not run at all."""
+
+
+class LayerKind(str, Enum):
+    """What a layer does in its block."""
+
+    SELF_ATTENTION = "self attention"
+    """Attention among the tokens of the sample, those of the text included where both attend as one."""
+    TEMPORAL_ATTENTION = "temporal attention"
+    """Attention along time only, as in Latte."""
+    CROSS_ATTENTION = "cross attention"
+    """Attention from the sample to the text or whatever else guides it."""
+    FEED_FORWARD = "feed forward"
+    BLOCK = "block"
+    """A block as a whole. Its residual is kept, not its output."""
+
+
+ATTENTION = frozenset({LayerKind.SELF_ATTENTION, LayerKind.TEMPORAL_ATTENTION, LayerKind.CROSS_ATTENTION})
+"""All kinds of attention."""
 
 
 class Probe(Enum):
@@ -59,6 +79,7 @@ class Reason(str, Enum):
     SHAPE_CHANGED = "the inputs changed their shape"
     BLOCKS_CHANGED = "the model ran other blocks than before"
     NOT_UNDERSTOOD = "the block stack is not understood"
+    IN_PART = "only parts of it could be skipped"
     OTHER_RANK = "another process of the group computes"
 
 
@@ -109,12 +130,30 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """Where a layer is.
+
+    Args:
+        kind: what it does.
+        name: its path in the model, such as ``blocks.3.attn1``.
+        block: the place of its block among the model's blocks, from 0.
+        blocks: how many blocks the model has.
+    """
+
+    kind: LayerKind
+    name: str
+    block: int
+    blocks: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a computed step gave.
 
     Args:
         residual: what the skippable blocks added to the main stream, ``(batch, tokens, dim)``; None where
-            they wrote into their inputs before it could be read, and at other sites than the stack.
+            they wrote into their inputs before it could be read. At the layers, what this layer returned or
+            this block added; None at the other sites.
         output: what the model returned, in the layout of `Probe.MODEL_INPUT`; None where it is no tensor.
     """
 
@@ -153,6 +192,11 @@ class Cacher(ABC, Generic[StateT]):
         return 0
 
     @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        """What it may skip at `Site.LAYER`."""
+        return frozenset()
+
+    @property
     @abstractmethod
     def probe(self) -> Probe:
         """The signal that `reason_to_compute` is given."""
@@ -184,6 +228,10 @@ class Cacher(ABC, Generic[StateT]):
         """This method with everything that depends on the model resolved."""
         del model
         return self
+
+    def for_layer(self, layer: Layer) -> "Cacher[StateT] | None":
+        """At `Site.LAYER`, the method of one layer, which has a state of its own; None to always run it."""
+        return self if layer.kind in self.layer_kinds else None
 
     def describe(self) -> str:
         """The method and its hyper-parameters in one line."""

@@ -6,7 +6,18 @@ from typing import Any
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Site, Step, short
+from skipstone.cachers.base import (
+    Cacher,
+    Layer,
+    LayerKind,
+    ModelFacts,
+    Outcome,
+    Probe,
+    Reason,
+    Site,
+    Step,
+    short,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,10 @@ class Wrapper(Cacher[Any]):
         return self.cacher.head_blocks
 
     @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        return self.cacher.layer_kinds
+
+    @property
     def probe(self) -> Probe:
         return self.cacher.probe
 
@@ -49,6 +64,10 @@ class Wrapper(Cacher[Any]):
 
     def for_model(self, model: ModelFacts) -> Cacher[Any]:
         return replace(self, cacher=self.cacher.for_model(model))
+
+    def for_layer(self, layer: Layer) -> Cacher[Any] | None:
+        cacher = self.cacher.for_layer(layer)
+        return None if cacher is None else replace(self, cacher=cacher)
 
     def describe(self) -> str:
         settings = (f"{f.name} {short(getattr(self, f.name))}" for f in fields(self) if f.name != "cacher")

@@ -18,6 +18,16 @@ def block_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
     return dict(_lists_in(model))
 
 
+def innermost_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
+    """The lists of attention blocks that hold no other such list, however deep they lie."""
+    lists = {
+        name: part
+        for name, part in model.named_modules()
+        if isinstance(part, nn.ModuleList) and _holds_blocks(part)
+    }
+    return {name: part for name, part in lists.items() if not any(n.startswith(f"{name}.") for n in lists)}
+
+
 def _lists_in(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:
     """The outermost lists: a list within a block is the block's own."""
     for name, child in module.named_children():

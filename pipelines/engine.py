@@ -14,6 +14,7 @@ from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.evaluation import Branch, Evaluation
+from skipstone.pipelines.layer_evaluation import LayerEvaluation
 from skipstone.pipelines.outputs import alike, floats_in, with_own_lists
 from skipstone.pipelines.probes import OF_THE_TIME, model_input, model_output
 from skipstone.pipelines.ranks import any_rank, process_group
@@ -28,6 +29,7 @@ from skipstone.pipelines.value_evaluation import DeepEvaluation, OutputEvaluatio
 EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
     Site.STACK: StackEvaluation,
     Site.DEEP: DeepEvaluation,
+    Site.LAYER: LayerEvaluation,
     Site.OUTPUT: OutputEvaluation,
 }
 
@@ -58,7 +60,7 @@ class Engine:
         self.model = model
         self.cacher = cacher.for_model(facts(name, model, siblings or (name,)))
         self._placement = place(self.cacher, model)
-        self._parts = parts_at(self._placement.site, model, self.cacher.head_blocks)
+        self._parts = parts_at(self._placement, model, self.cacher.head_blocks)
         self._clock: Clock | None = None
         self._log: RunLog | None = None
         self._branches: dict[Hashable, Branch[Any]] = {}
@@ -105,7 +107,7 @@ class Engine:
 
     @property
     def bytes_held(self) -> int:
-        return sum(branch.snapshots.nbytes for branch in self._branches.values())
+        return sum(branch.nbytes for branch in self._branches.values())
 
     def mark(self) -> Mark:
         """This moment on the device of the model's inputs; its weights may be elsewhere."""
@@ -194,6 +196,7 @@ class Engine:
         assert self._log is not None
         entry = self._log.entries[-1]
         entry.reason = evaluation.reason
+        entry.parts = evaluation.parts
         entry.end = self.mark()
         self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
         for branch in self._branches.values():

@@ -1,12 +1,14 @@
 """One call of a model during a run: the gate's decision, and what is kept of it."""
 
+from collections import Counter
 from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, LayerKind, Probe, Reason, Step
+from skipstone.pipelines.layer_memory import LayerMemory, reason_to_compute
 from skipstone.pipelines.probes import OF_THE_TIME
 from skipstone.pipelines.ranks import any_rank
 from skipstone.pipelines.sites import Placement
@@ -27,9 +29,9 @@ class Branch(Generic[StateT]):
         device: where residuals are kept, None for where they are made.
 
     ``method`` is the method's own state, ``why_empty`` why there is nothing to reuse at first, ``trace`` how
-    the model runs its blocks, ``hollows`` the structure of what each part at the site returns (both once
-    seen), ``writes_in_place`` whether streams are written into on their way, and ``problem`` why this branch
-    cannot be skipped at all.
+    the model runs its blocks, ``hollows`` the structure of what each part at the site gives, ``layers`` what
+    each call of a layer remembers (all three once seen), ``writes_in_place`` whether streams are written into
+    on their way, and ``problem`` why this branch cannot be skipped at all.
     """
 
     def __init__(
@@ -44,18 +46,34 @@ class Branch(Generic[StateT]):
         self.layout = layout
         self.placement = placement
         self.method = cacher.new_state()
+        self.device = device
         self.snapshots = Snapshots(cacher.history, device)
         self.why_empty = Reason.NO_SNAPSHOT
         self.trace: Trace | None = None
+        self.layers: dict[tuple[Place, int], LayerMemory] = {}
         self.hollows: dict[Place, Any] = {}
         self.writes_in_place = False
         self.problem: str | None = None
+        self._layer_kinds = cacher.layer_kinds - {LayerKind.TEMPORAL_ATTENTION}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for reuse."""
+        return self.snapshots.nbytes + sum(layer.snapshots.nbytes for layer in self.layers.values())
 
     @property
     def remarks(self) -> list[str]:
         """What a user should know of this branch."""
         known = () if self.trace is None else self.trace.remarks
-        return [remark for remark in (self.problem, self.placement.remark, *known) if remark is not None]
+        layers = [memory.problem for memory in self.layers.values()]
+        found = (self.problem, self.placement.remark, *known, *layers, *self._missing())
+        return [remark for remark in dict.fromkeys(found) if remark is not None]
+
+    def _missing(self) -> list[str]:
+        """The kinds of layers that the method would skip, but that this model does not have."""
+        seen = {memory.layer.kind for memory in self.layers.values()}
+        missing = sorted(self._layer_kinds - seen) if seen else []
+        return [f"it has no {kind.value}, so none of that is skipped" for kind in missing]
 
 
 class Evaluation(Generic[StateT]):
@@ -67,6 +85,8 @@ class Evaluation(Generic[StateT]):
         branch: this branch's memory.
         probe: the method's probe where it is known before the model runs.
         group: the processes that must decide alike, None where there is only this one.
+
+    ``parts`` counts the calls of parts that are skipped on their own, by what they are and whether they were.
     """
 
     def __init__(
@@ -83,6 +103,7 @@ class Evaluation(Generic[StateT]):
         self.branch = branch
         self._probe = probe
         self._group = group
+        self.parts: Counter[tuple[str, bool]] = Counter()
 
     @property
     def skipped(self) -> bool:
@@ -110,9 +131,8 @@ class Evaluation(Generic[StateT]):
 
     def _decide(self, probe: Tensor | None) -> None:
         self._probe = probe
-        self.reason = self._cacher.reason_to_compute(probe, self.step, self.branch.method)
-        if self.reason is None and not len(self.branch.snapshots):
-            self.reason = Reason.NO_SNAPSHOT
+        branch = self.branch
+        self.reason = reason_to_compute(self._cacher, probe, self.step, branch.method, branch.snapshots)
         if self.reason is Reason.NO_SNAPSHOT:
             self.reason = self.branch.why_empty
 

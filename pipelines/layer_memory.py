@@ -1,0 +1,114 @@
+"""What one layer, or one block, remembers within a run, and what it gives when it is skipped."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, Layer, Outcome, Reason, Step
+from skipstone.pipelines.outputs import floats_in, hollow, refilled
+from skipstone.pipelines.snapshots import Residual, Snapshots, main_residual
+from skipstone.pipelines.streams import Call, NotUnderstoodError, Passes, Slot, passes
+
+
+def reason_to_compute(
+    cacher: Cacher[Any], probe: Tensor | None, step: Step, state: Any, snapshots: Snapshots
+) -> Reason | None:
+    """What the gate says, but compute where there is nothing to reuse."""
+    reason = cacher.reason_to_compute(probe, step, state)
+    return Reason.NO_SNAPSHOT if reason is None and not len(snapshots) else reason
+
+
+class LayerMemory:
+    """The memory of one layer in one branch. What a layer returns is kept.
+
+    Args:
+        layer: where it is and what it does.
+        cacher: the method of this layer, None where it always runs.
+        device: where its outputs are kept, None for where they are made.
+
+    ``problem`` tells a user why it always runs.
+    """
+
+    def __init__(self, layer: Layer, cacher: Cacher[Any] | None, device: torch.device | None) -> None:
+        self.layer = layer
+        self.cacher = cacher
+        self.problem: str | None = None
+        self.snapshots = Snapshots(0 if cacher is None else cacher.history, device)
+        self._state = None if cacher is None else cacher.new_state()
+        self._hollow: Any = None
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step) -> Reason | None:
+        """Why the layer runs, None to skip it."""
+        assert self.cacher is not None
+        return reason_to_compute(self.cacher, probe, step, self._state, self.snapshots)
+
+    def keep(self, call: Call, probe: Tensor | None, step: Step) -> None:
+        """Learn from a finished call."""
+        self._hollow = hollow(call.outputs)
+        # Clones, because what was handed out may be written into.
+        self._keep(dict(enumerate(t.detach().clone() for t in floats_in(call.outputs))), probe, step)
+
+    def estimate(self, call: Call, step: Step) -> Any:
+        """What the layer gives without running."""
+        bases: dict[Slot, Tensor] = dict(enumerate(floats_in(self._hollow)))
+        return refilled(self._hollow, self._estimates(bases, step).values())
+
+    def _keep(self, values: Residual | None, probe: Tensor | None, step: Step) -> None:
+        assert self.cacher is not None
+        if values:
+            self.snapshots.push(step, [values])
+        residual = main_residual([values] if values else None)
+        self.cacher.update(probe, Outcome(residual), step, self._state)
+
+    def _estimates(self, bases: Mapping[Slot, Tensor], step: Step) -> dict[Slot, Tensor]:
+        assert self.cacher is not None
+        weights = list(self.cacher.weights(step, self.snapshots.steps, self._state))
+        return {slot: self.snapshots.estimate(0, slot, base, weights) for slot, base in bases.items()}
+
+
+class BlockMemory(LayerMemory):
+    """The memory of one block as a whole: what it adds to each stream that passes through it is kept.
+
+    ``passes`` tells which stream each output carries on, and ``writes_in_place`` whether the block's inputs
+    must be copied, both once that is known.
+    """
+
+    def __init__(self, layer: Layer, cacher: Cacher[Any] | None, device: torch.device | None) -> None:
+        super().__init__(layer, cacher, device)
+        self.writes_in_place = False
+        self.passes: Passes | None = None
+
+    def learn(self, call: Call, hints: Mapping[int, Slot]) -> None:
+        """Find the streams of a finished call.
+
+        Args:
+            call: the call.
+            hints: output position to slot, as seen between two blocks.
+        """
+        try:
+            found = passes(call, hints)
+        except NotUnderstoodError as problem:
+            self.cacher, self.problem = None, f"{problem}: it is computed on every step"
+            return
+        pairs = zip(found.slots, call.output_tuple(), strict=True)
+        self.passes = Passes(tuple(None if out is None else slot for slot, out in pairs), found.is_tuple)
+
+    def keep_added(self, inputs: Mapping[Slot, Tensor], call: Call, probe: Tensor | None, step: Step) -> None:
+        """Learn from a finished call and its inputs as they were before it."""
+        outputs = call.output_tensors()
+        slots = () if self.passes is None else self.passes.slots
+        added = {s: (outputs[n] - inputs[s]).detach() for n, s in enumerate(slots) if s is not None}
+        self._keep(added, probe, step)
+
+    def keep_nothing(self, probe: Tensor | None, step: Step) -> None:
+        """Learn from a call that wrote into its inputs, and have them copied from now on."""
+        self.writes_in_place = True
+        self._keep(None, probe, step)
+
+    def estimate(self, call: Call, step: Step) -> Any:
+        assert self.passes is not None
+        taken = call.tensors()
+        bases = {slot: taken[slot] for slot in self.passes.slots if slot is not None}
+        return self.passes.through(self._estimates(bases, step))
