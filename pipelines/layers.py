@@ -98,7 +98,7 @@ def _found_in(
 
 def _layers(block: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module, LayerKind]]:
     """The outermost attentions and feed-forwards: a layer within a layer is that one's own."""
-    if not prefix and is_attention(block):
+    if not prefix and is_attention(block) and not any(map(is_attention, block.children())):
         yield "", block, LayerKind.SELF_ATTENTION
         return
     for name, child in block.named_children():
