@@ -6,6 +6,7 @@ from skipstone.cachers.adams_bashforth import AdamsBashforth
 from skipstone.cachers.base import Cacher, Probe, Reason, Site, Step
 from skipstone.cachers.dbcache import DBCache
 from skipstone.cachers.deepcache import DeepCache
+from skipstone.cachers.delta_dit import DeltaDiT
 from skipstone.cachers.dicache import DiCache
 from skipstone.cachers.easycache import EasyCache
 from skipstone.cachers.first_block import FirstBlock
@@ -14,6 +15,7 @@ from skipstone.cachers.fora import FORA
 from skipstone.cachers.hermite import Hermite
 from skipstone.cachers.limits import RunCap, StepMask, StepRange, Tail, Warmup
 from skipstone.cachers.magcache import MagCache
+from skipstone.cachers.pab import PAB
 from skipstone.cachers.per_model import PerModel
 from skipstone.cachers.predictor import Predictor
 from skipstone.cachers.reuse import Reuse
@@ -21,11 +23,25 @@ from skipstone.cachers.seacache import SeaCache
 from skipstone.cachers.spectrum import Spectrum
 from skipstone.cachers.taylor import Taylor
 from skipstone.cachers.teacache import TeaCache
+from skipstone.cachers.tgate import TGate
 from skipstone.cachers.with_predictor import WithPredictor
 
 METHODS: dict[str, type[Cacher[Any]]] = {
     method.name: method
-    for method in (DBCache, DeepCache, DiCache, EasyCache, FirstBlock, FORA, MagCache, SeaCache, TeaCache)
+    for method in (
+        DBCache,
+        DeepCache,
+        DeltaDiT,
+        DiCache,
+        EasyCache,
+        FirstBlock,
+        FORA,
+        MagCache,
+        PAB,
+        SeaCache,
+        TeaCache,
+        TGate,
+    )
 }
 
 PREDICTORS: dict[str, type[Predictor]] = {
@@ -35,11 +51,13 @@ PREDICTORS: dict[str, type[Predictor]] = {
 __all__ = [
     "FORA",
     "METHODS",
+    "PAB",
     "PREDICTORS",
     "AdamsBashforth",
     "Cacher",
     "DBCache",
     "DeepCache",
+    "DeltaDiT",
     "DiCache",
     "EasyCache",
     "FirstBlock",
@@ -58,6 +76,7 @@ __all__ = [
     "Step",
     "StepMask",
     "StepRange",
+    "TGate",
     "Tail",
     "Taylor",
     "TeaCache",

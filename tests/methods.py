@@ -5,15 +5,18 @@ from typing import Any
 
 from skipstone import (
     FORA,
+    PAB,
     Cacher,
     DBCache,
     DeepCache,
+    DeltaDiT,
     DiCache,
     EasyCache,
     FirstBlock,
     MagCache,
     SeaCache,
     TeaCache,
+    TGate,
 )
 from skipstone.cachers import Site
 from tiny import PIPELINES
@@ -49,6 +52,11 @@ class Case:
         return self.off.name
 
     @property
+    def skipped(self) -> str:
+        """How the strip shows a step that was skipped as far as the method can."""
+        return "+" if self.off.site is Site.LAYER else "."
+
+    @property
     def always(self) -> int:
         return self.first + self.last
 
@@ -70,13 +78,40 @@ METHODS = [
         looks=False,
         pipelines=UNETS,
     ),
+    Case(
+        DeltaDiT(1),
+        DeltaDiT(1000, share=1.0),
+        1,
+        0,
+        [DeltaDiT(n) for n in (1, 2, 3, 5, 8)],
+        looks=False,
+        pipelines=(*TRANSFORMERS, *UNETS),
+    ),
     thresholds(DiCache, last=1, warmup=0.0),
     thresholds(EasyCache, first=2, last=1, warmup=0),
     thresholds(FirstBlock),
     Case(FORA(1), FORA(1000), 1, 0, [FORA(n) for n in (1, 2, 3, 5, 8)], looks=False),
     thresholds(MagCache, warmup=0.0, max_skips=1000, ratios=(1.0, 0.98, 0.96), looks=False),
+    Case(
+        PAB(1, 1, 1),
+        PAB(1000, 1000, 1000, from_timestep=1e9, until_timestep=-1e9),
+        1,
+        0,
+        [PAB(n, 2 * n, 3 * n) for n in (1, 2, 3, 5, 8)],
+        looks=False,
+        pipelines=(*TRANSFORMERS, *UNETS),
+    ),
     thresholds(SeaCache, last=1),
     thresholds(TeaCache, last=1),
+    Case(
+        TGate(gate=1000, interval=1),
+        TGate(gate=1, interval=1000, interval_after=1000, warmup=0),
+        1,
+        0,
+        [TGate(gate=n) for n in (50, 20, 10, 5, 2)],
+        looks=False,
+        pipelines=(*TRANSFORMERS, *UNETS),
+    ),
 ]
 
 ON_STACKS = [case for case in METHODS if case.off.site is Site.STACK]
