@@ -4,14 +4,17 @@ from typing import Any
 
 from skipstone.cachers.adams_bashforth import AdamsBashforth
 from skipstone.cachers.base import Cacher, Probe, Reason, Site, Step
+from skipstone.cachers.cfg_cache import CFGCache
 from skipstone.cachers.dbcache import DBCache
 from skipstone.cachers.deepcache import DeepCache
 from skipstone.cachers.delta_dit import DeltaDiT
 from skipstone.cachers.dicache import DiCache
 from skipstone.cachers.easycache import EasyCache
+from skipstone.cachers.faster_cache import FasterCache
 from skipstone.cachers.first_block import FirstBlock
 from skipstone.cachers.foca import FoCa
 from skipstone.cachers.fora import FORA
+from skipstone.cachers.guidance import Guidance, WithGuidance
 from skipstone.cachers.hermite import Hermite
 from skipstone.cachers.limits import RunCap, StepMask, StepRange, Tail, Warmup
 from skipstone.cachers.magcache import MagCache
@@ -34,6 +37,7 @@ METHODS: dict[str, type[Cacher[Any]]] = {
         DeltaDiT,
         DiCache,
         EasyCache,
+        FasterCache,
         FirstBlock,
         FORA,
         MagCache,
@@ -54,14 +58,17 @@ __all__ = [
     "PAB",
     "PREDICTORS",
     "AdamsBashforth",
+    "CFGCache",
     "Cacher",
     "DBCache",
     "DeepCache",
     "DeltaDiT",
     "DiCache",
     "EasyCache",
+    "FasterCache",
     "FirstBlock",
     "FoCa",
+    "Guidance",
     "Hermite",
     "MagCache",
     "PerModel",
@@ -81,5 +88,6 @@ __all__ = [
     "Taylor",
     "TeaCache",
     "Warmup",
+    "WithGuidance",
     "WithPredictor",
 ]

@@ -4,9 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from skipstone.cachers.guidance import Guidance
 
 StateT = TypeVar("StateT")
 
@@ -195,6 +198,11 @@ class Cacher(ABC, Generic[StateT]):
     def layer_kinds(self) -> frozenset[LayerKind]:
         """What it may skip at `Site.LAYER`."""
         return frozenset()
+
+    @property
+    def guidance(self) -> "Guidance | None":
+        """What saves the unconditional branch of guidance beside this method's own work, None for nothing."""
+        return None
 
     @property
     @abstractmethod

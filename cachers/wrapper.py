@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -18,6 +18,9 @@ from skipstone.cachers.base import (
     Step,
     short,
 )
+
+if TYPE_CHECKING:
+    from skipstone.cachers.guidance import Guidance
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Wrapper(Cacher[Any]):
     @property
     def layer_kinds(self) -> frozenset[LayerKind]:
         return self.cacher.layer_kinds
+
+    @property
+    def guidance(self) -> "Guidance | None":
+        return self.cacher.guidance
 
     @property
     def probe(self) -> Probe:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Cacher, LayerKind, Probe, Reason, Step
+from skipstone.pipelines.halves import Half
 from skipstone.pipelines.layer_memory import LayerMemory, reason_to_compute
 from skipstone.pipelines.probes import OF_THE_TIME
 from skipstone.pipelines.ranks import any_rank
@@ -86,7 +87,8 @@ class Evaluation(Generic[StateT]):
         probe: the method's probe where it is known before the model runs.
         group: the processes that must decide alike, None where there is only this one.
 
-    ``parts`` counts the calls of parts that are skipped on their own, by what they are and whether they were.
+    ``half`` tells which half of the batch is computed, where that is not all of it. ``parts`` counts the
+    calls of parts that are skipped on their own, by what they are and whether they were.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Evaluation(Generic[StateT]):
         self.branch = branch
         self._probe = probe
         self._group = group
+        self.half: Half | None = None
         self.parts: Counter[tuple[str, bool]] = Counter()
 
     @property
@@ -149,3 +152,19 @@ class Evaluation(Generic[StateT]):
     def _weights(self) -> list[float]:
         branch = self.branch
         return list(self._cacher.weights(self.step, branch.snapshots.steps, branch.method))
+
+
+class GivenEvaluation(Evaluation[StateT]):
+    """Hands out an output that is known without the model.
+
+    Args:
+        output: what the pipeline gets.
+    """
+
+    def __init__(self, cacher: Cacher[StateT], step: Step, branch: Branch[StateT], output: Any) -> None:
+        super().__init__(cacher, step, branch)
+        self.reason = None
+        self._output = output
+
+    def begin(self) -> Any:
+        return self._output

@@ -47,7 +47,7 @@ class LayerEvaluation(Evaluation[StateT]):
         if memory is not None and memory.cacher is None:
             return block(*args, **kwargs)
         if memory is not None and self._skips(memory):
-            return memory.estimate(call, self.step)
+            return memory.estimate(call, self.step, self.half)
         inputs = self._inputs(found, memory, call)
         outputs = block(*args, **kwargs)
         finished = replace(call, outputs=outputs)
@@ -67,7 +67,7 @@ class LayerEvaluation(Evaluation[StateT]):
             self.reason = self._reasons[0]
 
     def _skips(self, memory: LayerMemory) -> bool:
-        reason = memory.reason_to_compute(self._probe, self.step)
+        reason = memory.reason_to_compute(self._probe, self.step, self.half)
         if reason is not None:
             self._reasons.append(self.branch.why_empty if reason is Reason.NO_SNAPSHOT else reason)
         self.parts[memory.layer.kind.value, reason is None] += 1
@@ -92,7 +92,7 @@ class LayerEvaluation(Evaluation[StateT]):
         if memory.cacher is None:
             return
         if not isinstance(memory, BlockMemory):
-            memory.keep(call, self._probe, self.step)
+            memory.keep(call, self._probe, self.step, self.half)
             return
         finished = BlockCall(memory, call, inputs, Entry.holding(call.output_tensors()))
         self._open[found.in_list] = finished
@@ -111,6 +111,6 @@ class LayerEvaluation(Evaluation[StateT]):
         if memory.cacher is None:
             return
         if block.inputs.intact and block.outputs.intact:
-            memory.keep_added(block.inputs.tensors, call, self._probe, self.step)
+            memory.keep_added(block.inputs.tensors, call, self._probe, self.step, self.half)
         else:
             memory.keep_nothing(self._probe, self.step)

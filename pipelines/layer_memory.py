@@ -1,5 +1,6 @@
 """What one layer, or one block, remembers within a run, and what it gives when it is skipped."""
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Cacher, Layer, Outcome, Reason, Step
+from skipstone.pipelines.halves import Half
 from skipstone.pipelines.outputs import floats_in, hollow, refilled
 from skipstone.pipelines.snapshots import Residual, Snapshots, main_residual
 from skipstone.pipelines.streams import Call, NotUnderstoodError, Passes, Slot, passes
@@ -29,6 +31,9 @@ class LayerMemory:
         device: where its outputs are kept, None for where they are made.
 
     ``problem`` tells a user why it always runs.
+
+    A call may be of one half of the batch only. That half of what was kept of the whole is reused then, but
+    the whole cannot be had from halves.
     """
 
     def __init__(self, layer: Layer, cacher: Cacher[Any] | None, device: torch.device | None) -> None:
@@ -37,35 +42,40 @@ class LayerMemory:
         self.problem: str | None = None
         self.snapshots = Snapshots(0 if cacher is None else cacher.history, device)
         self._state = None if cacher is None else cacher.new_state()
+        self._halves: deque[bool] = deque(maxlen=0 if cacher is None else cacher.history)
         self._hollow: Any = None
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, half: Half | None) -> Reason | None:
         """Why the layer runs, None to skip it."""
         assert self.cacher is not None
-        return reason_to_compute(self.cacher, probe, step, self._state, self.snapshots)
+        reason = reason_to_compute(self.cacher, probe, step, self._state, self.snapshots)
+        return Reason.NO_SNAPSHOT if reason is None and half is None and any(self._halves) else reason
 
-    def keep(self, call: Call, probe: Tensor | None, step: Step) -> None:
+    def keep(self, call: Call, probe: Tensor | None, step: Step, half: Half | None) -> None:
         """Learn from a finished call."""
         self._hollow = hollow(call.outputs)
         # Clones, because what was handed out may be written into.
-        self._keep(dict(enumerate(t.detach().clone() for t in floats_in(call.outputs))), probe, step)
+        self._keep(dict(enumerate(t.detach().clone() for t in floats_in(call.outputs))), probe, step, half)
 
-    def estimate(self, call: Call, step: Step) -> Any:
+    def estimate(self, call: Call, step: Step, half: Half | None) -> Any:
         """What the layer gives without running."""
-        bases: dict[Slot, Tensor] = dict(enumerate(floats_in(self._hollow)))
-        return refilled(self._hollow, self._estimates(bases, step).values())
+        zeros = floats_in(self._hollow)
+        is_whole = half is not None and not self._halves[0]
+        bases: dict[Slot, Tensor] = dict(enumerate(map(half.of, zeros) if half and is_whole else zeros))
+        return refilled(self._hollow, self._estimates(bases, step, half).values())
 
-    def _keep(self, values: Residual | None, probe: Tensor | None, step: Step) -> None:
+    def _keep(self, values: Residual | None, probe: Tensor | None, step: Step, half: Half | None) -> None:
         assert self.cacher is not None
         if values:
             self.snapshots.push(step, [values])
+            self._halves.appendleft(half is not None)
         residual = main_residual([values] if values else None)
         self.cacher.update(probe, Outcome(residual), step, self._state)
 
-    def _estimates(self, bases: Mapping[Slot, Tensor], step: Step) -> dict[Slot, Tensor]:
+    def _estimates(self, bases: Mapping[Slot, Tensor], step: Step, half: Half | None) -> dict[Slot, Tensor]:
         assert self.cacher is not None
         weights = list(self.cacher.weights(step, self.snapshots.steps, self._state))
-        return {slot: self.snapshots.estimate(0, slot, base, weights) for slot, base in bases.items()}
+        return {slot: self.snapshots.estimate(0, slot, base, weights, half) for slot, base in bases.items()}
 
 
 class BlockMemory(LayerMemory):
@@ -95,20 +105,27 @@ class BlockMemory(LayerMemory):
         pairs = zip(found.slots, call.output_tuple(), strict=True)
         self.passes = Passes(tuple(None if out is None else slot for slot, out in pairs), found.is_tuple)
 
-    def keep_added(self, inputs: Mapping[Slot, Tensor], call: Call, probe: Tensor | None, step: Step) -> None:
+    def keep_added(
+        self,
+        inputs: Mapping[Slot, Tensor],
+        call: Call,
+        probe: Tensor | None,
+        step: Step,
+        half: Half | None,
+    ) -> None:
         """Learn from a finished call and its inputs as they were before it."""
         outputs = call.output_tensors()
         slots = () if self.passes is None else self.passes.slots
         added = {s: (outputs[n] - inputs[s]).detach() for n, s in enumerate(slots) if s is not None}
-        self._keep(added, probe, step)
+        self._keep(added, probe, step, half)
 
     def keep_nothing(self, probe: Tensor | None, step: Step) -> None:
         """Learn from a call that wrote into its inputs, and have them copied from now on."""
         self.writes_in_place = True
-        self._keep(None, probe, step)
+        self._keep(None, probe, step, None)
 
-    def estimate(self, call: Call, step: Step) -> Any:
+    def estimate(self, call: Call, step: Step, half: Half | None) -> Any:
         assert self.passes is not None
         taken = call.tensors()
         bases = {slot: taken[slot] for slot in self.passes.slots if slot is not None}
-        return self.passes.through(self._estimates(bases, step))
+        return self.passes.through(self._estimates(bases, step, half))
