@@ -56,10 +56,11 @@ class FasterCache(PerLayer):
 
     Source: FasterCache, arXiv:2410.19355, https://github.com/Vchitect/FasterCache.
     Difference: the weight of the extrapolation rises from 0 to 1 as in the paper; the official code has other
-    constants for each model. Only computed outputs are extrapolated from, each branch's from its own, where
-    diffusers pushes its estimates into the history. Attention is computed where the unconditional branch is
-    after it was not. Sequential guidance and packed latents work; models with guidance distilled into them
-    have no branch to save, and `last_run` says so.
+    constants for each model. Attention is computed where the unconditional branch is after it was not.
+    Sequential guidance and packed latents work; models with guidance distilled into them have no branch to
+    save, and `last_run` says so. FasterCache of diffusers goes by timesteps and counts from 0, reuses
+    attention only where it saves the unconditional branch, extrapolates from its own estimates too, with a
+    constant weight, and multiplies the bands' weights up: its computed steps are others.
 
     Args:
         start: the part of the run in which attention is always computed, 0 to 1.

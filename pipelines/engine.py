@@ -87,8 +87,8 @@ class Engine:
         self._names = BranchNames(self.model)
         self._undo.callback(self._names.restore)
         call = uncompiled(self._call)
-        for number, part in enumerate(self._parts):
-            self._undo.callback(proxied(number, part, self._running, call).restore)
+        for proxy in proxied(self._parts, self._running, call):
+            self._undo.callback(proxy.restore)
         self._watch_model()
 
     def remove(self) -> None:

@@ -12,7 +12,7 @@ from diffusers.hooks.faster_cache import _split_low_high_freq
 from torch import Tensor
 
 import skipstone
-from skipstone import FORA, CFGCache, FasterCache, TeaCache, Warmup, WithGuidance
+from skipstone import FORA, PAB, CFGCache, FasterCache, TeaCache, Warmup, WithGuidance
 from skipstone.cachers import Step
 from skipstone.cachers.base import Layer, LayerKind
 from skipstone.cachers.cfg_cache import low_frequencies
@@ -214,6 +214,22 @@ def test_batched_and_sequential_guidance_give_the_same(method: Any) -> None:
     for n, output in enumerate(joint):
         torch.testing.assert_close(output[1:], sequential[2 * n])
         torch.testing.assert_close(output[:1], sequential[2 * n + 1])
+
+
+def test_a_layer_that_was_computed_for_half_of_a_batch_is_computed_again_for_all_of_it() -> None:
+    """Attention's turn is on even steps, and both branches are computed on steps 0, 2 and 5.
+
+    On step 0 half of the batch is tried once.
+    """
+    attention = PAB(2, 2, 2, from_timestep=1e9, until_timestep=-1e9)
+    pipe = ToyPipeline(ToyModel(1))
+    sizes: list[int] = []
+    pipe.transformer.blocks[0].attn.register_forward_hook(lambda *call: sizes.append(len(call[2])))
+    with skipstone.attach(pipe, WithGuidance(attention, PLAIN)) as cache:
+        outputs = pipe(batched(guided_inputs(6)))
+    assert sizes == [2, 1, 2, 1, 2]
+    assert all(len(output) == 2 for output in outputs)
+    assert cache.last_run.parts["self attention"] == {"computed": 4, "skipped": 2}
 
 
 def test_two_samples_that_differ_are_no_guidance() -> None:
