@@ -164,9 +164,7 @@ class CacheHandle:
 
     def _end_run(self) -> None:
         for engine in self._engines:
-            engine.forget()
-            if not self._log.called(engine.name):
-                self._log.note(f"{engine.name}: the run never called it, so nothing of it was cached")
+            engine.end_run()
 
     def _note_sampler(self) -> None:
         if self._clock.noisy_sampler is not None:

@@ -29,7 +29,8 @@ from skipstone.pipelines.trace import Place
 from skipstone.pipelines.value_evaluation import DeepEvaluation, OutputEvaluation
 
 NO_BRANCH = (
-    "no unconditional branch was found that could be saved: guidance is off, or distilled into the model"
+    "no unconditional branch was found that could be saved: guidance is off, distilled into the model, or "
+    "neither in two calls a step nor in two halves of a batch"
 )
 
 EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
@@ -107,8 +108,15 @@ class Engine:
             self._names.new_step()
         if self._guided is not None:
             self._guided.new_step()
-            if not self._guided.found and self._log is not None and self._log.called(self.name):
-                self._log.note(f"{self.name}: {NO_BRANCH}")
+
+    def end_run(self) -> None:
+        """Say what the run has shown of this model, and forget it."""
+        assert self._log is not None
+        if not self._log.called(self.name):
+            self._log.note(f"{self.name}: the run never called it, so nothing of it was cached")
+        elif self._guided is not None and not self._guided.found:
+            self._log.note(f"{self.name}: {NO_BRANCH}")
+        self.forget()
 
     def forget(self) -> None:
         """Drop all that is held for reuse."""
