@@ -139,7 +139,7 @@ class Layer:
     Args:
         kind: what it does.
         name: its path in the model, such as ``blocks.3.attn1``.
-        block: the place of its block among the model's blocks, from 0.
+        block: the place of its block among the model's blocks in the order they are defined, from 0.
         blocks: how many blocks the model has.
     """
 
@@ -198,6 +198,14 @@ class Cacher(ABC, Generic[StateT]):
     def layer_kinds(self) -> frozenset[LayerKind]:
         """What it may skip at `Site.LAYER`."""
         return frozenset()
+
+    @property
+    def joins_blocks(self) -> bool:
+        """Whether blocks in a row that have this same method are skipped as one: their sum alone is kept.
+
+        Of the blocks' own outcomes `update` hears nothing then.
+        """
+        return False
 
     @property
     def guidance(self) -> "Guidance | None":

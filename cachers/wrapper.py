@@ -50,6 +50,10 @@ class Wrapper(Cacher[Any]):
         return self.cacher.layer_kinds
 
     @property
+    def joins_blocks(self) -> bool:
+        return self.cacher.joins_blocks
+
+    @property
     def guidance(self) -> "Guidance | None":
         return self.cacher.guidance
 

@@ -51,7 +51,7 @@ class Branch(Generic[StateT]):
         self.snapshots = Snapshots(cacher.history, device)
         self.why_empty = Reason.NO_SNAPSHOT
         self.trace: Trace | None = None
-        self.layers: dict[tuple[Place, int], LayerMemory] = {}
+        self.layers: dict[Hashable, LayerMemory] = {}
         self.hollows: dict[Place, Any] = {}
         self.writes_in_place = False
         self.problem: str | None = None
@@ -60,7 +60,9 @@ class Branch(Generic[StateT]):
     @property
     def nbytes(self) -> int:
         """Bytes held for reuse."""
-        return self.snapshots.nbytes + sum(layer.snapshots.nbytes for layer in self.layers.values())
+        # Blocks in a row may share a memory.
+        layers = dict.fromkeys(self.layers.values())
+        return self.snapshots.nbytes + sum(memory.snapshots.nbytes for memory in layers)
 
     @property
     def remarks(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What one layer, or one block, remembers within a run, and what it gives when it is skipped."""
+"""What one layer remembers within a run, and what it gives when it is skipped."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from skipstone.cachers.base import Cacher, Layer, Outcome, Reason, Step
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.outputs import floats_in, hollow, refilled
 from skipstone.pipelines.snapshots import Residual, Snapshots, main_residual
-from skipstone.pipelines.streams import Call, NotUnderstoodError, Passes, Slot, passes
+from skipstone.pipelines.streams import Call, Slot
 
 
 def reason_to_compute(
@@ -57,7 +57,7 @@ class LayerMemory:
         # Clones, because what was handed out may be written into.
         self._keep(dict(enumerate(t.detach().clone() for t in floats_in(call.outputs))), probe, step, half)
 
-    def estimate(self, call: Call, step: Step, half: Half | None) -> Any:
+    def estimate(self, step: Step, half: Half | None) -> Any:
         """What the layer gives without running."""
         zeros = floats_in(self._hollow)
         is_whole = half is not None and not self._halves[0]
@@ -76,56 +76,3 @@ class LayerMemory:
         assert self.cacher is not None
         weights = list(self.cacher.weights(step, self.snapshots.steps, self._state))
         return {slot: self.snapshots.estimate(0, slot, base, weights, half) for slot, base in bases.items()}
-
-
-class BlockMemory(LayerMemory):
-    """The memory of one block as a whole: what it adds to each stream that passes through it is kept.
-
-    ``passes`` tells which stream each output carries on, and ``writes_in_place`` whether the block's inputs
-    must be copied, both once that is known.
-    """
-
-    def __init__(self, layer: Layer, cacher: Cacher[Any] | None, device: torch.device | None) -> None:
-        super().__init__(layer, cacher, device)
-        self.writes_in_place = False
-        self.passes: Passes | None = None
-
-    def learn(self, call: Call, hints: Mapping[int, Slot]) -> None:
-        """Find the streams of a finished call.
-
-        Args:
-            call: the call.
-            hints: output position to slot, as seen between two blocks.
-        """
-        try:
-            found = passes(call, hints)
-        except NotUnderstoodError as problem:
-            self.cacher, self.problem = None, f"{problem}: it is computed on every step"
-            return
-        pairs = zip(found.slots, call.output_tuple(), strict=True)
-        self.passes = Passes(tuple(None if out is None else slot for slot, out in pairs), found.is_tuple)
-
-    def keep_added(
-        self,
-        inputs: Mapping[Slot, Tensor],
-        call: Call,
-        probe: Tensor | None,
-        step: Step,
-        half: Half | None,
-    ) -> None:
-        """Learn from a finished call and its inputs as they were before it."""
-        outputs = call.output_tensors()
-        slots = () if self.passes is None else self.passes.slots
-        added = {s: (outputs[n] - inputs[s]).detach() for n, s in enumerate(slots) if s is not None}
-        self._keep(added, probe, step, half)
-
-    def keep_nothing(self, probe: Tensor | None, step: Step) -> None:
-        """Learn from a call that wrote into its inputs, and have them copied from now on."""
-        self.writes_in_place = True
-        self._keep(None, probe, step, None)
-
-    def estimate(self, call: Call, step: Step, half: Half | None) -> Any:
-        assert self.passes is not None
-        taken = call.tensors()
-        bases = {slot: taken[slot] for slot in self.passes.slots if slot is not None}
-        return self.passes.through(self._estimates(bases, step, half))
