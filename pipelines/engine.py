@@ -226,6 +226,7 @@ class Engine:
 
     def _end(self) -> None:
         evaluation, self._evaluation = self._evaluation, None
+        self._given = (), {}
         if evaluation is None:
             return
         assert self._log is not None
