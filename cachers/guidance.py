@@ -20,7 +20,7 @@ class Guidance(ABC):
     """
 
     name: ClassVar[str]
-    """What it is called in statistics."""
+    """What it is called where methods are described."""
 
     @abstractmethod
     def reason_to_compute(self, step: Step) -> Reason | None:

@@ -347,6 +347,14 @@ def test_the_statistics_call_no_step_skipped_and_count_the_layers() -> None:
     assert run.speedup is not None
 
 
+def test_a_watcher_is_told_of_steps_that_are_skipped_in_part() -> None:
+    told: list[tuple[int, int]] = []
+    with skipstone.attach(pipe := ToyPipeline(ToyModel()), LayerFORA(2)) as cache:
+        cache.watch(lambda step, computed, skipped: told.append((computed, skipped)))
+        pipe(constant(3))
+    assert told == [(1, 0), (1, 1), (1, 0)]
+
+
 @pytest.mark.parametrize(("kinds", "tensors"), [(ATTENTION, 6), (FEED_FORWARD, 3), (BLOCK, 3)])
 def test_memory_is_counted_and_given_back(kinds: frozenset[LayerKind], tensors: int) -> None:
     pipe = tiny.wan()
