@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from skipstone.cachers.adacache import AdaCache
 from skipstone.cachers.adams_bashforth import AdamsBashforth
 from skipstone.cachers.base import Cacher, Probe, Reason, Site, Step
 from skipstone.cachers.cfg_cache import CFGCache
@@ -32,6 +33,7 @@ from skipstone.cachers.with_predictor import WithPredictor
 METHODS: dict[str, type[Cacher[Any]]] = {
     method.name: method
     for method in (
+        AdaCache,
         DBCache,
         DeepCache,
         DeltaDiT,
@@ -57,6 +59,7 @@ __all__ = [
     "METHODS",
     "PAB",
     "PREDICTORS",
+    "AdaCache",
     "AdamsBashforth",
     "CFGCache",
     "Cacher",

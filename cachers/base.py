@@ -158,10 +158,14 @@ class Outcome:
             they wrote into their inputs before it could be read. At the layers, what this layer returned or
             this block added; None at the other sites.
         output: what the model returned, in the layout of `Probe.MODEL_INPUT`; None where it is no tensor.
+        attention: what a middle block's self-attention returned for the main stream, ``(batch, frames,
+            positions, dim)``, with one frame where frames cannot be told; None where it could not be read,
+            and for methods that do not watch it.
     """
 
     residual: Tensor | None = None
     output: Tensor | None = None
+    attention: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,11 @@ class Cacher(ABC, Generic[StateT]):
     def guidance(self) -> "Guidance | None":
         """What saves the unconditional branch of guidance beside this method's own work, None for nothing."""
         return None
+
+    @property
+    def watches_attention(self) -> bool:
+        """Whether `update` is shown what a middle block's attention returned."""
+        return False
 
     @property
     @abstractmethod

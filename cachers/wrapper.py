@@ -58,6 +58,10 @@ class Wrapper(Cacher[Any]):
         return self.cacher.guidance
 
     @property
+    def watches_attention(self) -> bool:
+        return self.cacher.watches_attention
+
+    @property
     def probe(self) -> Probe:
         return self.cacher.probe
 

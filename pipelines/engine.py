@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, Site, Step
+from skipstone.pipelines.attention import middle_block
 from skipstone.pipelines.blocks import proxied
 from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.evaluation import Branch, Evaluation, GivenEvaluation
+from skipstone.pipelines.grids import token_grid
 from skipstone.pipelines.guidance import GuidedBranches
 from skipstone.pipelines.layer_evaluation import LayerEvaluation
 from skipstone.pipelines.outputs import alike, floats_in, refilled, with_own_lists
@@ -195,6 +197,7 @@ class Engine:
         key = (name, tuple(_layout((*layout[0], *layout[1].values()))))
         if key not in self._branches:
             self._branches[key] = self._new_branch(*key)
+            self._watch_attention(self._branches[key])
         self._evaluation = self._new_evaluation(self._branches[key], step, known)
         self._device = next((tensor.device for tensor in floats_in([args, kwargs])), self._device)
         mark = self.mark()
@@ -247,6 +250,11 @@ class Engine:
         if any(other.name == name for other in self._branches.values()):
             branch.why_empty = Reason.SHAPE_CHANGED
         return branch
+
+    def _watch_attention(self, branch: Branch[Any]) -> None:
+        if self.cacher.watches_attention:
+            branch.watched = middle_block(self._parts)
+            branch.grid = token_grid(self.model, *self._given)
 
     def _new_evaluation(self, branch: Branch[Any], step: Step, known: Any = None) -> Evaluation[Any]:
         if known is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Cacher, LayerKind, Probe, Reason, Step
+from skipstone.pipelines.grids import Grid
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.layer_memory import LayerMemory, reason_to_compute
 from skipstone.pipelines.probes import OF_THE_TIME
@@ -32,7 +33,8 @@ class Branch(Generic[StateT]):
     ``method`` is the method's own state, ``why_empty`` why there is nothing to reuse at first, ``trace`` how
     the model runs its blocks, ``hollows`` the structure of what each part at the site gives, ``layers`` what
     each call of a layer remembers (all three once seen), ``writes_in_place`` whether streams are written into
-    on their way, and ``problem`` why this branch cannot be skipped at all.
+    on their way, ``watched`` the block whose attention the method watches, ``grid`` how its tokens are laid
+    out, and ``problem`` why this branch cannot be skipped at all.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Branch(Generic[StateT]):
         self.layers: dict[Hashable, LayerMemory] = {}
         self.hollows: dict[Place, Any] = {}
         self.writes_in_place = False
+        self.watched: Place | None = None
+        self.grid: Grid | None = None
         self.problem: str | None = None
         self._layer_kinds = cacher.layer_kinds - {LayerKind.TEMPORAL_ATTENTION}
 
@@ -146,7 +150,8 @@ class Evaluation(Generic[StateT]):
 
         All processes ask, whatever they decided. Gates that look at no tensor of the sample decide alike.
         """
-        if self._group is None or self._cacher.probe in (Probe.NONE, *OF_THE_TIME):
+        blind = self._cacher.probe in (Probe.NONE, *OF_THE_TIME) and not self._cacher.watches_attention
+        if self._group is None or blind:
             return
         if any_rank(self._group, not self.skipped, like) and self.skipped:
             self.reason = Reason.OTHER_RANK

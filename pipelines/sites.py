@@ -70,6 +70,8 @@ def at_output(cacher: Cacher[Any], why: str) -> Placement | None:
     What blocks would be given is not known there. The model's own input stands in for it.
     """
     remark = f"{why}: the whole output is estimated instead"
+    if cacher.watches_attention:
+        return None
     if cacher.probe in EARLY:
         return Placement(Site.OUTPUT, cacher.probe, remark)
     if cacher.probe is Probe.MODULATED_INPUT:
@@ -91,8 +93,9 @@ def _placement(cacher: Cacher[Any], model: nn.Module) -> Placement:
     why = _no_stack(model)
     placement = at_output(cacher, why)
     if placement is None:
+        looks_at = "a middle block's attention" if cacher.watches_attention else cacher.probe.value
         raise ValueError(
-            f"{cacher.name} looks at {cacher.probe.value}, which {name} does not have: {why}; "
+            f"{cacher.name} looks at {looks_at}, which {name} does not have: {why}; "
             "choose a method that looks at the model's input, such as teacache"
         )
     return placement

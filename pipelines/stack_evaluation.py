@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Outcome, Probe, Reason
+from skipstone.pipelines.attention import WatchedCall
 from skipstone.pipelines.evaluation import Evaluation
 from skipstone.pipelines.modes import Computing, Learning, Mode, Skipping
 from skipstone.pipelines.probes import modulated_input
@@ -27,12 +28,15 @@ class StackEvaluation(Evaluation[StateT]):
         self._calls_of: Counter[int] = Counter()
         self._heads: dict[int, Entry] = {}
         self._probes: dict[int, Tensor | None] = {}
+        self._attention: list[Tensor] = []
         self._mode: Mode = self._computing()
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
         call = Call(place, block, args, kwargs)
         if not call.tensors():
             return call.run()
+        if place == self.branch.watched:
+            call = WatchedCall(place, block, args, kwargs, seen=self._attention)
         self._look(call)
         self._calls += 1
         return self._mode.call(call)
@@ -43,8 +47,14 @@ class StackEvaluation(Evaluation[StateT]):
         residuals = self._learned() if isinstance(self._mode, Learning) else self._computed()
         if residuals:
             self.branch.snapshots.push(self.step, residuals)
-        outcome = Outcome(main_residual(residuals), latents)
+        outcome = Outcome(main_residual(residuals), latents, self._attended())
         self._cacher.update(self._probe, outcome, self.step, self.branch.method)
+
+    def _attended(self) -> Tensor | None:
+        """What the watched block's attention returned, ``(batch, frames, positions, dim)``."""
+        if not self._attention or self.branch.grid is None:
+            return None
+        return self.branch.grid.framed(self._attention[0])
 
     def _computing(self) -> Mode:
         if self.branch.trace is None:

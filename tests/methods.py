@@ -6,6 +6,7 @@ from typing import Any
 from skipstone import (
     FORA,
     PAB,
+    AdaCache,
     Cacher,
     DBCache,
     DeepCache,
@@ -20,6 +21,7 @@ from skipstone import (
     TGate,
 )
 from skipstone.cachers import Site
+from skipstone.schedules.codebooks import Codebook
 from tiny import PIPELINES
 
 TRANSFORMERS = tuple(PIPELINES)
@@ -37,6 +39,7 @@ class Case:
         last: how many last ones.
         series: from strict to permissive.
         looks: whether the decisions depend on what the model is given.
+        at_once: whether they depend on what it is given on that very step.
         pipelines: the ones it works on.
     """
 
@@ -46,6 +49,7 @@ class Case:
     last: int
     series: list[Cacher[Any]]
     looks: bool = True
+    at_once: bool = True
     pipelines: tuple[str, ...] = TRANSFORMERS
 
     @property
@@ -68,7 +72,20 @@ def thresholds(method: type[Any], first: int = 1, last: int = 0, looks: bool = T
     return Case(made[0], made[-1], first, last, made[1:-1], looks)
 
 
+def codebook(end: float, rate: int = 8) -> AdaCache:
+    """Changes below the end may go so many steps, those below its double half as many."""
+    return AdaCache(Codebook("test", ((end, rate), (2 * end, (rate + 1) // 2), (4 * end, 1)), steps=20))
+
+
 METHODS = [
+    Case(
+        codebook(1.0, 1),
+        codebook(1e9, 1000),
+        2,
+        2,
+        [codebook(end) for end in (0.001, 0.01, 0.02, 0.05, 1.0)],
+        at_once=False,
+    ),
     thresholds(DBCache, blocks=1, warmup=0),
     Case(
         DeepCache(1),

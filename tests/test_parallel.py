@@ -10,6 +10,7 @@ import tiny
 from processes import (
     OneRankRefuses,
     OneRankRefusesOutputs,
+    OneRankRefusesUnasked,
     flux,
     reasons_of_a_shared_run,
     reasons_where_one_check_fails,
@@ -46,7 +47,11 @@ def test_a_block_that_splits_its_input_is_left_to_run() -> None:
 
 
 @needs_context_parallel
-@pytest.mark.parametrize("method", [OneRankRefuses(), OneRankRefusesOutputs()], ids=["stack", "output"])
+@pytest.mark.parametrize(
+    "method",
+    [OneRankRefuses(), OneRankRefusesOutputs(), OneRankRefusesUnasked()],
+    ids=["stack", "output", "attention"],
+)
 def test_one_process_that_computes_makes_all_compute(method: FirstBlock) -> None:
     """Without it the two would wait for each other in an attention that only one of them runs."""
     skips, computes = run_twice(functools.partial(reasons_of_a_shared_run, method))

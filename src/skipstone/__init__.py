@@ -9,6 +9,7 @@ if TYPE_CHECKING:
         METHODS,
         PAB,
         PREDICTORS,
+        AdaCache,
         AdamsBashforth,
         Cacher,
         CFGCache,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     )
     from skipstone.pipelines.attach import CacheHandle, attach
     from skipstone.pipelines.bundled import load
-    from skipstone.pipelines.calibration import calibrate
+    from skipstone.pipelines.calibration import calibrate, fit_adacache, fit_teacache
     from skipstone.pipelines.stats import RunStats
 
 __version__ = "0.1.0"
@@ -51,6 +52,7 @@ __all__ = [
     "METHODS",
     "PAB",
     "PREDICTORS",
+    "AdaCache",
     "AdamsBashforth",
     "CFGCache",
     "CacheHandle",
@@ -84,6 +86,8 @@ __all__ = [
     "WithPredictor",
     "attach",
     "calibrate",
+    "fit_adacache",
+    "fit_teacache",
     "load",
 ]
 
@@ -92,6 +96,7 @@ _HOMES = {
     "Cacher": "cachers",
     "FirstBlock": "cachers",
     "TeaCache": "cachers",
+    "AdaCache": "cachers",
     "AdamsBashforth": "cachers",
     "DBCache": "cachers",
     "DeepCache": "cachers",
@@ -122,6 +127,8 @@ _HOMES = {
     "Warmup": "cachers",
     "WithPredictor": "cachers",
     "calibrate": "pipelines.calibration",
+    "fit_adacache": "pipelines.calibration",
+    "fit_teacache": "pipelines.calibration",
     "CacheHandle": "pipelines.attach",
     "attach": "pipelines.attach",
     "load": "pipelines.bundled",
