@@ -53,22 +53,22 @@ def test_a_fit_that_means_nothing_is_refused(seen: Any, says: str) -> None:
 
 
 def test_a_fit_on_a_pipeline_is_printed_and_used(capsys: pytest.CaptureFixture[str]) -> None:
-    """The toy's output is 7 times its input plus what lies on top: both are known at every step."""
+    """The toy adds 6 times ``temb``: its output is the square of its input, which changes by 2x + x^2."""
     pace = [0.02 * n for n in range(1, 31)]
     values = np.cumprod([1.0, *(1 + step for step in pace)])
     ones = torch.ones(1, 4, 2)
-    inputs = [{"hidden_states": float(v) * ones, "temb": 0.5 * float(v) * ones} for v in values]
+    inputs = [{"hidden_states": v * ones, "temb": (v * v - v) / 6 * ones} for v in values.tolist()]
     pipe = ToyPipeline(ToyModel())
     with torch.no_grad():
         method = skipstone.fit_teacache(pipe, [inputs, inputs])
     assert "modulated-input: R^2 1.000 on 60 steps" in capsys.readouterr().out
     assert isinstance(method.rescale, Polynomial)
-    assert method.rescale(0.3) == pytest.approx(0.3, abs=1e-3)
+    assert method.rescale(0.3) == pytest.approx(2 * 0.3 + 0.3**2, rel=1e-3)
     with torch.no_grad(), skipstone.attach(pipe, method) as cache:
         pipe(inputs)
     assert "rescale fitted on 60 steps" in cache.last_run.method
-    # Changes of 0.02, 0.04, 0.06 add up to the threshold of 0.1 on the fourth step.
-    assert cache.last_run.strip.startswith("#..#.#")
+    # Changes of 0.02 and 0.04, rescaled to 0.0404 and 0.0816, add up to the threshold of 0.1.
+    assert cache.last_run.strip.startswith("#.##")
 
 
 def test_fitting_works_on_a_real_class_and_leaves_it_alone() -> None:
