@@ -199,6 +199,11 @@ class Cacher(ABC, Generic[StateT]):
         return 0
 
     @property
+    def tail_blocks(self) -> int:
+        """How many blocks of a stack run on every step, after the ones that may be skipped."""
+        return 0
+
+    @property
     def layer_kinds(self) -> frozenset[LayerKind]:
         """What it may skip at `Site.LAYER`."""
         return frozenset()

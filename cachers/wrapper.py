@@ -46,6 +46,10 @@ class Wrapper(Cacher[Any]):
         return self.cacher.head_blocks
 
     @property
+    def tail_blocks(self) -> int:
+        return self.cacher.tail_blocks
+
+    @property
     def layer_kinds(self) -> frozenset[LayerKind]:
         return self.cacher.layer_kinds
 

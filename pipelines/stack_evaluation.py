@@ -58,7 +58,7 @@ class StackEvaluation(Evaluation[StateT]):
 
     def _computing(self) -> Mode:
         if self.branch.trace is None:
-            return Learning(self._cacher.head_blocks)
+            return Learning(self._cacher.head_blocks, self._cacher.tail_blocks)
         return Computing(self.branch.trace, self.branch.writes_in_place)
 
     def _look(self, call: Call) -> None:
