@@ -5,6 +5,7 @@ from typing import Any
 from skipstone.cachers.adacache import AdaCache
 from skipstone.cachers.adams_bashforth import AdamsBashforth
 from skipstone.cachers.base import Cacher, Probe, Reason, Site, Step
+from skipstone.cachers.block_caching import BlockCaching
 from skipstone.cachers.cfg_cache import CFGCache
 from skipstone.cachers.dbcache import DBCache
 from skipstone.cachers.deepcache import DeepCache
@@ -24,6 +25,7 @@ from skipstone.cachers.per_model import PerModel
 from skipstone.cachers.predictor import Predictor
 from skipstone.cachers.reuse import Reuse
 from skipstone.cachers.seacache import SeaCache
+from skipstone.cachers.smoothcache import SmoothCache
 from skipstone.cachers.spectrum import Spectrum
 from skipstone.cachers.taylor import Taylor
 from skipstone.cachers.teacache import TeaCache
@@ -34,6 +36,7 @@ METHODS: dict[str, type[Cacher[Any]]] = {
     method.name: method
     for method in (
         AdaCache,
+        BlockCaching,
         DBCache,
         DeepCache,
         DeltaDiT,
@@ -45,6 +48,7 @@ METHODS: dict[str, type[Cacher[Any]]] = {
         MagCache,
         PAB,
         SeaCache,
+        SmoothCache,
         TeaCache,
         TGate,
     )
@@ -61,6 +65,7 @@ __all__ = [
     "PREDICTORS",
     "AdaCache",
     "AdamsBashforth",
+    "BlockCaching",
     "CFGCache",
     "Cacher",
     "DBCache",
@@ -82,6 +87,7 @@ __all__ = [
     "RunCap",
     "SeaCache",
     "Site",
+    "SmoothCache",
     "Spectrum",
     "Step",
     "StepMask",

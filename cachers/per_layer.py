@@ -51,3 +51,24 @@ class LayerRule(PerLayer):
 
     def for_layer(self, layer: Layer) -> Cacher[Any] | None:
         return self
+
+
+@dataclass(frozen=True)
+class Scheduled(LayerRule):
+    """Compute the steps of a schedule.
+
+    Args:
+        computed: for each step of a run whether the layer is computed. A run must have as many.
+    """
+
+    name: ClassVar[str] = "scheduled"
+
+    computed: tuple[bool, ...]
+
+    def reason(self, step: Step) -> Reason | None:
+        if step.count != len(self.computed):
+            raise ValueError(
+                f"the layers' changes were measured on {len(self.computed)} steps, but the run has "
+                f"{step.count}: measure them on as many"
+            )
+        return Reason.MASK if self.computed[step.index] else None

@@ -7,6 +7,7 @@ from skipstone import (
     FORA,
     PAB,
     AdaCache,
+    BlockCaching,
     Cacher,
     DBCache,
     DeepCache,
@@ -17,10 +18,12 @@ from skipstone import (
     FirstBlock,
     MagCache,
     SeaCache,
+    SmoothCache,
     TeaCache,
     TGate,
 )
 from skipstone.cachers import Site
+from skipstone.cachers.base import LayerKind
 from skipstone.schedules.codebooks import Codebook
 from tiny import PIPELINES
 
@@ -77,6 +80,31 @@ def codebook(end: float, rate: int = 8) -> AdaCache:
     return AdaCache(Codebook("test", ((end, rate), (2 * end, (rate + 1) // 2), (4 * end, 1)), steps=20))
 
 
+class ForAll(dict[str, Any]):
+    """Gives one value for every key."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __missing__(self, key: str) -> Any:
+        return self.value
+
+
+def blocks(change: float) -> BlockCaching:
+    """All blocks change as much on all of 8 steps."""
+    return BlockCaching(0.5, ForAll((change,) * 7))
+
+
+def smooth(change: float) -> SmoothCache:
+    """All layers change as much from any of 8 steps to any other."""
+    rows = tuple((change,) * (8 - lag) for lag in range(1, 8))
+    kinds = (LayerKind.SELF_ATTENTION, LayerKind.CROSS_ATTENTION, LayerKind.FEED_FORWARD)
+    return SmoothCache(0.5, dict.fromkeys(kinds, rows))
+
+
 METHODS = [
     Case(
         codebook(1.0, 1),
@@ -86,6 +114,7 @@ METHODS = [
         [codebook(end) for end in (0.001, 0.01, 0.02, 0.05, 1.0)],
         at_once=False,
     ),
+    Case(blocks(1.0), blocks(0.0), 1, 0, [blocks(n) for n in (0.6, 0.3, 0.2, 0.15, 0.0)], looks=False),
     thresholds(DBCache, blocks=1, warmup=0),
     Case(
         DeepCache(1),
@@ -129,6 +158,7 @@ METHODS = [
         pipelines=(*TRANSFORMERS, *UNETS),
     ),
     thresholds(SeaCache, last=1),
+    Case(smooth(1.0), smooth(0.0), 1, 1, [smooth(0.6), smooth(0.0)], looks=False),
     thresholds(TeaCache, last=1),
     Case(
         TGate(gate=1000, interval=1),

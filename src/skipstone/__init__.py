@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         PREDICTORS,
         AdaCache,
         AdamsBashforth,
+        BlockCaching,
         Cacher,
         CFGCache,
         DBCache,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Reuse,
         RunCap,
         SeaCache,
+        SmoothCache,
         Spectrum,
         StepMask,
         StepRange,
@@ -42,7 +44,13 @@ if TYPE_CHECKING:
     )
     from skipstone.pipelines.attach import CacheHandle, attach
     from skipstone.pipelines.bundled import load
-    from skipstone.pipelines.calibration import calibrate, fit_adacache, fit_teacache
+    from skipstone.pipelines.calibration import (
+        calibrate,
+        fit_adacache,
+        fit_block_caching,
+        fit_smoothcache,
+        fit_teacache,
+    )
     from skipstone.pipelines.stats import RunStats
 
 __version__ = "0.1.0"
@@ -54,6 +62,7 @@ __all__ = [
     "PREDICTORS",
     "AdaCache",
     "AdamsBashforth",
+    "BlockCaching",
     "CFGCache",
     "CacheHandle",
     "Cacher",
@@ -74,6 +83,7 @@ __all__ = [
     "RunCap",
     "RunStats",
     "SeaCache",
+    "SmoothCache",
     "Spectrum",
     "StepMask",
     "StepRange",
@@ -87,6 +97,8 @@ __all__ = [
     "attach",
     "calibrate",
     "fit_adacache",
+    "fit_block_caching",
+    "fit_smoothcache",
     "fit_teacache",
     "load",
 ]
@@ -98,6 +110,7 @@ _HOMES = {
     "TeaCache": "cachers",
     "AdaCache": "cachers",
     "AdamsBashforth": "cachers",
+    "BlockCaching": "cachers",
     "DBCache": "cachers",
     "DeepCache": "cachers",
     "DiCache": "cachers",
@@ -119,6 +132,7 @@ _HOMES = {
     "Reuse": "cachers",
     "RunCap": "cachers",
     "SeaCache": "cachers",
+    "SmoothCache": "cachers",
     "Spectrum": "cachers",
     "StepMask": "cachers",
     "StepRange": "cachers",
@@ -128,6 +142,8 @@ _HOMES = {
     "WithPredictor": "cachers",
     "calibrate": "pipelines.calibration",
     "fit_adacache": "pipelines.calibration",
+    "fit_block_caching": "pipelines.calibration",
+    "fit_smoothcache": "pipelines.calibration",
     "fit_teacache": "pipelines.calibration",
     "CacheHandle": "pipelines.attach",
     "attach": "pipelines.attach",
