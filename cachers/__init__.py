@@ -24,6 +24,7 @@ from skipstone.cachers.pab import PAB
 from skipstone.cachers.per_model import PerModel
 from skipstone.cachers.predictor import Predictor
 from skipstone.cachers.reuse import Reuse
+from skipstone.cachers.scale_shift import ScaleShift
 from skipstone.cachers.seacache import SeaCache
 from skipstone.cachers.smoothcache import SmoothCache
 from skipstone.cachers.spectrum import Spectrum
@@ -85,6 +86,7 @@ __all__ = [
     "Reason",
     "Reuse",
     "RunCap",
+    "ScaleShift",
     "SeaCache",
     "Site",
     "SmoothCache",

@@ -1,7 +1,7 @@
 """The contract of a caching method: when to compute, what to remember, how to estimate."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from skipstone.cachers.guidance import Guidance
 
 StateT = TypeVar("StateT")
+
+Correction = Callable[[Tensor, Tensor, int], Tensor]
+"""Takes the residual that a layer is estimated to give, what it is added to, and which of the layer's streams
+that is, from 0; gives the residual to add instead."""
 
 
 class Site(Enum):
@@ -253,6 +257,11 @@ class Cacher(ABC, Generic[StateT]):
         """
         del step, state
         return (1.0,) + (0.0,) * (len(computed) - 1)
+
+    def correction(self, state: StateT) -> Correction | None:
+        """At `Site.LAYER`, how an estimate is corrected before it is used, None for not at all."""
+        del state
+        return None
 
     def for_model(self, model: ModelFacts) -> "Cacher[StateT]":
         """This method with everything that depends on the model resolved."""

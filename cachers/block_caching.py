@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skipstone.cachers.base import Cacher, Layer, LayerKind, ModelFacts
+from skipstone.cachers.base import Cacher, Layer, LayerKind, ModelFacts, Probe
 from skipstone.cachers.per_layer import PerLayer, Scheduled
+from skipstone.cachers.scale_shift import ScaleShift, adjusted
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,27 @@ class BlockCaching(PerLayer):
         changes: for each block by its name in the model, the relative L1 change of its residual from each
             step to the next, one less than there are steps. They hold for one model, one scheduler and one
             number of steps: `skipstone.fit_block_caching` measures them.
+        adjustment: a learned correction of what skipped blocks would add. It is good for the schedules that
+            it was trained with, so for these changes and this threshold.
 
     Raises:
-        ValueError: a negative threshold; when attached, no changes; in a run, changes of another model or of
-            another number of steps.
+        ValueError: a negative threshold; when attached, no changes, or an adjustment on a model without a
+            time embedding; in a run, measurements of another model or of another number of steps.
     """
 
     name: ClassVar[str] = "block-caching"
 
     threshold: float = 0.5
     changes: Mapping[str, tuple[float, ...]] | None = None
+    adjustment: ScaleShift | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < math.inf:
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE if self.adjustment is None else Probe.TIME_EMBEDDING
 
     @property
     def layer_kinds(self) -> frozenset[LayerKind]:
@@ -54,10 +62,14 @@ class BlockCaching(PerLayer):
         assert self.changes is not None
         if layer.name not in self.changes:
             raise ValueError(f"no changes were measured for {layer.name}: measure them on this model")
-        return Scheduled(schedule(self.changes[layer.name], self.threshold))
+        rule = Scheduled(schedule(self.changes[layer.name], self.threshold))
+        if self.adjustment is None or all(rule.computed):
+            return rule
+        return adjusted(rule, self.adjustment, layer.name)
 
     def describe(self) -> str:
-        return f"{self.name} threshold {self.threshold:g}"
+        ending = "" if self.adjustment is None else ", adjusted"
+        return f"{self.name} threshold {self.threshold:g}{ending}"
 
 
 def schedule(changes: Sequence[float], threshold: float) -> tuple[bool, ...]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from skipstone.cachers.base import Correction, Outcome, Reason, Step
 from skipstone.cachers.base import Outcome, Reason, Step
 from skipstone.cachers.guidance import Guidance
 from skipstone.cachers.wrapper import Wrapper
@@ -185,6 +186,9 @@ class RunCap(Wrapper):
 
     def weights(self, step: Step, computed: Sequence[Step], state: Capped) -> Sequence[float]:
         return super().weights(step, computed, state.inner)
+
+    def correction(self, state: Capped) -> Correction | None:
+        return super().correction(state.inner)
 
 
 def _check_count(name: str, value: int) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from skipstone.cachers.base import (
     Cacher,
+    Correction,
     Layer,
     LayerKind,
     ModelFacts,
@@ -80,6 +81,9 @@ class Wrapper(Cacher[Any]):
 
     def weights(self, step: Step, computed: Sequence[Step], state: Any) -> Sequence[float]:
         return self.cacher.weights(step, computed, state)
+
+    def correction(self, state: Any) -> Correction | None:
+        return self.cacher.correction(state)
 
     def for_model(self, model: ModelFacts) -> Cacher[Any]:
         return replace(self, cacher=self.cacher.for_model(model))

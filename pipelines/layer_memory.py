@@ -75,4 +75,12 @@ class LayerMemory:
     def _estimates(self, bases: Mapping[Slot, Tensor], step: Step, half: Half | None) -> dict[Slot, Tensor]:
         assert self.cacher is not None
         weights = list(self.cacher.weights(step, self.snapshots.steps, self._state))
+        correct = self.cacher.correction(self._state)
+        if correct is None:
+            return {slot: self.snapshots.estimate(0, slot, base, weights) for slot, base in bases.items()}
+        corrected = {}
+        for stream, (slot, base) in enumerate(bases.items()):
+            residual = self.snapshots.estimate(0, slot, torch.zeros_like(base), weights)
+            corrected[slot] = base + correct(residual, base, stream)
+        return corrected
         return {slot: self.snapshots.estimate(0, slot, base, weights, half) for slot, base in bases.items()}

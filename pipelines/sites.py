@@ -43,7 +43,7 @@ def place(cacher: Cacher[Any], model: nn.Module) -> Placement:
     if of_the_time is not None and of_the_time(model, [0.0]) is None:
         raise ValueError(
             f"{cacher.describe()} looks at the {placement.probe.value.replace('-', ' ')}, but "
-            f"{type(model).__name__} has none; use rescale='none'"
+            f"{type(model).__name__} has none; choose settings that need none"
         )
     return placement
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Predictor,
         Reuse,
         RunCap,
+        ScaleShift,
         SeaCache,
         SmoothCache,
         Spectrum,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         WithPredictor,
     )
     from skipstone.pipelines.attach import CacheHandle, attach
+    from skipstone.pipelines.block_caching_file import load_block_caching, save_block_caching
     from skipstone.pipelines.bundled import load
     from skipstone.pipelines.calibration import (
         calibrate,
@@ -82,6 +84,7 @@ __all__ = [
     "Reuse",
     "RunCap",
     "RunStats",
+    "ScaleShift",
     "SeaCache",
     "SmoothCache",
     "Spectrum",
@@ -101,6 +104,8 @@ __all__ = [
     "fit_smoothcache",
     "fit_teacache",
     "load",
+    "load_block_caching",
+    "save_block_caching",
 ]
 
 _HOMES = {
@@ -131,6 +136,7 @@ _HOMES = {
     "Predictor": "cachers",
     "Reuse": "cachers",
     "RunCap": "cachers",
+    "ScaleShift": "cachers",
     "SeaCache": "cachers",
     "SmoothCache": "cachers",
     "Spectrum": "cachers",
@@ -148,6 +154,8 @@ _HOMES = {
     "CacheHandle": "pipelines.attach",
     "attach": "pipelines.attach",
     "load": "pipelines.bundled",
+    "load_block_caching": "pipelines.block_caching_file",
+    "save_block_caching": "pipelines.block_caching_file",
     "RunStats": "pipelines.stats",
 }
 
