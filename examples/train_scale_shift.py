@@ -7,6 +7,7 @@ nearer to what the teacher's block gives there; nothing else is trained.
 
 import argparse
 import copy
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -243,7 +244,7 @@ def model_of(pipe: Any) -> nn.Module:
     return model
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="a folder that save_pretrained wrote, or a hub id")
     parser.add_argument("prompts", type=Path, help="a text file with a prompt a line")
@@ -255,10 +256,11 @@ def main() -> None:
     parser.add_argument("--measured-on", type=int, default=32, help="how many prompts to measure changes on")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--device", default="cuda")
-    asked = parser.parse_args()
+    parser.add_argument("--arguments", type=json.loads, default={}, help="the pipeline's others, as JSON")
+    asked = parser.parse_args(arguments)
     pipe = diffusers.DiffusionPipeline.from_pretrained(asked.model).to(asked.device)
     prompts = asked.prompts.read_text().splitlines()
-    kwargs = {"num_inference_steps": asked.steps, "output_type": "latent"}
+    kwargs = {"num_inference_steps": asked.steps, "output_type": "latent", **asked.arguments}
     few = prompts[: asked.measured_on]
     method = skipstone.fit_block_caching(pipe, few, threshold=asked.threshold, **kwargs)
     method, losses = train(pipe, method, prompts, asked.rate, **kwargs)

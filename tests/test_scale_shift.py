@@ -1,11 +1,13 @@
 """The scale-shift adjustment of Block Caching: what it does by arithmetic, and that training it helps."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from saved import save_wan
 
 import skipstone
 import tiny
@@ -143,6 +145,23 @@ def test_training_brings_the_run_nearer_to_the_uncached_one(name: str) -> None:
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert not any(parameter.requires_grad for parameter in trained.adjustment.parameters())
     assert torch.equal(pipe(), bare)
+
+
+def test_the_program_writes_a_file_that_can_be_attached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, prompts, out = save_wan(tmp_path / "wan"), tmp_path / "prompts.txt", tmp_path / "out.safetensors"
+    prompts.write_text("a red apple\nan apple bounces\n")
+    size = {"height": 32, "width": 32, "num_frames": 5}
+    options = ["--steps", "6", "--threshold", "2", "--device", "cpu", "--arguments", json.dumps(size)]
+    train_scale_shift.main([str(folder), str(prompts), str(out), *options])
+    assert capsys.readouterr().out.endswith(f"wrote {out}\n")
+    method, pipe = skipstone.load_block_caching(out), tiny.wan()
+    assert method.threshold == 2.0
+    with skipstone.attach(pipe.pipe, method) as cache:
+        pipe(num_inference_steps=6)
+    assert "+" in cache.last_run.strip
+    assert cache.last_run.method == "block-caching threshold 2, adjusted"
 
 
 def test_there_must_be_something_to_train() -> None:
