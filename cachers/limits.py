@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from skipstone.cachers.base import Correction, Outcome, Reason, Step
-from skipstone.cachers.base import Outcome, Reason, Step
 from skipstone.cachers.guidance import Guidance
 from skipstone.cachers.wrapper import Wrapper
 

@@ -77,10 +77,11 @@ class LayerMemory:
         weights = list(self.cacher.weights(step, self.snapshots.steps, self._state))
         correct = self.cacher.correction(self._state)
         if correct is None:
-            return {slot: self.snapshots.estimate(0, slot, base, weights) for slot, base in bases.items()}
+            return {
+                slot: self.snapshots.estimate(0, slot, base, weights, half) for slot, base in bases.items()
+            }
         corrected = {}
         for stream, (slot, base) in enumerate(bases.items()):
-            residual = self.snapshots.estimate(0, slot, torch.zeros_like(base), weights)
+            residual = self.snapshots.estimate(0, slot, torch.zeros_like(base), weights, half)
             corrected[slot] = base + correct(residual, base, stream)
         return corrected
-        return {slot: self.snapshots.estimate(0, slot, base, weights, half) for slot, base in bases.items()}
