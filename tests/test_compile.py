@@ -66,6 +66,22 @@ def test_compiled_blocks_need_no_more_graphs(name: str, method: str, compiled_fi
     assert not counters["graph_break"]
 
 
+@pytest.mark.parametrize("name", COMPILED)
+def test_an_attention_can_be_watched_in_compiled_blocks(name: str) -> None:
+    """The watched block runs uncompiled, and the others stay as they were."""
+    expected, method = bare_graphs(name), skipstone.AdaCache("open-sora-100-fast")
+    pipe, backend = COMPILED[name](), Counting()
+    with skipstone.attach(pipe.pipe, method) as cache:
+        eager, strip = pipe(num_inference_steps=20), cache.last_run.strip
+    pipe.pipe.transformer.compile_repeated_blocks(backend=backend, fullgraph=True)
+    with skipstone.attach(pipe.pipe, method) as cache:
+        assert torch.equal(pipe(num_inference_steps=20), eager)
+    assert cache.last_run.strip == strip
+    assert "." in strip
+    assert backend.graphs <= expected
+    assert not counters["graph_break"]
+
+
 def test_wan_is_one_graph() -> None:
     assert bare_graphs("wan") == 1
 
