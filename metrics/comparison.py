@@ -99,7 +99,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("codec-lpips", "LPIPS after mp4 (TeaCache's convention)",
                codec.after_codec(lpips.spatial_lpips), higher_is_better=False,
                obstacle=_first(_video, _sides(lpips.SMALLEST)), is_usual=False),
-        Metric("clip", "change of CLIP score", semantic.clip_score, obstacle=semantic.clip_obstacle,
+        Metric("clip-score", "change of CLIP score", semantic.clip_score, obstacle=semantic.clip_obstacle,
                digits=2, is_usual=False),
         Metric("image-reward", "change of ImageReward", semantic.image_reward,
                obstacle=semantic.reward_obstacle, is_usual=False),
@@ -140,10 +140,10 @@ class Comparison:
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return ", ".join(shown(METRICS[name], score.value) for name, score in self.scores.items())
+        return ", ".join(said(METRICS[name], score.value) for name, score in self.scores.items())
 
 
-def shown(metric: Metric, value: float) -> str:
+def said(metric: Metric, value: float) -> str:
     """A value with its metric's name and unit."""
     return " ".join((metric.title, f"{value:.{metric.digits}f}", metric.unit)).strip()
 

@@ -88,12 +88,14 @@ def test_the_codec_loses_something() -> None:
 
 def test_metrics_of_meaning_are_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(semantic, "_clip", _not_there)
-    skipped = compare(clip(), clip(), ["clip", "image-reward"], prompt="spots").skipped
+    skipped = compare(clip(), clip(), ["clip-score", "image-reward"], prompt="spots").skipped
     assert skipped == {
-        "clip": "openai/clip-vit-base-patch16 cannot be loaded: there is no hub",
+        "clip-score": "openai/clip-vit-base-patch16 cannot be loaded: there is no hub",
         "image-reward": "the package image-reward is not installed",
     }
-    assert compare(clip(), clip(), ["clip"]).skipped == {"clip": "there is no prompt to compare with"}
+    assert compare(clip(), clip(), ["clip-score"]).skipped == {
+        "clip-score": "there is no prompt to compare with"
+    }
 
 
 def _not_there() -> None:

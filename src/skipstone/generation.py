@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from skipstone.loading import load_pipeline, quieten
 from skipstone.metrics import media
 from skipstone.pipelines import bundled
-from skipstone.pipelines.arguments import Options, call_arguments, check_options, makes_video
-from skipstone.pipelines.sizes import check_sizes
-from skipstone.pipelines.sources import Source, load, locate, pipeline_class
+from skipstone.pipelines.arguments import Options, check_options, makes_video
+from skipstone.pipelines.sources import Source, locate, pipeline_class
 
 if TYPE_CHECKING:
     from skipstone.cachers.base import Cacher
@@ -189,18 +189,12 @@ def prepare(request: Request) -> Job:
 
 
 def _load(request: Request, source: Source) -> Job:
-    from skipstone.pipelines.devices import find_device, find_dtype
     from skipstone.settings import make_method
 
     method = make_method(request.method or DEFAULT_METHOD, request.settings) if request.caching else None
-    device = find_device(request.device)
-    dtype = find_dtype(request.dtype, device, source.is_bundled)
-    _quieten()
+    quieten()
     fps = _check_class(request, source)
-    pipe = load(source, dtype, device)
-    pipe.set_progress_bar_config(disable=True)
-    arguments = call_arguments(pipe, source, request.options)
-    check_sizes(pipe, arguments)
+    pipe, arguments = load_pipeline(source, request.options, request.device, request.dtype)
     return Job(request, pipe, arguments, method, fps)
 
 
@@ -227,17 +221,6 @@ def _check_class(request: Request, source: Source) -> float | None:
             "a contact sheet (png) has no frames a second: drop --fps, or write mp4, gif or webp"
         )
     return request.fps or bundled.FPS
-
-
-def _quieten() -> None:
-    """Leave standard error to what concerns the user."""
-    import diffusers
-    import transformers
-
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
 
 
 def carry_out(job: Job, console: Console) -> Result:

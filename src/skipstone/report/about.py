@@ -48,7 +48,7 @@ def device_name(device: torch.device) -> str:
     """What people call a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type}, {platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{device.type} ({platform.machine()}), threads: {torch.get_num_threads()}"
 
 
 def _plain(value: Any) -> Any:

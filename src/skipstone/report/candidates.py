@@ -42,7 +42,7 @@ class Candidate:
 
 
 def candidate(text: str) -> Candidate:
-    """A method as it is named in a report: ``teacache``, ``fora+taylor:order=2``, ``first-block:threshold=0.1``.
+    """A method as a report names it: ``teacache``, ``fora+taylor:order=2``, ``first-block:threshold=0.1``.
 
     What is given is kept; where it leaves open how much to skip, there is a ladder to climb.
 

@@ -52,5 +52,5 @@ def shrunk(frames: Tensor) -> Tensor:
     size = (round(height * share), round(width * share))
     return torch.cat([
         F.interpolate(frame, size, mode="area").movedim(1, -1)
-        for frame in frames.movedim(-1, 1).split(1)
+        for frame in frames.movedim(-1, 1).unsqueeze(1)
     ])  # fmt: skip

@@ -23,8 +23,8 @@ def read_prompts(source: str) -> list[str]:
     """The prompts of a file, or those of a name.
 
     Args:
-        source: a file ``.txt`` (one a line), ``.csv`` or ``.jsonl`` (under one of `NAMES`); ``vbench``; or the
-            name of a bundled model.
+        source: a file ``.txt`` (one a line), ``.csv`` or ``.jsonl`` (under one of `NAMES`); ``vbench``; or
+            the name of a bundled model.
 
     Raises:
         ValueError: there is no such file, it cannot be read, or it holds no prompts.

@@ -5,6 +5,8 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from skipstone.metrics import media
+
 SCHEMA = 1
 """The layout of the rows. Rows of another one are refused."""
 
@@ -47,6 +49,16 @@ def _parsed(line: bytes, place: str) -> dict[str, Any]:
     return dict(row)
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a file that rows cannot be added to.
+
+    Raises:
+        ValueError: another ending than jsonl, or a folder that is missing or not writable.
+    """
+    media.check_extension(path, (".jsonl",))
+    media.check_folder(path)
+
+
 class RowFile:
     """Rows that grow, in a file or, without one, in memory only.
 
@@ -86,7 +98,7 @@ class RowFile:
             _append(_part(self._path, self._share), [whole])
 
     def absorb(self) -> None:
-        """Take the rows of other processes into the file. Only the first process may, when the others are done."""
+        """Take the rows of other processes into the file, when they are done; for the first process only."""
         assert self._share == 0
         for part in _parts(self._path):
             assert self._path is not None

@@ -151,7 +151,8 @@ class Sweep:
         self._leave_out()
         self._open()
         settings = [*self._baselines(), *self._cached()]
-        units = [(unit, left) for unit in self.crew.share(self.design.units) if (left := self._left(settings, unit))]
+        mine = self.crew.share(self.design.units)
+        units = [(unit, left) for unit in mine if (left := self._left(settings, unit))]
         self.progress.expect(sum(len(left) for _, left in units))
         if units:
             self._warm_up()

@@ -21,7 +21,7 @@ class Crew:
 
     def __init__(self, on_cpu: bool) -> None:
         self.count = int(os.environ.get("WORLD_SIZE", 1))
-        self.rank = int(os.environ.get("RANK", 0))
+        self.rank = _rank()
         self._state: Any = None
         if self.count > 1:
             from accelerate import PartialState
@@ -46,19 +46,28 @@ class Crew:
             self._state.wait_for_everyone()
 
 
+def is_first() -> bool:
+    """Whether this process is the one that writes what all have found."""
+    return _rank() == 0
+
+
 def local_rank() -> int:
     """Which of this machine's processes this is."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
+def _rank() -> int:
+    return int(os.environ.get("RANK", 0))
+
+
 def spread(count: int, work: Callable[..., object], *arguments: Any) -> None:
     """Do the same work in several processes of this machine, as a `Crew`."""
-    import torch.multiprocessing as mp
+    from torch.multiprocessing.spawn import spawn
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_enlist, (count, port, work, arguments), nprocs=count)  # type: ignore[no-untyped-call]
+    spawn(_enlist, (count, port, work, arguments), nprocs=count)  # type: ignore[no-untyped-call]
 
 
 def _enlist(rank: int, count: int, port: int, work: Callable[..., object], arguments: Sequence[Any]) -> None:
