@@ -20,10 +20,17 @@ class Demands:
     Args:
         psnr: mean over prompts against the uncached runs, in dB; None for any.
         speedup: of the denoising loop, median over prompts; None for any.
+
+    Raises:
+        ValueError: nothing is demanded.
     """
 
     psnr: float | None = None
     speedup: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.psnr is None and self.speedup is None:
+            raise ValueError("demand something: --min-psnr, --min-speedup or both")
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,8 @@ class Design:
                 raise ValueError(f"a report needs {name}: give at least one")
         if not all(1 < speedup <= 100 for speedup in self.speedups) or not self.speedups:
             raise ValueError(f"speedups must be numbers above 1 and at most 100, got {list(self.speedups)}")
+        if not all(0 <= seed < 2**63 for seed in self.seeds):
+            raise ValueError(f"seeds must be whole numbers from 0 to 2**63 - 1, got {list(self.seeds)}")
         chosen(self.metrics)
         object.__setattr__(self, "candidates", tuple(candidate(text) for text in self.methods))
 
