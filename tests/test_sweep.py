@@ -210,6 +210,29 @@ def test_the_command_writes_a_page_and_rows(
     assert "data:video/mp4;base64" in first
 
 
+def test_a_report_of_pictures(
+    tmp_path_factory: pytest.TempPathFactory, prompts: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(saved.save_flux(tmp_path_factory.mktemp("flux")))
+    small = ["--size", "32x32", "--steps", "4", "--limit", "1", "--metrics", "psnr,vmaf"]
+    command = [
+        "report",
+        "--model",
+        folder,
+        "--prompts",
+        prompts,
+        "--methods",
+        "fora",
+        "--speedups",
+        "2",
+        *small,
+    ]
+    assert cli.run([*command, "-o", "page.html"]) == 0
+    written = Path("page.html").read_text()
+    assert "data:image/webp;base64" in written
+    assert "VMAF was not measured: it needs a video, and this is one picture" in written
+
+
 def test_two_processes_measure_the_same(folder: str, prompts: str) -> None:
     assert report(folder, "-o", "one.html", "--rows", "one.jsonl") == 0
     assert report(folder, "-o", "two.html", "--rows", "two.jsonl", "--workers", "2") == 0

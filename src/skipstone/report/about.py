@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 PACKAGES = ("skipstone", "torch", "diffusers", "transformers", "torchmetrics", "triton")
 
 
-def about(bench: "Bench", model: str | None, design: "Design", left_out: dict[str, str]) -> dict[str, Any]:
+def about(
+    bench: "Bench", model: str | None, design: "Design", dtype: torch.dtype, left_out: dict[str, str]
+) -> dict[str, Any]:
     """The row that says what the others were measured on."""
     name = type(bench.pipe).__name__
     return {
@@ -24,7 +26,7 @@ def about(bench: "Bench", model: str | None, design: "Design", left_out: dict[st
         "pipeline": name,
         "scheduler": type(bench.pipe.scheduler).__name__,
         "arguments": {key: _plain(value) for key, value in bench.arguments.items()},
-        "dtype": str(bench.pipe.dtype).removeprefix("torch."),
+        "dtype": str(dtype).removeprefix("torch."),
         "fps": bench.fps,
         "device": device_name(bench.device),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},

@@ -64,13 +64,14 @@ def candidate(text: str) -> Candidate:
 
 
 def climb(rungs: int, speed: Callable[[int], float], target: float) -> int:
-    """The rung whose speed is nearest to a target, by few looks.
+    """The rung whose speed is nearest to a target, by few looks; of equally fast ones the strictest.
 
     Args:
         rungs: how many there are.
         speed: of a rung, from 0; it does not fall from one rung to the next.
         target: above 0.
     """
+    target = min(target, speed(rungs - 1))
     low, high = 0, rungs - 1
     while low < high:
         middle = (low + high) // 2

@@ -80,7 +80,7 @@ def strip(text: str) -> str:
     half = "".join(f"M{6 * n},6h5v6h-5z" for n, mark in enumerate(text) if mark == "+")
     empty = "".join(f"M{6 * n},10.5h5v1.5h-5z" for n, mark in enumerate(text) if mark == ".")
     return (
-        f'<svg class="strip" viewBox="0 0 {width} 12" style="max-width:{width * 1.4:.0f}px" role="img" '
+        f'<svg class="strip" width="{width}" viewBox="0 0 {width} 12" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(label)}"><title>{escape(label)}</title>'
         f'<path class="full" d="{full}{half}"/><path class="empty" d="{empty}"/></svg>'
     )

@@ -68,7 +68,6 @@ class Design:
     methods: Sequence[str] = METHODS
     speedups: Sequence[float] = SPEEDUPS
     metrics: Sequence[str] = USUAL
-    candidates: tuple[Candidate, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("prompts", "seeds", "methods", "metrics"):
@@ -79,7 +78,12 @@ class Design:
         if not all(0 <= seed < 2**63 for seed in self.seeds):
             raise ValueError(f"seeds must be whole numbers from 0 to 2**63 - 1, got {list(self.seeds)}")
         chosen(self.metrics)
-        object.__setattr__(self, "candidates", tuple(candidate(text) for text in self.methods))
+        for text in self.methods:
+            candidate(text)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [candidate(text) for text in self.methods]
 
     @property
     def units(self) -> list[tuple[str, int]]:
@@ -128,7 +132,7 @@ def sweep(
         ValueError: anything else that cannot be measured as asked.
     """
     design = Design(tuple(prompts), tuple(seeds), tuple(methods), tuple(speedups), tuple(metrics))
-    device = _device(pipe)
+    device = _parameter(pipe).device
     crew = Crew(on_cpu=device.type == "cpu")
     previews = None if rows is None else Previews(rows.with_name(f"{rows.stem}_clips"), fps)
     bench = Bench(pipe, arguments, metrics, fps, previews, device)
@@ -176,7 +180,8 @@ class Sweep:
 
     def _open(self) -> None:
         """Take in what an interrupted sweep left, and say what this one is."""
-        header = about(self.bench, self.model, self.design, self.left_out)
+        dtype = _parameter(self.bench.pipe).dtype
+        header = about(self.bench, self.model, self.design, dtype, self.left_out)
         if self.crew.rank == 0:
             self.file.check(header)
             self.file.absorb()
@@ -241,6 +246,7 @@ def _setting(found: Candidate, rung: int) -> Setting:
     return Setting(CACHED, found.label, found.settings(rung), name=found.name)
 
 
-def _device(pipe: Any) -> torch.device:
+def _parameter(pipe: Any) -> torch.Tensor:
+    """One of the model's, which is on its device and of its type."""
     model = next(part for name in MODELS if isinstance(part := getattr(pipe, name, None), torch.nn.Module))
-    return next(model.parameters()).device
+    return next(model.parameters())
