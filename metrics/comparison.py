@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from skipstone.metrics import codec, lpips, motion, quality, semantic, vmaf
+from skipstone.metrics import codec, lpips, motion, quality, semantic, vbench, vmaf
 from skipstone.metrics.pair import Pair, pair
 
 TAIL = 0.05
@@ -103,6 +103,8 @@ METRICS: Mapping[str, Metric] = {
                digits=2, is_usual=False),
         Metric("image-reward", "change of ImageReward", semantic.image_reward,
                obstacle=semantic.reward_obstacle, is_usual=False),
+        Metric("vbench", "change of VBench", vbench.vbench, is_usual=False,
+               obstacle=_first(_video, lambda _: vbench.obstacle())),
     )
 }  # fmt: skip
 """Every metric, by name."""

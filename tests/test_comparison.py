@@ -1,9 +1,12 @@
 """Comparing clips by many metrics: what is measured, what is skipped and why, what is summed up."""
 
+import json
 import math
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import imageio.v3 as iio
 import pytest
 import torch
 from torch import Tensor
@@ -88,8 +91,9 @@ def test_the_codec_loses_something() -> None:
 
 def test_metrics_of_meaning_are_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(semantic, "_clip", _not_there)
-    skipped = compare(clip(), clip(), ["clip-score", "image-reward"], prompt="spots").skipped
+    skipped = compare(clip(), clip(), ["clip-score", "image-reward", "vbench"], prompt="spots").skipped
     assert skipped == {
+        "vbench": "the package vbench is not installed",
         "clip-score": "openai/clip-vit-base-patch16 cannot be loaded: there is no hub",
         "image-reward": "the package image-reward is not installed",
     }
@@ -117,6 +121,29 @@ def test_a_reward_is_compared_with_that_of_the_reference(monkeypatch: pytest.Mon
     score = compare(clip() + 0.2, clip(), ["image-reward"], prompt="spots").scores["image-reward"]
     semantic._reward.cache_clear()
     assert score.value == pytest.approx(0.2 * 255, abs=0.5)
+
+
+def test_vbench_is_asked_about_both_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark that likes bright clips, and one of its dimensions not at all."""
+
+    class VBench:
+        def __init__(self, device: object, full_info_dir: str, output_path: str) -> None:
+            self.folder = Path(output_path)
+            self.folder.mkdir()
+
+        def evaluate(
+            self, videos_path: str, name: str, prompt_list: list[str], dimension_list: list[str], mode: str
+        ) -> None:
+            assert (prompt_list, mode) == (["spots"], "custom_input")
+            mean = float(iio.imread(videos_path, plugin="FFMPEG").mean() / 255)
+            results = {dimension: [mean, []] for dimension in dimension_list[1:]}
+            (self.folder / f"{name}_eval_results.json").write_text(
+                json.dumps({dimension_list[0]: [0.0, []], **results})
+            )
+
+    monkeypatch.setitem(sys.modules, "vbench", SimpleNamespace(VBench=VBench, __spec__=SimpleNamespace()))
+    score = compare(clip() + 0.2, clip(), ["vbench"], prompt="spots").scores["vbench"]
+    assert score.value == pytest.approx(0.2 * 4 / 5, abs=0.01)
 
 
 def test_an_unknown_metric() -> None:

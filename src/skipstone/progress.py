@@ -7,7 +7,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -83,21 +82,18 @@ class RunBar:
             console=console,
             speed_estimate_period=ONE_HOUR,
         )
-        self._task: TaskID | None = None
+        self._task = self._progress.add_task("looking for settings", total=None)
 
     def expect(self, runs: int) -> None:
         """So many runs are to come."""
-        self._task = self._progress.add_task("measuring", total=runs)
-        self._progress.start()
+        self._progress.reset(self._task, total=runs, description="measuring")
 
     def done(self, title: str) -> None:
-        """One of them is over; before any are expected it is only named."""
-        if self._task is None:
-            self._progress.console.print(title, markup=False)
-        else:
-            self._progress.update(self._task, advance=1, description=title)
+        """One of them is over."""
+        self._progress.update(self._task, advance=1, description=title)
 
     def __enter__(self) -> "RunBar":
+        self._progress.start()
         return self
 
     def __exit__(
