@@ -11,7 +11,7 @@ from skipstone.report.cases import cases
 from skipstone.report.drawing import Axis, curves, strip
 from skipstone.report.measuring import PLAIN, REPEAT, UNCACHED
 from skipstone.report.page import page
-from skipstone.report.previews import LONGEST, shrunk
+from skipstone.report.previews import GAIN, LONGEST, difference, shrunk
 from skipstone.report.summary import summarise
 
 
@@ -55,6 +55,17 @@ def test_previews_keep_their_shape() -> None:
     assert small.shape == (2, 120, LONGEST, 3)
     assert small[1, 0, 0].tolist() == pytest.approx(clip[1, :2, :2].mean(dim=(0, 1)).tolist(), abs=1e-5)
     assert shrunk(small) is small
+
+
+def test_the_difference_is_amplified() -> None:
+    dark = torch.zeros(1, 2, 2, 3)
+    bright = dark.clone()
+    bright[0, 0, 0] = torch.tensor([0.03, 0.0, 0.06])
+    bright[0, 1, 1] = 1.0
+    seen = difference(bright, dark)
+    assert seen[0, 0, 0].tolist() == pytest.approx([0.03 * GAIN] * 3)
+    assert seen[0, 1, 1].tolist() == [1, 1, 1]
+    assert seen[0, 0, 1].tolist() == [0, 0, 0]
 
 
 def test_the_worst_case_comes_first_and_the_budget_is_kept(

@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 IDENTITY = ("kind", "method", "setting", "steps_asked", "prompt", "seed")
 """What tells one measurement from another."""
 
-SAME = ("model", "pipeline", "arguments", "dtype")
+SAME = ("model", "pipeline", "arguments", "dtype", "metrics")
 """What all rows of a file must agree on."""
 
 

@@ -134,6 +134,8 @@ def sweep(
     design = Design(tuple(prompts), tuple(seeds), tuple(methods), tuple(speedups), tuple(metrics))
     device = _parameter(pipe).device
     crew = Crew(on_cpu=device.type == "cpu")
+    if rows is None and crew.count > 1:
+        raise ValueError("several processes bring their rows together in a file: give rows=PATH")
     previews = None if rows is None else Previews(rows.with_name(f"{rows.stem}_clips"), fps)
     bench = Bench(pipe, arguments, metrics, fps, previews, device)
     return Sweep(design, bench, RowFile(rows, crew.rank), crew, model, progress or Silent()).run()
@@ -194,6 +196,7 @@ class Sweep:
         if self.crew.rank == 0:
             self.file.absorb()
         self.crew.wait()
+        self.file.refresh()
 
     def _baselines(self) -> Iterator[Setting]:
         yield Setting(UNCACHED)

@@ -61,16 +61,31 @@ def _rank() -> int:
 
 
 def spread(count: int, work: Callable[..., object], *arguments: Any) -> None:
-    """Do the same work in several processes of this machine, as a `Crew`."""
-    from torch.multiprocessing.spawn import spawn
+    """Do the same work in several processes of this machine, as a `Crew`.
+
+    Raises:
+        TypeError: the work raised it in one of them.
+        ValueError: likewise.
+    """
+    from torch.multiprocessing import Manager
+    from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn(_enlist, (count, port, work, arguments), nprocs=count)  # type: ignore[no-untyped-call]
+    with Manager() as manager:
+        refusals = manager.list()
+        try:
+            spawn(_enlist, (count, port, work, arguments, refusals), nprocs=count)  # type: ignore[no-untyped-call]
+        except ProcessRaisedException:
+            if not refusals:
+                raise
+            raise refusals[0] from None
 
 
-def _enlist(rank: int, count: int, port: int, work: Callable[..., object], arguments: Sequence[Any]) -> None:
+def _enlist(
+    rank: int, count: int, port: int, work: Callable[..., object], arguments: Sequence[Any], refusals: Any
+) -> None:
     import torch
 
     os.environ.update(
@@ -78,6 +93,10 @@ def _enlist(rank: int, count: int, port: int, work: Callable[..., object], argum
         MASTER_PORT=str(port),
     )  # fmt: skip
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
-    work(*arguments)
+    try:
+        work(*arguments)
+    except (TypeError, ValueError) as error:
+        refusals.append(error)
+        raise
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
