@@ -5,15 +5,21 @@ import math
 import pytest
 
 from skipstone.cachers import METHODS
-from skipstone.report.candidates import LADDERS, candidate, climb
+from skipstone.report.candidates import LADDERS, candidate, climb, spread
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_method_has_a_ladder(name: str) -> None:
+def test_every_rung_of_every_method_can_be_climbed(name: str) -> None:
     found = candidate(name)
-    assert len(found.rungs) > 10
-    assert found.method(0) != found.method(1)
-    assert found.method(len(found.rungs) - 1).name == name
+    made = [found.method(rung) for rung in range(len(found.rungs))]
+    assert {method.name for method in made} == {name}
+    assert len(set(made)) == len(made)
+
+
+def test_rungs_are_spread_over_the_ladder() -> None:
+    assert spread(19, 4) == [0, 6, 12, 18]
+    assert spread(3, 4) == [0, 1, 2]
+    assert spread(19, 1) == [0]
 
 
 def test_what_is_given_is_kept() -> None:

@@ -86,6 +86,12 @@ def test_settings_are_those_nearest_to_the_speeds(rows: list[dict[str, Any]]) ->
     assert {row["steps"] for row in of(rows, "plain")} == {4, 2}
 
 
+def test_where_the_search_sees_no_difference_settings_are_spread(measure: Callable[..., Any]) -> None:
+    found = measure(prompts=PROMPTS[:1], methods=("dbcache:warmup=6:blocks=1",))
+    settings = {row["setting"].split()[-1] for row in found if row["kind"] == "cached"}
+    assert settings == {"threshold=0.002", "threshold=16.4"}
+
+
 def test_runs_are_paired_with_the_uncached_one_of_their_seed(pipe: Any, rows: list[dict[str, Any]]) -> None:
     arguments = {**SIZE, "prompt": PROMPTS[1]}
     clips = [

@@ -1,6 +1,5 @@
 """`skipstone generate`, step by step: refuse what cannot work, load, run, measure, write."""
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from skipstone.loading import load_pipeline, quieten
 from skipstone.metrics import media
+from skipstone.opening import open_pipeline
 from skipstone.pipelines import bundled
 from skipstone.pipelines.arguments import Options, check_options, makes_video
 from skipstone.pipelines.sources import Source, locate, pipeline_class
@@ -183,19 +182,19 @@ def prepare(request: Request) -> Job:
     """
     _check_words(request)
     source = locate(request.model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return _load(request, source)
+    method = _named_method(request)
+    fps = _check_class(request, source)
+    pipe, arguments = open_pipeline(source, request.options, request.device, request.dtype)
+    return Job(request, pipe, arguments, method, fps)
 
 
-def _load(request: Request, source: Source) -> Job:
+def _named_method(request: Request) -> "Cacher[Any] | None":
+    """The method that the user named; None to compute every step."""
+    if not request.caching:
+        return None
     from skipstone.settings import make_method
 
-    method = make_method(request.method or DEFAULT_METHOD, request.settings) if request.caching else None
-    quieten()
-    fps = _check_class(request, source)
-    pipe, arguments = load_pipeline(source, request.options, request.device, request.dtype)
-    return Job(request, pipe, arguments, method, fps)
+    return make_method(request.method or DEFAULT_METHOD, request.settings)
 
 
 def _check_words(request: Request) -> None:

@@ -78,3 +78,15 @@ def climb(rungs: int, speed: Callable[[int], float], target: float) -> int:
         low, high = (low, middle) if speed(middle) >= target else (middle + 1, high)
     below = max(0, low - 1)
     return min((below, low), key=lambda rung: abs(math.log(speed(rung) / target)))
+
+
+def spread(rungs: int, count: int) -> list[int]:
+    """So many rungs from the first to the last, evenly spaced; all where there are fewer.
+
+    Args:
+        rungs: how many there are.
+        count: how many are wanted, from 1.
+    """
+    if rungs <= count:
+        return list(range(rungs))
+    return [round(n * (rungs - 1) / max(1, count - 1)) for n in range(count)]

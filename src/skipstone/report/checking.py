@@ -99,7 +99,7 @@ def check(
     pipe, arguments = ready(source, options, device, dtype)
     bench = Bench(pipe, arguments, ("psnr",), frame_rate(source, None), None, pipe.device)
     warm_up(pipe, {**arguments, "prompt": prompts[0]}, method)
-    setting = Setting(CACHED, name, tuple(settings), name=name)
+    setting = Setting(CACHED, name, " ".join(settings), method)
     rows = [row for prompt in prompts for row in bench.rows([setting], prompt, seed)]
     return judged(rows, demands)
 

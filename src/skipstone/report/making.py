@@ -1,14 +1,13 @@
 """`skipstone report`, step by step: refuse what cannot work, load, sweep, write the page."""
 
-import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from skipstone.loading import load_pipeline, quieten
 from skipstone.metrics import media
+from skipstone.opening import open_pipeline
 from skipstone.pipelines import bundled
 from skipstone.pipelines.arguments import Options, check_options, makes_video
 from skipstone.pipelines.sources import Source, locate, pipeline_class
@@ -133,11 +132,8 @@ def ready(
     source: Source, options: Options, device: str | None, dtype: str | None
 ) -> tuple[Any, dict[str, Any]]:
     """A pipeline on this process's device, and the arguments of its call without the prompt."""
-    quieten()
     place = f"cuda:{local_rank()}" if device == "cuda" or (device is None and _has_cuda()) else device
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pipe, arguments = load_pipeline(source, replace(options, prompt=""), place, dtype)
+    pipe, arguments = open_pipeline(source, replace(options, prompt=""), place, dtype)
     del arguments["prompt"]
     return pipe, arguments
 

@@ -11,7 +11,6 @@ from skipstone.cachers.base import Cacher
 from skipstone.metrics.comparison import Comparison, compare
 from skipstone.pipelines.generate import Clip, generate
 from skipstone.report.previews import Previews, difference
-from skipstone.settings import make_method
 
 UNCACHED, REPEAT, PLAIN, CACHED = "uncached", "repeat", "plain", "cached"
 """What a row is of: the reference, the same once more, fewer steps without a cache, and a method."""
@@ -23,25 +22,22 @@ class Setting:
 
     Args:
         kind: of the row.
-        method: the method's label, empty without one.
-        settings: of the method, ``key=value`` each.
+        label: what the method is called, empty without one.
+        settings: of the method, in words.
+        method: None to compute every step.
         steps: how many, None for as many as the reference has.
-        name: the method's name without settings.
     """
 
     kind: str
-    method: str = ""
-    settings: tuple[str, ...] = ()
+    label: str = ""
+    settings: str = ""
+    method: Cacher[Any] | None = None
     steps: int | None = None
-    name: str = ""
-
-    def cacher(self) -> Cacher[Any] | None:
-        return make_method(self.name, self.settings) if self.name else None
 
     def key(self, prompt: str, seed: int) -> dict[str, Any]:
         """What identifies the row of one run."""
         return {
-            "kind": self.kind, "method": self.method, "setting": " ".join(self.settings),
+            "kind": self.kind, "method": self.label, "setting": self.settings,
             "steps_asked": self.steps, "prompt": prompt, "seed": seed,
         }  # fmt: skip
 
@@ -70,7 +66,7 @@ class Bench:
         """Run the pipeline once."""
         steps = {} if setting.steps is None else {"num_inference_steps": setting.steps}
         arguments = {**self.arguments, **steps, "prompt": prompt}
-        return generate(self.pipe, arguments, seed, setting.cacher(), _unwatched)
+        return generate(self.pipe, arguments, seed, setting.method, _unwatched)
 
     def rows(self, settings: Sequence[Setting], prompt: str, seed: int) -> Iterator[dict[str, Any]]:
         """Make the reference, then a row of each setting against it."""

@@ -11,7 +11,7 @@ from skipstone.metrics.comparison import USUAL, chosen
 from skipstone.pipelines.attach import MODELS, attach
 from skipstone.pipelines.generate import warm_up
 from skipstone.report.about import about
-from skipstone.report.candidates import Candidate, candidate, climb
+from skipstone.report.candidates import Candidate, candidate, climb, spread
 from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED, Bench, Setting
 from skipstone.report.previews import Previews
 from skipstone.report.rows import RowFile
@@ -217,8 +217,11 @@ class Sweep:
         def speed(rung: int) -> float:
             return 1 / float(self._look(_setting(found, rung))["computed_share"])
 
-        rungs = [climb(len(found.rungs), speed, target) for target in self.design.speedups]
-        return sorted(set(rungs))
+        count, targets = len(found.rungs), self.design.speedups
+        if speed(0) == speed(count - 1):
+            # Methods that skip parts of an evaluation compute all of them.
+            return spread(count, len(targets))
+        return sorted({climb(count, speed, target) for target in targets})
 
     def _look(self, setting: Setting) -> dict[str, Any]:
         """The row of a search run, of the first prompt and seed, from the file or made now."""
@@ -231,7 +234,7 @@ class Sweep:
         share = clip.stats.computed / clip.stats.evaluations if clip.stats else 1.0
         row = {**wanted, "steps": clip.steps, "computed_share": share}
         self.file.append(row)
-        self.progress.done(f"looking for settings: {setting.method or 'uncached'}")
+        self.progress.done(f"looking for settings: {setting.label or 'uncached'}")
         return row
 
     def _left(self, settings: Sequence[Setting], unit: tuple[str, int]) -> list[Setting]:
@@ -246,7 +249,7 @@ class Sweep:
 
 
 def _setting(found: Candidate, rung: int) -> Setting:
-    return Setting(CACHED, found.label, found.settings(rung), name=found.name)
+    return Setting(CACHED, found.label, " ".join(found.settings(rung)), found.method(rung))
 
 
 def _parameter(pipe: Any) -> torch.Tensor:
