@@ -1,11 +1,9 @@
 """What two processes do in the tests of parallel runs: a module of its own, for they import it by name."""
 
-import json
 import os
 import socket
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -20,7 +18,6 @@ import tiny
 from skipstone import Cacher, FirstBlock
 from skipstone.cachers import Probe, Reason, Site, Step
 from skipstone.pipelines import engine
-from skipstone.report.workers import Crew
 from toy import ToyModel, ToyPipeline, constant, drifting
 
 
@@ -123,18 +120,3 @@ def strip_of_an_own_run(rank: int) -> str:
     with torch.no_grad(), skipstone.attach(pipe, FirstBlock(0.1)) as cache:
         pipe(drifting(5, 0.5) if rank else constant(5))
     return cache.last_run.strip
-
-
-def refuse(text: str) -> None:
-    """In the second process only; the first one waits for it."""
-    crew = Crew(on_cpu=True)
-    if crew.rank == 1:
-        raise ValueError(text)
-    crew.wait()
-
-
-def halves(folder: Path) -> None:
-    """Each process writes down its part of ten numbers, and what all have found."""
-    crew = Crew(on_cpu=True)
-    mine = list(crew.share(range(10)))
-    (folder / str(crew.rank)).write_text(json.dumps([mine, sorted(crew.gather(mine))]))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import halves, refuse
+from crews import halves, refuse
 from skipstone.report.workers import Crew, spread
 
 
