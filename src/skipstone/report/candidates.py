@@ -12,6 +12,7 @@ from skipstone.settings import make_method
 LADDERS: Mapping[str, Sequence[str]] = {
     "threshold": tuple(f"{0.002 * 2 ** (n / 4):.3g}" for n in range(53)),
     "interval": tuple(str(n) for n in range(2, 21)),
+    "spatial": tuple(str(n) for n in range(2, 9)),
 }
 """For each hyper-parameter that trades quality for speed, values from strict to permissive."""
 
