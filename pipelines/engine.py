@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,6 +15,7 @@ from skipstone.pipelines.blocks import proxied
 from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.clock import Clock
+from skipstone.pipelines.compiled import compiles, run_as_written, uncompiled, written
 from skipstone.pipelines.evaluation import Branch, Evaluation, GivenEvaluation
 from skipstone.pipelines.grids import token_grid
 from skipstone.pipelines.guidance import GuidedBranches
@@ -66,10 +67,11 @@ class Engine:
         device: torch.device | None = None,
     ) -> None:
         self.name = name
-        self.model = model
-        self.cacher = cacher.for_model(facts(name, model, siblings or (name,)))
-        self._placement = place(self.cacher, model)
-        self._parts = parts_at(self._placement, model, self.cacher.head_blocks)
+        self.model = written(model)
+        self.cacher = cacher.for_model(facts(name, self.model, siblings or (name,)))
+        self._called = model
+        self._placement = place(self.cacher, self.model)
+        self._parts = parts_at(self._placement, self.model, self.cacher.head_blocks)
         self._clock: Clock | None = None
         self._log: RunLog | None = None
         self._branches: dict[Hashable, Branch[Any]] = {}
@@ -78,7 +80,7 @@ class Engine:
         self._evaluation: Evaluation[Any] | None = None
         self._given: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
         guidance = self.cacher.guidance
-        self._guided = None if guidance is None else GuidedBranches(guidance, model)
+        self._guided = None if guidance is None else GuidedBranches(guidance, self.model)
         self._names: BranchNames | None = None
         self._device = torch.device("cpu")
         self._cache_device = device
@@ -89,7 +91,8 @@ class Engine:
         self._clock, self._log = clock, log
         self._names = BranchNames(self.model)
         self._undo.callback(self._names.restore)
-        call = uncompiled(self._call)
+        # Layers decide while the model runs.
+        call = uncompiled(self._call) if self._placement.site is Site.LAYER else self._call
         for proxy in proxied(self._parts, self._running, call):
             self._undo.callback(proxy.restore)
         self._watch_model()
@@ -142,18 +145,22 @@ class Engine:
 
     def _watch_model(self) -> None:
         # A deep copy of the model shares the class, and stays plain.
-        model, cls = self.model, type(self.model)
+        model, cls = self._called, type(self._called)
         run = functools.partial(cls.__call__, model)
+        as_written = functools.partial(uncompiled(run_as_written), model)
         begin, finish, end = uncompiled(self._begin), uncompiled(self._finish), uncompiled(self._end)
-        elsewhere = uncompiled(self._elsewhere)
+        elsewhere, compiled_now = uncompiled(self._elsewhere), uncompiled(compiles, recursive=False)
 
         def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if self is not model or elsewhere():
+            if self is not model:
                 return cls.__call__(self, *args, **kwargs)
+            compiled = compiled_now(model)
+            if elsewhere():
+                return (as_written if compiled else run)(*args, **kwargs)
             try:
-                output, args, kwargs = begin(args, kwargs)
+                ready, output, args, kwargs = begin(compiled, args, kwargs)
                 if output is None:
-                    output = run(*args, **kwargs)
+                    output = (run if ready else as_written)(*args, **kwargs)
                 return finish(output)
             finally:
                 end()
@@ -171,21 +178,28 @@ class Engine:
 
     def _running(self) -> bool:
         assert self._clock is not None
-        return self._evaluation is not None and not self._clock.elsewhere
+        if self._evaluation is None:
+            return False
+        # Other threads do not run the compiled model meanwhile.
+        return torch.compiler.is_dynamo_compiling() or not self._clock.elsewhere
 
     def _call(self, place: Place, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert self._evaluation is not None
         return self._evaluation.call(place, block, args, kwargs)
 
-    def _begin(self, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
-        """What the pipeline gets without running the model, None to run it, and what to run it with."""
+    def _begin(self, compiled: bool, args: Any, kwargs: Any) -> tuple[bool, Any, Any, Any]:
+        """How the pipeline gets its output.
+
+        Returns:
+            Whether the model may run the way it is compiled, the output or None to run it, and its arguments.
+        """
         assert self._clock is not None
         assert self._names is not None
         assert self._log is not None
         step = self._clock.step
         if step is None:
             self._log.note(f"{self.name}: it was called outside a run's steps, and that was not cached")
-            return None, args, kwargs
+            return True, None, args, kwargs
         name, whole = self._names.next(kwargs), (args, kwargs)
         known = None if self._guided is None else self._guided.begin(name, step, args, kwargs)
         half = None if self._guided is None else self._guided.half
@@ -203,7 +217,9 @@ class Engine:
         mark = self.mark()
         self._log.planned_steps = step.count
         self._log.entries.append(LogEntry(self.name, name, step.index, None, mark, mark))
-        return self._evaluation.begin(), args, kwargs
+        output, look = self._evaluation.begin(), functools.partial(self._run_as_written, *self._given)
+        ready = not compiled or output is not None or self._evaluation.prepare(look)
+        return ready, output, args, kwargs
 
     def _finish(self, output: Any) -> Any:
         """What the pipeline gets, once what the model returned has been learned from."""
@@ -295,19 +311,23 @@ class Engine:
             self._log.note(f"{self.name}: half of its batch gives another output, so all of it is computed")
 
     def _gives(self, expected: Any, evaluation: Evaluation[Any], args: Any, kwargs: Any) -> bool:
-        """Whether the model returns an output under another evaluation, here and in all of its processes.
-
-        The model's hooks are left alone: others may count on one call of theirs for each call of the model.
-        """
+        """Whether the model returns an output under another evaluation, here and in all of its processes."""
         present, self._evaluation = self._evaluation, evaluation
         try:
-            args, kwargs = with_own_lists((args, kwargs))
-            right = alike(self.model.forward(*args, **kwargs), expected)
+            right = alike(self._run_as_written(args, kwargs), expected)
         except Exception:  # A model may raise anything where its blocks, or parts of its input, are left out.
             right = False
         self._evaluation = present
         group = process_group(self.model)
         return right if group is None else not any_rank(group, not right, next(floats_in(expected)))
+
+    def _run_as_written(self, args: Any, kwargs: Any) -> Any:
+        """Run the model once more.
+
+        Its hooks are left alone: others may count on one call of theirs for each call of the model.
+        """
+        args, kwargs = with_own_lists((args, kwargs))
+        return self.model.forward(*args, **kwargs)
 
     def _early_probe(self, probe: Probe, step: Step, args: Any, kwargs: Any) -> Tensor | None:
         if probe is Probe.MODEL_INPUT:
@@ -318,12 +338,6 @@ class Engine:
         if self._embeddings is None:
             self._embeddings = OF_THE_TIME[probe](self.model, self._clock.timesteps)
         return None if self._embeddings is None else self._embeddings[step.index : step.index + 1]
-
-
-def uncompiled(function: Callable[..., Any], recursive: bool = True) -> Callable[..., Any]:
-    """The function as it is where the model around it is compiled as a whole; compiled blocks stay so."""
-    plain: Callable[..., Any] = torch.compiler.disable(function, recursive)  # type: ignore[no-untyped-call]
-    return plain
 
 
 def facts(name: str, model: nn.Module, siblings: tuple[str, ...]) -> ModelFacts:

@@ -1,7 +1,7 @@
 """One call of a model during a run: the gate's decision, and what is kept of it."""
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -122,6 +122,18 @@ class Evaluation(Generic[StateT]):
         """What the pipeline gets without running the model; None to run it."""
         return None
 
+    def prepare(self, run: Callable[[], Any]) -> bool:
+        """Decide before a compiled model runs: it must not be looked into then.
+
+        Args:
+            run: runs the model as it is written.
+
+        Returns:
+            Whether that was possible; if not, this evaluation must see the model run as it is written.
+        """
+        del run
+        return True
+
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
         """What the model gets for ``block(*args, **kwargs)``."""
         del place
@@ -144,6 +156,12 @@ class Evaluation(Generic[StateT]):
         self.reason = reason_to_compute(self._cacher, probe, self.step, branch.method, branch.snapshots)
         if self.reason is Reason.NO_SNAPSHOT:
             self.reason = self.branch.why_empty
+
+    def _decide_early(self) -> None:
+        """Decide by a probe that is known before the model runs."""
+        self._decide(self._probe)
+        if self._probe is not None:
+            self._agree(self._probe)
 
     def _agree(self, like: Tensor) -> None:
         """Compute where another process does: the worst part decides for all.

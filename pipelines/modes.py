@@ -1,4 +1,4 @@
-"""The three ways through a model's blocks: learning their order, computing, skipping."""
+"""The ways through a model's blocks: learning their order, computing, skipping, leaving them out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -88,6 +88,24 @@ class Computing:
         self._entry = None
 
 
+class Passing:
+    """Leaves the blocks out, for a run of the model whose output nobody wants.
+
+    Args:
+        trace: what an earlier evaluation has shown.
+        position: how many calls were made before the first one that is left out.
+    """
+
+    def __init__(self, trace: Trace, position: int) -> None:
+        self._trace = trace
+        self._position = position
+
+    def call(self, call: Call) -> Any:
+        position, self._position = self._position, self._position + 1
+        known = self._trace.passes[position] if self._trace.has(position, call.place) else None
+        return call.run() if known is None else known.through(call.tensors())
+
+
 class Skipping:
     """Passes the streams over every segment and adds the estimated residuals at its end.
 
@@ -111,6 +129,7 @@ class Skipping:
         self._weights = weights
         self._position = position
         self._base: dict[Any, Tensor] = {}
+        self._done = 0
 
     def call(self, call: Call) -> Any:
         position, self._position = self._position, self._position + 1
@@ -130,7 +149,7 @@ class Skipping:
         return call.run() if passes is None else passes.through(call.tensors())
 
     def _estimate(self, segment: Segment) -> Any:
-        number = self._trace.segments.index(segment)
+        number, self._done = self._done, self._done + 1
         streams = {
             slot: self._snapshots.estimate(number, slot, self._base[slot], self._weights)
             for slot in segment.exits.slots

@@ -46,6 +46,17 @@ class Snapshots:
     def clear(self) -> None:
         self._kept.clear()
 
+    def combined(self, weights: Sequence[float]) -> "Snapshots":
+        """The weighted sum of all that is kept, as the only thing that is."""
+        step, newest = self._kept[0]
+        sums = [
+            {slot: self.estimate(n, slot, torch.zeros_like(t), weights) for slot, t in residual.items()}
+            for n, residual in enumerate(newest)
+        ]
+        one = Snapshots(1)
+        one.push(step, sums)
+        return one
+
     def estimate(
         self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float], half: Half | None = None
     ) -> Tensor:

@@ -1,6 +1,7 @@
 """Estimating a transformer's whole stack of blocks."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor
 from skipstone.cachers.base import Outcome, Probe, Reason
 from skipstone.pipelines.attention import WatchedCall
 from skipstone.pipelines.evaluation import Evaluation
-from skipstone.pipelines.modes import Computing, Learning, Mode, Skipping
+from skipstone.pipelines.modes import Computing, Learning, Mode, Passing, Skipping
 from skipstone.pipelines.probes import modulated_input
-from skipstone.pipelines.snapshots import Residual, main_residual
+from skipstone.pipelines.sites import EARLY
+from skipstone.pipelines.snapshots import Residual, Snapshots, main_residual
 from skipstone.pipelines.streams import Call, NotUnderstoodError
 from skipstone.pipelines.trace import Entry, Place
 
@@ -30,6 +32,24 @@ class StackEvaluation(Evaluation[StateT]):
         self._probes: dict[int, Tensor | None] = {}
         self._attention: list[Tensor] = []
         self._mode: Mode = self._computing()
+        self._ready = False
+        self._scouting = False
+
+    def prepare(self, run: Callable[[], Any]) -> bool:
+        if self.branch.trace is None or self.branch.watched is not None:
+            return False
+        if self.branch.placement.probe in EARLY:
+            self._decide_early()
+        else:
+            self._scouting = True
+            run()
+        self._ready = True
+        if self.skipped:
+            # As one residual: the weights are numbers, and other numbers would be another graph.
+            self._mode = self._skipping(self.branch.snapshots.combined(self._weights()), (1.0,), 0)
+        else:
+            self._mode = self._computing()
+        return True
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
         call = Call(place, block, args, kwargs)
@@ -37,14 +57,19 @@ class StackEvaluation(Evaluation[StateT]):
             return call.run()
         if place == self.branch.watched:
             call = WatchedCall(place, block, args, kwargs, seen=self._attention)
-        self._look(call)
-        self._calls += 1
+        if not self._ready:
+            self._look(call)
+            self._calls += 1
         return self._mode.call(call)
 
     def finish(self, output: Any, latents: Tensor | None) -> None:
         if self.skipped:
             return
         residuals = self._learned() if isinstance(self._mode, Learning) else self._computed()
+        if residuals and self._ready:
+            # A CUDA graph writes over what it has returned.
+            residuals = [{slot: tensor.clone() for slot, tensor in one.items()} for one in residuals]
+            latents = None if latents is None else latents.clone()
         if residuals:
             self.branch.snapshots.push(self.step, residuals)
         outcome = Outcome(main_residual(residuals), latents, self._attended())
@@ -61,6 +86,10 @@ class StackEvaluation(Evaluation[StateT]):
             return Learning(self._cacher.head_blocks, self._cacher.tail_blocks)
         return Computing(self.branch.trace, self.branch.writes_in_place)
 
+    def _skipping(self, snapshots: Snapshots, weights: Sequence[float], position: int) -> Skipping:
+        assert self.branch.trace is not None
+        return Skipping(self.branch.trace, snapshots, weights, position, self.branch.writes_in_place)
+
     def _look(self, call: Call) -> None:
         """Read the probe where the head of the stack ends: in every list until one is known to lead."""
         number, trace = self._calls_of[call.list_index], self.branch.trace
@@ -72,9 +101,10 @@ class StackEvaluation(Evaluation[StateT]):
         elif trace is not None and self._calls == trace.start and trace.has(self._calls, call.place):
             self._decide(self._read_probe(call))
             self._agree(call.main())
-            if self.skipped:
-                copy = self.branch.writes_in_place
-                self._mode = Skipping(trace, self.branch.snapshots, self._weights(), self._calls, copy)
+            if self._scouting:
+                self._mode = Passing(trace, self._calls)
+            elif self.skipped:
+                self._mode = self._skipping(self.branch.snapshots, self._weights(), self._calls)
 
     def _read_probe(self, call: Call) -> Tensor | None:
         match self.branch.placement.probe:

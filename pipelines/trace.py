@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from skipstone.pipelines.streams import (
@@ -38,7 +39,7 @@ class Entry:
     @classmethod
     def holding(cls, tensors: Mapping[Slot, Tensor], copy: bool = False) -> "Entry":
         """Hold tensors, in the same way."""
-        held = {s: t.clone() if copy or t.is_inference() else t for s, t in tensors.items()}
+        held = {s: t.clone() if copy or _unseen(t) else t for s, t in tensors.items()}
         return cls(held, {s: _version(t) for s, t in held.items()})
 
     @property
@@ -46,8 +47,13 @@ class Entry:
         return all(_version(tensor) == self.versions[slot] for slot, tensor in self.tensors.items())
 
 
+def _unseen(tensor: Tensor) -> bool:
+    """Whether writing into a tensor goes unseen; a model is watched before it runs compiled."""
+    return not torch.compiler.is_dynamo_compiling() and tensor.is_inference()
+
+
 def _version(tensor: Tensor) -> int | None:
-    return None if tensor.is_inference() else tensor._version
+    return None if torch.compiler.is_dynamo_compiling() or tensor.is_inference() else tensor._version
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Estimating what a part of a model returns: the whole output, or the deep branch of a UNet."""
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from torch import Tensor, zeros_like
@@ -28,11 +29,6 @@ class OutputEvaluation(Evaluation[StateT]):
             self.branch.hollows[MODEL] = hollow(output)
             self._keep(output, latents)
 
-    def _decide_early(self) -> None:
-        self._decide(self._probe)
-        if self._probe is not None:
-            self._agree(self._probe)
-
     def _keep(self, output: Any, latents: Tensor | None) -> None:
         # Clones, because what was handed out may be written into.
         value: Residual = {position: t.detach().clone() for position, t in enumerate(floats_in(output))}
@@ -53,23 +49,30 @@ class DeepEvaluation(OutputEvaluation[StateT]):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._newest: tuple[Place, Any] | None = None
+        self._last: tuple[Place, Any] | None = None
 
     def begin(self) -> Any:
         self._decide_early()
+        if self.skipped:
+            place = next(reversed(self.branch.hollows))
+            self._last = place, self._estimate(place)
+
+    def prepare(self, run: Callable[[], Any]) -> bool:
+        return bool(self.branch.hollows)
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
-        if self.skipped:
-            is_last = place == next(reversed(self.branch.hollows))
-            return self._estimate(place) if is_last else self._filler(place)
+        if self.skipped and self._last is not None:
+            last, estimate = self._last
+            return estimate if place == last else self._filler(place)
         output = block(*args, **kwargs)
-        self.branch.hollows.setdefault(place, hollow(output))
-        self._newest = place, output
+        if place not in self.branch.hollows:
+            self.branch.hollows[place] = hollow(output)
+        self._last = place, output
         return output
 
     def finish(self, output: Any, latents: Tensor | None) -> None:
-        if self._newest is not None:
-            self._keep(self._newest[1], latents)
+        if self._last is not None and not self.skipped:
+            self._keep(self._last[1], latents)
 
     def _filler(self, place: Place) -> Any:
         """What nobody reads, of the right shape."""

@@ -1,30 +1,43 @@
-"""Regional compilation stays as it is under a cache: counted, not assumed."""
+"""What is compiled stays compiled under a cache, blocks and whole models: counted, not assumed."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
 import skipstone
 import tiny
-from skipstone import PAB
+from skipstone import FORA, PAB, Cacher, DeepCache, FirstBlock, RunCap, Taylor, TeaCache, WithPredictor
+from tiny_pipelines import unet
+from toy import ToyModel, ToyPipeline, constant
 
 COMPILED = {name: tiny.PIPELINES[name] for name in ("wan", "flux")}
 """Pipelines whose transformer says which of its blocks repeat."""
 
 
 class Counting:
-    """A backend that runs what it is given, and counts it."""
+    """A backend that runs what it is given, and counts it.
 
-    def __init__(self) -> None:
+    Args:
+        meanwhile: called before each run of a graph.
+    """
+
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.graphs = 0
+        self._meanwhile = meanwhile
 
     def __call__(self, graph: Any, inputs: Any) -> Callable[..., Any]:
         self.graphs += 1
-        forward: Callable[..., Any] = graph.forward
-        return forward
+
+        def run(*args: Any) -> Any:
+            self._meanwhile()
+            return graph.forward(*args)
+
+        return run
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +113,87 @@ def test_blocks_around_skipped_layers_are_compiled_once_for_all(name: str, atten
         pipe()
     assert cache.last_run.strip == "#++#++#+"
     assert backend.graphs <= most
+
+
+WHOLE: dict[str, tuple[Callable[[], tiny.Tiny], Cacher[Any]]] = {
+    "first block": (tiny.flux, RunCap(FirstBlock(threshold=1e9), skips=1)),
+    "modulated input": (tiny.wan, RunCap(TeaCache(threshold=1e9), skips=1)),
+    "time embedding": (tiny.sd3, RunCap(TeaCache(threshold=1e9, rescale="none"), skips=1)),
+    "other weights on every step": (tiny.flux, WithPredictor(FORA(interval=3), Taylor(order=1))),
+    "deep branch": (unet.stable_diffusion, DeepCache(interval=2)),
+}
+"""Methods that skip and compute in turn."""
+
+
+def compile_in_place(pipe: Any, name: str, **options: Any) -> None:
+    getattr(pipe, name).compile(**options)
+
+
+def compile_and_wrap(pipe: Any, name: str, **options: Any) -> None:
+    setattr(pipe, name, torch.compile(getattr(pipe, name), **options))
+
+
+@pytest.mark.parametrize(
+    ("compile_it", "compiled_first"),
+    [(compile_in_place, True), (compile_and_wrap, True), (compile_and_wrap, False)],
+    ids=["compiled in place", "wrapped, then attached", "attached, then wrapped"],
+)
+@pytest.mark.parametrize("case", WHOLE)
+def test_a_whole_model_is_one_graph_for_computing_and_one_for_skipping(
+    case: str, compile_it: Callable[..., None], compiled_first: bool
+) -> None:
+    make, method = WHOLE[case]
+    pipe, backend = make(), Counting()
+    model = "unet" if hasattr(pipe.pipe, "unet") else "transformer"
+    with skipstone.attach(pipe.pipe, method) as cache:
+        eager, strip = pipe(num_inference_steps=8), cache.last_run.strip
+    if compiled_first:
+        compile_it(pipe.pipe, model, backend=backend)
+    with skipstone.attach(pipe.pipe, method) as cache:
+        if not compiled_first:
+            compile_it(pipe.pipe, model, backend=backend)
+        compiled = pipe(num_inference_steps=8)
+        assert (compiled - eager).norm() <= 1e-5 * eager.norm()
+        assert cache.last_run.strip == strip
+        assert strip.count("#") > 1 < strip.count(".")
+        pipe(num_inference_steps=6)
+    assert backend.graphs == 2
+    assert not counters["graph_break"]
+
+
+@pytest.mark.parametrize("compile_it", [compile_in_place, compile_and_wrap])
+def test_a_whole_model_may_forbid_graph_breaks(compile_it: Callable[..., None]) -> None:
+    make, method = WHOLE["first block"]
+    compile_it((pipe := make()).pipe, "transformer", backend=Counting(), fullgraph=True)
+    with skipstone.attach(pipe.pipe, method) as cache:
+        pipe()
+    assert cache.last_run.skipped > 0
+
+
+def test_a_whole_model_runs_bare_again_after_removal() -> None:
+    pipe = tiny.wan()
+    bare = pipe()
+    pipe.pipe.transformer = torch.compile(pipe.pipe.transformer, backend=Counting())
+    with skipstone.attach(pipe.pipe, FORA(interval=2)):
+        assert not torch.equal(pipe(), bare)
+    assert type(pipe.pipe.transformer) is torch._dynamo.OptimizedModule
+    assert type(pipe.pipe.transformer._orig_mod) is diffusers.WanTransformer3DModel
+    assert torch.equal(pipe(), bare)
+
+
+def test_another_thread_in_a_compiled_model_gets_its_own_answer() -> None:
+    """It calls while the cached pipeline is skipping: the graph for that must not answer it."""
+    model, answers = ToyModel(), []
+    fives = {name: 5 * tensor for name, tensor in constant(1)[0].items()}
+
+    def call_from_elsewhere() -> None:
+        thread = threading.Thread(target=lambda: answers.append(model(**fives)))
+        thread.start()
+        thread.join()
+
+    model.compile(backend=Counting(call_from_elsewhere))
+    with torch.no_grad(), skipstone.attach(pipe := ToyPipeline(model), FORA(interval=2)) as cache:
+        pipe(constant(4))
+    assert cache.last_run.strip == "#.#."
+    assert len(answers) == 3
+    assert all(torch.equal(answer, 35 * torch.ones(1, 4, 2)) for answer in answers)

@@ -1,0 +1,31 @@
+"""Models that are compiled as a whole: finding them out, and running them as they are written."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
+
+
+def written(model: nn.Module) -> nn.Module:
+    """The model itself where `torch.compile` has wrapped it."""
+    return model._modules.get("_orig_mod") or model
+
+
+def uncompiled(function: Callable[..., Any], recursive: bool = True) -> Callable[..., Any]:
+    """The function as it is wherever it is called; compiled modules that it calls stay compiled."""
+    plain: Callable[..., Any] = torch.compiler.disable(function, recursive)  # type: ignore[no-untyped-call]
+    return plain
+
+
+def compiles(model: nn.Module) -> bool:
+    """Whether a call of a model runs it compiled as a whole: wrapped, in place, or by a caller that is."""
+    by_caller = callable(get_eval_frame_callback())
+    return by_caller or written(model) is not model or model._compiled_call_impl is not None
+
+
+def run_as_written(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Call a model with its hooks, but not as it was compiled."""
+    run: Callable[..., Any] = written(model)._call_impl
+    return run(*args, **kwargs)
