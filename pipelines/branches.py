@@ -1,6 +1,7 @@
 """Which guidance branch an evaluation belongs to."""
 
 import functools
+import itertools
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ class BranchNames:
 
     The name is that of the pipeline's ``cache_context``, where it sets one. Else a prompt's embeddings tell:
     pipelines make them once a run, so the same tensor is the same branch, even after guidance was switched
-    off and the order within the step has changed. Else the order within the step has to do.
+    off and the order within the step has changed; in one step it is another branch each time, as in a pass
+    with perturbed blocks. Else the order within the step has to do.
 
     Args:
         model: the model. Where it has ``cache_context``, its class is swapped until `restore`.
@@ -26,7 +28,7 @@ class BranchNames:
         self._model = model
         self._context: str | None = None
         self._used: list[str] = []
-        self._prompts: dict[int, tuple[weakref.ref[Tensor], str]] = {}
+        self._prompts: list[tuple[weakref.ref[Tensor], str]] = []
         self._wraps = hasattr(model, "cache_context")
         if self._wraps:
             self._watch_context()
@@ -47,15 +49,22 @@ class BranchNames:
         self._prompts.clear()
 
     def _by_prompt(self, prompt: Any) -> str:
-        by_order = f"branch {len(self._used)}"
         if not isinstance(prompt, Tensor):
-            return by_order
-        seen, name = self._prompts.get(id(prompt), (None, by_order))
-        if seen is not None and seen() is prompt and name not in self._used:
-            return name
-        if seen is None or seen() is not prompt:
-            self._prompts[id(prompt)] = weakref.ref(prompt), by_order
-        return by_order
+            return f"branch {len(self._used)}"
+        self._prompts = [(known, name) for known, name in self._prompts if known() is not None]
+        name = next((name for known, name in self._prompts if known() is prompt), None)
+        if name is None:
+            name = self._free_name()
+            self._prompts.append((weakref.ref(prompt), name))
+        while name in self._used:
+            name += ", again"
+        return name
+
+    def _free_name(self) -> str:
+        """By the order within the step, but never that of a prompt that may come yet."""
+        taken = {name for _, name in self._prompts}
+        names = (f"branch {number}" for number in itertools.count(len(self._used)))
+        return next(name for name in names if name not in taken)
 
     def restore(self) -> None:
         if self._wraps:

@@ -1,6 +1,7 @@
 """A tiny model with random weights for each transformer class of diffusers, and the inputs of a call."""
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -123,10 +124,15 @@ def add(name: str, config: dict[str, Any], variant: str = "", dicts: bool = True
 
 
 def add_controlled(name: str, **inputs: Any) -> None:
-    """Add a species of the zoo with more inputs."""
-    if name not in ZOO:
+    """Add a species of the zoo with more inputs, if this diffusers has them."""
+    if name not in ZOO or not takes(name, *inputs):
         return
     CONTROLLED[name] = replace(ZOO[name], inputs={**ZOO[name].inputs, **inputs})
+
+
+def takes(name: str, *inputs: str) -> bool:
+    """Whether a call of a class has these inputs."""
+    return set(inputs) <= set(inspect.signature(CLASSES[name].forward).parameters)
 
 
 def noise(*shape: int) -> Noise:
@@ -447,6 +453,8 @@ QWEN_INPUTS = {
     "hidden_states": noise(1, 16, 4), "encoder_hidden_states": noise(1, 5, 8), "timestep": time(0.5),
     "encoder_hidden_states_mask": torch.ones(1, 5, dtype=torch.long), "img_shapes": [(1, 4, 4)],
 }
+if takes("QwenImageTransformer2DModel", "txt_seq_lens"):
+    QWEN_INPUTS["txt_seq_lens"] = [5]  # diffusers until 0.37 cannot do without.
 add("QwenImageTransformer2DModel", QWEN, **QWEN_INPUTS)
 add("QwenImage21Transformer2DModel",
     {"in_channels": 4, "out_channels": 4, "num_layers": 3, "attention_head_dim": 16, "num_attention_heads": 2,

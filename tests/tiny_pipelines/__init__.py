@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import diffusers
+from packaging.version import Version
+
 from tiny import Tiny, cogvideox
 from tiny_pipelines import flux, guided, image, unet, video, wan
 
@@ -14,15 +17,22 @@ class Layout:
     Args:
         make: builds it with the arguments of a short run.
         evaluations: for each model and branch, how often it is evaluated in that run.
+        since: the first version of diffusers that can run it.
     """
 
     make: Callable[[], Tiny]
     evaluations: dict[str, int]
+    since: str = "0.35"
+
+    @property
+    def available(self) -> bool:
+        """Whether this diffusers has it."""
+        return Version(diffusers.__version__) >= Version(self.since)
 
 
-def named(make: Callable[[], Tiny], *branches: str, steps: int = 5) -> Layout:
+def named(make: Callable[[], Tiny], *branches: str, steps: int = 5, since: str = "0.35") -> Layout:
     """The pipeline names the branches of each step."""
-    return Layout(make, {f"transformer {branch}": steps for branch in branches})
+    return Layout(make, {f"transformer {branch}": steps for branch in branches}, since)
 
 
 def batched_unet(make: Callable[[], Tiny]) -> Layout:
@@ -30,12 +40,12 @@ def batched_unet(make: Callable[[], Tiny]) -> Layout:
     return Layout(make, {"unet branch 0": 5})
 
 
-def unnamed(make: Callable[[], Tiny], branches: int, steps: int = 5) -> Layout:
+def unnamed(make: Callable[[], Tiny], branches: int, steps: int = 5, since: str = "0.35") -> Layout:
     """The branches of each step are told apart by their prompts or their order."""
-    return named(make, *(f"branch {n}" for n in range(branches)), steps=steps)
+    return named(make, *(f"branch {n}" for n in range(branches)), steps=steps, since=since)
 
 
-PIPELINES = {
+EVERY = {
     "wan": named(wan.text_to_video, "cond", "uncond"),
     "wan-two-experts": Layout(
         wan.two_experts,
@@ -47,26 +57,26 @@ PIPELINES = {
         },
     ),
     "wan-image-to-video": named(wan.image_to_video, "cond", "uncond"),
-    "wan-vace": named(wan.vace, "cond", "uncond"),
+    "wan-vace": named(wan.vace, "cond", "uncond", since="0.36"),
     "wan-video-to-video": unnamed(wan.video_to_video, 2, steps=3),
-    "wan-modular": unnamed(guided.modular_wan, 2),
-    "skyreels-v2": named(wan.skyreels, "cond", "uncond"),
+    "wan-modular": unnamed(guided.modular_wan, 2, since="0.37"),
+    "skyreels-v2": named(wan.skyreels, "cond", "uncond", since="0.38"),
     "flux": named(flux.true_guidance, "cond", "uncond"),
     "flux-distilled": named(flux.distilled, "cond"),
-    "flux-image-to-image": unnamed(flux.image_to_image, 2, steps=4),
-    "flux-inpaint": unnamed(flux.inpaint, 2, steps=4),
+    "flux-image-to-image": unnamed(flux.image_to_image, 2, steps=4, since="0.38"),
+    "flux-inpaint": unnamed(flux.inpaint, 2, steps=4, since="0.38"),
     "flux-kontext": unnamed(flux.kontext, 2),
-    "flux-controlnet": unnamed(flux.with_controlnet, 2),
-    "flux2": unnamed(flux.flux2, 1),
-    "flux2-klein": named(flux.flux2_klein, "cond", "uncond"),
+    "flux-controlnet": unnamed(flux.with_controlnet, 2, since="0.38"),
+    "flux2": unnamed(flux.flux2, 1, since="0.37"),
+    "flux2-klein": named(flux.flux2_klein, "cond", "uncond", since="0.37"),
     "chroma": unnamed(flux.chroma, 2),
     "sd3": unnamed(image.sd3, 1),
     "sd3-skip-layer": Layout(image.sd3_skip_layer, {"transformer branch 0": 5, "transformer branch 1": 3}),
     "sd3-controlnet": unnamed(image.sd3_controlnet, 1),
     "qwen": named(image.qwen, "cond", "uncond"),
     "qwen-edit": named(image.qwen_edit, "cond", "uncond"),
-    "qwen-controlnet": named(image.qwen_controlnet, "cond", "uncond"),
-    "z-image": unnamed(image.z_image, 1),
+    "qwen-controlnet": named(image.qwen_controlnet, "cond", "uncond", since="0.36"),
+    "z-image": unnamed(image.z_image, 1, since="0.36"),
     "sana": unnamed(image.sana, 1),
     "sana-perturbed": unnamed(image.sana_perturbed, 1),
     "pixart-sigma": unnamed(image.pixart, 1),
@@ -80,15 +90,17 @@ PIPELINES = {
     "cog-video-x": named(cogvideox, "cond_uncond", steps=8),
     "cog-video-x-image-to-video": named(video.cog_video_x_image_to_video, "cond_uncond"),
     "ltx": named(video.ltx, "cond_uncond"),
-    "ltx2": named(guided.ltx2, "cond_uncond", "uncond_stg", "uncond_modality"),
+    "ltx2": named(guided.ltx2, "cond_uncond", "uncond_stg", "uncond_modality", since="0.37"),
     "hunyuan-video": named(video.hunyuan_video, "cond"),
-    "hunyuan-video-15": named(guided.hunyuan_video_15, "pred_cond", "pred_uncond"),
+    "hunyuan-video-15": named(guided.hunyuan_video_15, "pred_cond", "pred_uncond", since="0.36"),
     "mochi": named(video.mochi, "cond_uncond"),
     "allegro": unnamed(video.allegro, 1),
     "latte": unnamed(video.latte, 1),
-    "kandinsky5": unnamed(video.kandinsky5, 2),
+    "kandinsky5": unnamed(video.kandinsky5, 2, since="0.36"),
     "stable-diffusion": batched_unet(unet.stable_diffusion),
     "stable-diffusion-xl": batched_unet(unet.stable_diffusion_xl),
     "animate-diff": batched_unet(unet.animate_diff),
     "stable-video-diffusion": batched_unet(unet.stable_video_diffusion),
 }
+
+PIPELINES = {name: layout for name, layout in EVERY.items() if layout.available}

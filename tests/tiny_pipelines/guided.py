@@ -5,8 +5,6 @@ from typing import Any
 
 import diffusers as d
 import torch
-from diffusers.modular_pipelines.wan.modular_blocks_wan import WanCoreDenoiseStep
-from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from torch import nn
 
 from tiny import Tiny
@@ -36,6 +34,8 @@ class LatentScale(nn.Module):
 
 def ltx2() -> Tiny:
     """Guidance in a batch, then an evaluation with perturbed blocks, and one with the modalities apart."""
+    from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+
     connectors = LTX2TextConnectors(
         caption_channels=8, text_proj_in_factor=1, video_connector_num_attention_heads=1,
         video_connector_attention_head_dim=8, video_connector_num_layers=1,
@@ -71,6 +71,8 @@ def hunyuan_video_15(guider: Any = None) -> Tiny:
 
 def modular_wan(guider: Any = None) -> Tiny:
     """A modular pipeline: blocks of a loop, and a guider."""
+    from diffusers.modular_pipelines.wan.modular_blocks_wan import WanCoreDenoiseStep
+
     pipe = WanCoreDenoiseStep().init_pipeline()
     pipe.update_components(
         transformer=transformer("WanTransformer3DModel", in_channels=16, out_channels=16),

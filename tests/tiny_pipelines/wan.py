@@ -2,7 +2,6 @@
 
 import diffusers as d
 import transformers as t
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from tiny import Tiny
 from tiny_pipelines.parts import flow, made, noise, pair, photo, transformer, wan_vae
@@ -35,7 +34,7 @@ def image_to_video() -> Tiny:
     )  # fmt: skip
     components = {
         "transformer": model, "vae": wan_vae(), "scheduler": flow(),
-        "image_encoder": randomised(t.CLIPVisionModel(config)), "image_processor": CLIPImageProcessorPil(
+        "image_encoder": randomised(t.CLIPVisionModel(config)), "image_processor": t.CLIPImageProcessor(
             size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8}
         ),
     }  # fmt: skip
