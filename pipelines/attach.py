@@ -12,6 +12,7 @@ from torch import nn
 
 from skipstone.cachers import METHODS, PREDICTORS, WithPredictor
 from skipstone.cachers.base import Cacher, Step
+from skipstone.pipelines.calls import PipelineCalls
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.devices import find_device
 from skipstone.pipelines.engine import Engine
@@ -57,7 +58,7 @@ def attach(
     """
     cacher = make(method, **hyperparameters)
     models = {name: part for name in MODELS if isinstance(part := getattr(pipe, name, None), nn.Module)}
-    if not models or not hasattr(pipe, "scheduler"):
+    if not models or not hasattr(pipe, "scheduler") or not callable(pipe):
         raise TypeError(
             f"expected a diffusers pipeline with a scheduler and one of {', '.join(MODELS)}, "
             f"got {type(pipe).__name__}"
@@ -119,6 +120,7 @@ class CacheHandle:
         self._log = RunLog(self.method)
         with ExitStack() as undo:
             self._clock = Clock(pipe, self._begin_run, self._end_step)
+            self._calls = PipelineCalls(pipe, self._end_call)
             undo.callback(self.remove)
             for engine in engines:
                 engine.install(self._clock, self._log)
@@ -141,6 +143,7 @@ class CacheHandle:
             if _attached.get(engine.model) is self:
                 del _attached[engine.model]
         self._clock.stop()
+        self._calls.restore()
 
     def __enter__(self) -> "CacheHandle":
         return self
@@ -168,6 +171,13 @@ class CacheHandle:
     def _end_run(self) -> None:
         for engine in self._engines:
             engine.end_run()
+
+    def _end_call(self) -> None:
+        """A run that was broken off ends with the pipeline's call: what comes next is not part of it."""
+        if not self._clock.finished:
+            self._clock.break_off()
+            for engine in self._engines:
+                engine.forget()
 
     def _note_sampler(self) -> None:
         if self._clock.noisy_sampler is not None:

@@ -70,6 +70,10 @@ class Clock:
         """Whether every step of the run has been taken."""
         return self._taken >= len(self.timesteps)
 
+    def break_off(self) -> None:
+        """Take the run for finished."""
+        self._taken, self._thread = len(self.timesteps), None
+
     def stop(self) -> None:
         """Give the scheduler its class back."""
         if self._scheduler is not None:

@@ -83,8 +83,9 @@ def test_a_run_that_stopped_early_leaves_nothing_to_the_next(stop: Any, wan_pipe
         except RuntimeError:
             assert stop is fail
         assert (cache.last_run.steps, cache.last_run.planned_steps) == (3, 5)
-        assert torch.equal(wan_pipe(), wanted)
+        assert cache.last_run.bytes_held > 0
         assert all(engine.bytes_held == 0 for engine in cache._engines)
+        assert torch.equal(wan_pipe(), wanted)
 
 
 def test_removing_a_cache_in_mid_run_computes_the_rest(wan_pipe: tiny.Tiny) -> None:
@@ -101,11 +102,16 @@ def test_removing_a_cache_in_mid_run_computes_the_rest(wan_pipe: tiny.Tiny) -> N
     assert torch.equal(wan_pipe(), bare)
 
 
+def classes_of(pipe: Any) -> list[type[Any]]:
+    modules = [*pipe.transformer.modules(), *pipe.transformer_2.modules()]
+    return [type(part) for part in (pipe, pipe.scheduler, *modules)]
+
+
 def test_an_attach_that_failed_half_way_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second of two models refuses, when the first and the scheduler are wrapped already."""
     pipe = wan.two_experts()
     bare, parts = pipe(), (pipe.pipe.transformer, pipe.pipe.transformer_2)
-    classes = [type(module) for part in parts for module in part.modules()] + [type(pipe.pipe.scheduler)]
+    classes = classes_of(pipe.pipe)
 
     watch = Engine._watch_model
 
@@ -118,9 +124,7 @@ def test_an_attach_that_failed_half_way_leaves_nothing(monkeypatch: pytest.Monke
     with pytest.raises(MemoryError):
         skipstone.attach(pipe.pipe, NEVER)
     monkeypatch.undo()
-    assert [type(module) for part in parts for module in part.modules()] + [
-        type(pipe.pipe.scheduler)
-    ] == classes
+    assert classes_of(pipe.pipe) == classes
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in parts)
     assert torch.equal(pipe(), bare)
     with skipstone.attach(pipe.pipe, NEVER) as cache:
@@ -150,6 +154,21 @@ def test_two_pipelines_over_one_transformer_in_turn() -> None:
             assert torch.equal(text(), wanted)
             assert torch.equal(images(), bare)
     assert cache.last_run.skipped > 0
+
+
+def test_another_pipeline_does_not_go_on_with_a_run_that_was_broken_off() -> None:
+    text = flux.true_guidance()
+    images = tiny.Tiny(d.FluxImg2ImgPipeline.from_pipe(text.pipe), flux.image_to_image().kwargs)
+    images.pipe.scheduler = d.FlowMatchEulerDiscreteScheduler()
+    images.pipe.set_progress_bar_config(disable=True)
+    bare, wanted = images(), fresh(text)
+    with skipstone.attach(text.pipe, NEVER) as cache:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            text(callback_on_step_end=fail)
+        assert torch.equal(images(), bare)
+        assert cache.last_run.strip == "#.."
+        assert "outside a run" in cache.last_run.notes[0]
+        assert torch.equal(text(), wanted)
 
 
 def test_two_pipelines_over_one_transformer_and_one_scheduler_in_turn() -> None:
