@@ -13,7 +13,7 @@ import skipstone
 import tiny
 from skipstone import FirstBlock, TeaCache
 from skipstone.pipelines.engine import Engine
-from tiny_pipelines import PIPELINES, flux, guided, image, wan
+from tiny_pipelines import EVERY, PIPELINES, flux, guided, image, wan
 from tiny_pipelines.parts import noise
 from toy import ToyModel, ToyPipeline, constant
 
@@ -198,6 +198,7 @@ GUIDERS = {
 }
 
 
+@pytest.mark.skipif(not EVERY["hunyuan-video-15"].available, reason="this diffusers has no HunyuanVideo 1.5")
 @pytest.mark.parametrize(("guider", "evaluations"), GUIDERS.values(), ids=GUIDERS)
 def test_every_layout_of_a_guider(guider: Any, evaluations: dict[str, int]) -> None:
     pipe = guided.hunyuan_video_15(guider)

@@ -67,17 +67,3 @@ def hunyuan_video_15(guider: Any = None) -> Tiny:
         **pair("prompt_embeds_2", 1, 4, 4), **masks("prompt_embeds_mask_2", 1, 4),
     }  # fmt: skip
     return made(d.HunyuanVideo15Pipeline, components, **text, height=32, width=32, num_frames=5)
-
-
-def modular_wan(guider: Any = None) -> Tiny:
-    """A modular pipeline: blocks of a loop, and a guider."""
-    from diffusers.modular_pipelines.wan.modular_blocks_wan import WanCoreDenoiseStep
-
-    pipe = WanCoreDenoiseStep().init_pipeline()
-    pipe.update_components(
-        transformer=transformer("WanTransformer3DModel", in_channels=16, out_channels=16),
-        scheduler=flow(), guider=guider or d.ClassifierFreeGuidance(4.0),
-    )  # fmt: skip
-    pipe.set_progress_bar_config(disable=True)
-    size = {"height": 32, "width": 32, "num_frames": 5, "num_inference_steps": 5}
-    return Tiny(pipe, {**pair("prompt_embeds", 1, 6, 8), **size, "output": "latents"})

@@ -16,6 +16,7 @@ from tiny_pipelines.parts import (
     masks,
     noise,
     pair,
+    perturbed,
     photo,
     picture,
     transformer,
@@ -44,6 +45,11 @@ def sd3_skip_layer() -> Tiny:
     layers = {"skip_guidance_layers": [1], "skip_layer_guidance_start": 0.0, "skip_layer_guidance_stop": 0.7}
     plain = sd3()
     return Tiny(plain.pipe, {**plain.kwargs, **layers})
+
+
+def sd3_perturbed() -> Tiny:
+    """Perturbed attention guidance: three branches in one batch."""
+    return perturbed(sd3(), d.StableDiffusion3PAGPipeline, "transformer_blocks.1")
 
 
 def sd3_controlnet() -> Tiny:
@@ -106,16 +112,17 @@ def sana() -> Tiny:
 
 
 def sana_perturbed() -> Tiny:
-    """Perturbed attention guidance: three branches in one batch."""
-    plain = sana()
-    return made(d.SanaPAGPipeline, {**plain.pipe.components, "pag_applied_layers": "blocks.1"},
-                **{**plain.kwargs, "pag_scale": 2.0})  # fmt: skip
+    return perturbed(sana(), d.SanaPAGPipeline, "blocks.1")
 
 
 def pixart() -> Tiny:
     components = {"transformer": transformer("PixArtTransformer2DModel"), "scheduler": d.DDIMScheduler()}
     return made(d.PixArtSigmaPipeline, components, **MASKED_TEXT, **GUIDED, use_resolution_binning=False,
                 negative_prompt=None)  # fmt: skip
+
+
+def pixart_perturbed() -> Tiny:
+    return perturbed(pixart(), d.PixArtSigmaPAGPipeline, "blocks.1")
 
 
 def lumina2() -> Tiny:

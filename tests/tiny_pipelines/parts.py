@@ -24,6 +24,12 @@ def made(cls: type[Any], components: dict[str, Any], **kwargs: Any) -> Tiny:
     return Tiny(pipe, {"num_inference_steps": 5, **kwargs})
 
 
+def perturbed(plain: Tiny, cls: type[Any], layers: str) -> Tiny:
+    """The same with perturbed attention in some layers: three branches in one batch."""
+    parts = {name: part for name, part in plain.pipe.components.items() if part is not None}
+    return made(cls, {**parts, "pag_applied_layers": layers}, **{**plain.kwargs, "pag_scale": 2.0})
+
+
 def transformer(species: str, **config: Any) -> nn.Module:
     """A model of the zoo with some of its configuration changed."""
     known = ZOO[species]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tiny import Tiny
-from tiny_pipelines.parts import image_vae, made, pair, picture
+from tiny_pipelines.parts import image_vae, made, pair, perturbed, picture
 from zoo import randomised
 
 SIZE = {"height": 8, "width": 8}
@@ -30,6 +30,10 @@ def stable_diffusion() -> Tiny:
     components = {"unet": unet(d.UNet2DConditionModel, **CROSS_ATTENTION), "scheduler": ddim(),
                   "vae": image_vae()}  # fmt: skip
     return made(d.StableDiffusionPipeline, components, **pair("prompt_embeds", 1, 5, 8), **SIZE)
+
+
+def stable_diffusion_perturbed() -> Tiny:
+    return perturbed(stable_diffusion(), d.StableDiffusionPAGPipeline, "mid")
 
 
 def stable_diffusion_xl() -> Tiny:
