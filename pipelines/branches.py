@@ -1,15 +1,24 @@
 """Which guidance branch an evaluation belongs to."""
 
 import functools
-import itertools
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
+
+
+@dataclass
+class _Prompt:
+    """A prompt's embeddings, the branch that they belong to, and how often they were used in this run."""
+
+    tensor: weakref.ref[Tensor]
+    name: str
+    uses: int = 0
 
 
 class BranchNames:
@@ -28,7 +37,7 @@ class BranchNames:
         self._model = model
         self._context: str | None = None
         self._used: list[str] = []
-        self._prompts: list[tuple[weakref.ref[Tensor], str]] = []
+        self._prompts: list[_Prompt] = []
         self._wraps = hasattr(model, "cache_context")
         if self._wraps:
             self._watch_context()
@@ -48,22 +57,25 @@ class BranchNames:
         self._used.clear()
         self._prompts.clear()
 
-    def _by_prompt(self, prompt: Any) -> str:
-        if not isinstance(prompt, Tensor):
-            return f"branch {len(self._used)}"
-        self._prompts = [(known, name) for known, name in self._prompts if known() is not None]
-        name = next((name for known, name in self._prompts if known() is prompt), None)
-        if name is None:
-            name = self._free_name()
-            self._prompts.append((weakref.ref(prompt), name))
+    def _by_prompt(self, tensor: Any) -> str:
+        by_order = f"branch {len(self._used)}"
+        if not isinstance(tensor, Tensor):
+            return by_order
+        self._prompts = [prompt for prompt in self._prompts if prompt.tensor() is not None]
+        known = next((prompt for prompt in self._prompts if prompt.tensor() is tensor), None)
+        if known is None:
+            known = _Prompt(weakref.ref(tensor), self._free(by_order))
+            self._prompts.append(known)
+        known.uses += 1
+        name = known.name
         while name in self._used:
             name += ", again"
         return name
 
-    def _free_name(self) -> str:
-        """By the order within the step, but never that of a prompt that may come yet."""
-        taken = {name for _, name in self._prompts}
-        names = (f"branch {number}" for number in itertools.count(len(self._used)))
+    def _free(self, by_order: str) -> str:
+        """The name by order, unless it is that of a prompt that was used repeatedly, so may be again."""
+        taken = {prompt.name for prompt in self._prompts if prompt.uses > 1}
+        names = (by_order, *(f"branch {number}" for number in range(len(taken) + 1)))
         return next(name for name in names if name not in taken)
 
     def restore(self) -> None:

@@ -1,6 +1,5 @@
 """Which branch an evaluation belongs to, in every way that pipelines lay out guidance."""
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ class Prompted(ToyModel):
         return super().forward(hidden_states, temb)
 
 
-def run(steps: list[Iterable[tuple[Tensor, Tensor]]]) -> tuple[list[list[Tensor]], Any]:
+def run(steps: list[list[tuple[Tensor, Tensor]]]) -> tuple[list[list[Tensor]], Any]:
     """The outputs of each step; a step is the prompt and the scale of the input of each evaluation."""
     pipe = ToyPipeline(Prompted())
     outputs = []
@@ -58,9 +57,10 @@ def test_a_prompt_that_is_used_twice_in_a_step_makes_two_branches() -> None:
 
 
 def test_guidance_switched_on_in_mid_run_does_not_take_the_other_branch() -> None:
-    outputs, stats = run([[(COND, CALM)], [(UNCOND, WILD), (COND, CALM)], [(UNCOND, WILD), (COND, CALM)]])
-    assert stats.strip == "#+."
-    for uncond, cond in outputs[1:]:
+    alone, both = [(COND, CALM)], [(UNCOND, WILD), (COND, CALM)]
+    outputs, stats = run([alone, alone, both, both])
+    assert stats.strip == "#.+."
+    for uncond, cond in outputs[2:]:
         assert torch.equal(cond, outputs[0][0])
         assert torch.equal(uncond, 7 * WILD["hidden_states"])
 
@@ -76,9 +76,8 @@ def test_a_perturbed_pass_in_place_of_the_unconditional_one_is_its_own_branch() 
 
 
 def test_prompts_made_anew_for_each_call_are_told_by_their_order() -> None:
-    def step() -> Iterator[tuple[Tensor, Tensor]]:
-        yield COND.clone(), CALM
-        yield UNCOND.clone(), WILD
+    def step() -> list[tuple[Tensor, Tensor]]:
+        return [(COND.clone(), CALM), (UNCOND.clone(), WILD)]
 
     outputs, stats = run([step(), step(), step()])
     assert stats.strip == "#.."
