@@ -29,6 +29,10 @@ class Learning:
     def __init__(self, head_blocks: int, tail_blocks: int) -> None:
         self._learner = Learner(head_blocks, tail_blocks)
 
+    def place_in_chain(self, call: Call) -> int:
+        """How many blocks have handed on the streams that a call is about to take."""
+        return self._learner.place_in_chain(call)
+
     def call(self, call: Call) -> Any:
         self._learner.before(call)
         outputs = call.run()

@@ -1,6 +1,5 @@
 """Estimating a transformer's whole stack of blocks."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -15,7 +14,7 @@ from skipstone.pipelines.probes import modulated_input
 from skipstone.pipelines.sites import EARLY
 from skipstone.pipelines.snapshots import Residual, Snapshots, main_residual
 from skipstone.pipelines.streams import Call, NotUnderstoodError
-from skipstone.pipelines.trace import Entry, Place
+from skipstone.pipelines.trace import Entry, Place, Trace
 
 StateT = TypeVar("StateT")
 
@@ -27,7 +26,6 @@ class StackEvaluation(Evaluation[StateT]):
         super().__init__(*args)
         self.reason = Reason.NO_PROBE
         self._calls = 0
-        self._calls_of: Counter[int] = Counter()
         self._heads: dict[int, Entry] = {}
         self._probes: dict[int, Tensor | None] = {}
         self._attention: list[Tensor] = []
@@ -91,20 +89,29 @@ class StackEvaluation(Evaluation[StateT]):
         return Skipping(self.branch.trace, snapshots, weights, position, self.branch.writes_in_place)
 
     def _look(self, call: Call) -> None:
-        """Read the probe where the head of the stack ends: in every list until one is known to lead."""
-        number, trace = self._calls_of[call.list_index], self.branch.trace
-        self._calls_of[call.list_index] += 1
-        if number == 0 and self._cacher.head_blocks:
+        """Read the probe where the head of the stack ends: of every chain until one is known to lead."""
+        trace, heads = self.branch.trace, self._cacher.head_blocks
+        if isinstance(self._mode, Learning):
+            number = self._mode.place_in_chain(call)
+            self._look_at_head(call, number == 0)
+            if number == heads:
+                self._probes[self._calls] = self._read_probe(call)
+        elif trace is not None and trace.has(self._calls, call.place):
+            self._look_at_head(call, self._calls == trace.head)
+            if self._calls == trace.start:
+                self._decide_at(call, trace)
+
+    def _look_at_head(self, call: Call, begins: bool) -> None:
+        if begins and self._cacher.head_blocks:
             self._heads[call.list_index] = Entry.of(call, [call.main_slot()], self.branch.writes_in_place)
-        if trace is None and number == self._cacher.head_blocks:
-            self._probes[self._calls] = self._read_probe(call)
-        elif trace is not None and self._calls == trace.start and trace.has(self._calls, call.place):
-            self._decide(self._read_probe(call))
-            self._agree(call.main())
-            if self._scouting:
-                self._mode = Passing(trace, self._calls)
-            elif self.skipped:
-                self._mode = self._skipping(self.branch.snapshots, self._weights(), self._calls)
+
+    def _decide_at(self, call: Call, trace: Trace) -> None:
+        self._decide(self._read_probe(call))
+        self._agree(call.main())
+        if self._scouting:
+            self._mode = Passing(trace, self._calls)
+        elif self.skipped:
+            self._mode = self._skipping(self.branch.snapshots, self._weights(), self._calls)
 
     def _read_probe(self, call: Call) -> Tensor | None:
         match self.branch.placement.probe:

@@ -64,12 +64,14 @@ class Trace:
         places: the blocks in call order.
         passes: for each call, how to leave it out; None where that is not understood.
         segments: the parts that are skipped as one.
+        head: position of the stack's first call, from where its head blocks run.
         remarks: what is computed on every step because it is not understood.
     """
 
     places: tuple[Place, ...]
     passes: tuple[Passes | None, ...]
     segments: tuple[Segment, ...]
+    head: int = 0
     remarks: tuple[str, ...] = ()
 
     @property
@@ -174,6 +176,11 @@ class Learner:
         self._entries: dict[int, Entry] = {}
         self.intact = True
 
+    def place_in_chain(self, call: Call) -> int:
+        """How many blocks have handed on the streams that a call is about to take."""
+        chain = self._open.get(call.list_index)
+        return len(chain.positions) if chain is not None and chain.goes_on(call) else 0
+
     def before(self, call: Call) -> None:
         """Look at a call's inputs before the block runs."""
         chain = self._open.get(call.list_index)
@@ -210,7 +217,8 @@ class Learner:
         by_call = {position: inner for chain, inner in known for position in chain.positions}
         every = tuple(by_call[position] for position in range(len(self._places)))
         remarks = tuple(f"{problem}: it is computed on every step" for problem in problems)
-        return Trace(tuple(self._places), every, tuple(segments(stretches)), remarks)
+        head = stack[0][0].positions[0] if stack else 0
+        return Trace(tuple(self._places), every, tuple(segments(stretches)), head, remarks)
 
     def ends(self, trace: Trace) -> list[tuple[Segment, Entry, Entry]]:
         """Each segment with what entered and what left it."""

@@ -18,7 +18,7 @@ from processes import (
     shared_runs,
     strip_of_an_own_run,
 )
-from skipstone import FirstBlock, TeaCache
+from skipstone import DBCache, FirstBlock, TeaCache
 
 needs_context_parallel = pytest.mark.skipif(
     not hasattr(diffusers, "ContextParallelConfig"), reason="this diffusers has no context parallelism"
@@ -39,11 +39,16 @@ def test_a_shared_run_equals_that_of_one_process(attached_first: bool) -> None:
 
 
 @needs_context_parallel
-def test_a_block_that_splits_its_input_is_left_to_run() -> None:
-    """Wan's first block takes the whole and returns a part: nothing is reused across that."""
-    bare = tiny.wan()()
-    for (output,) in run_twice(functools.partial(shared_runs, tiny.wan, [TeaCache(0.0)], True)):
-        assert (output - bare).norm() <= 1e-5 * bare.norm()
+def test_a_block_that_splits_its_input_runs_on_every_step_and_the_others_do_not() -> None:
+    """Wan's first block takes the whole and returns a part, so First Block's head is the one after it."""
+    alone = []
+    for method in (TeaCache(0.0), DBCache(threshold=1e9, blocks=2, warmup=0)):
+        with skipstone.attach((pipe := tiny.wan()).pipe, method):
+            alone.append(pipe())
+    methods = [TeaCache(0.0), FirstBlock(1e9)]
+    for shared in run_twice(functools.partial(shared_runs, tiny.wan, methods, True)):
+        for output, expected in zip(shared, alone, strict=True):
+            assert (output - expected).norm() <= 1e-5 * expected.norm()
 
 
 @needs_context_parallel
