@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from test_weights import lora
 
 import skipstone
 import tiny
 from skipstone import FirstBlock, TeaCache
-from test_weights import lora
 
 pytest.importorskip("peft", reason="adapters need peft")
 
