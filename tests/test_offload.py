@@ -40,7 +40,7 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 on_any_device = pytest.mark.skipif(
-    Version(diffusers.__version__) < Version("0.36"),
+    Version(diffusers.__version__) < Version("0.41"),
     reason="this diffusers brings groups to accelerators only",
 )
 
