@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from skipstone.pipelines.class_swap import give_subclass, subclass, take_subclass_back
+from skipstone.pipelines.compiled import uncompiled
 from skipstone.pipelines.probes import is_attention
 from skipstone.pipelines.trace import Place
 
@@ -107,12 +107,14 @@ class ProxiedModules:
             until `restore`.
         running: whether the model is being evaluated right now.
         call: gets the calls.
+        opaque: whether a compiler must not look into the calls.
     """
 
     def __init__(
-        self, numbers: Mapping[nn.Module, int], running: Callable[[], bool], call: CallBlock
+        self, numbers: Mapping[nn.Module, int], running: Callable[[], bool], call: CallBlock, opaque: bool
     ) -> None:
         self._numbers = numbers
+        self._opaque = opaque
         self._running = running
         self._call = call
         subclasses = {cls: self._subclass(cls) for cls in {type(module) for module in numbers}}
@@ -128,8 +130,7 @@ class ProxiedModules:
                 return run(*args, **kwargs)
             return proxies._call((proxies._numbers[self], 0), run, args, kwargs)
 
-        plain = torch.compiler.disable(called, recursive=False)  # type: ignore[no-untyped-call]
-        return subclass(cls, {"__call__": plain})
+        return subclass(cls, {"__call__": uncompiled(called, recursive=False) if self._opaque else called})
 
     def restore(self) -> None:
         for module in self._numbers:
@@ -137,11 +138,19 @@ class ProxiedModules:
 
 
 def proxied(
-    parts: Sequence[nn.Module], running: Callable[[], bool], call: CallBlock
+    parts: Sequence[nn.Module], running: Callable[[], bool], call: CallBlock, opaque: bool
 ) -> list[ProxiedList | ProxiedModules]:
-    """Hand the calls of a model's parts over: of the blocks in lists, and of single modules."""
+    """Hand the calls of a model's parts over: of the blocks in lists, and of single modules.
+
+    Args:
+        parts: the lists and the modules.
+        running: whether the model is being evaluated right now.
+        call: gets the calls.
+        opaque: whether a compiler must not look into the calls.
+    """
+    call = uncompiled(call) if opaque else call
     lists = [
         ProxiedList(n, part, running, call) for n, part in enumerate(parts) if isinstance(part, nn.ModuleList)
     ]
     single = {part: n for n, part in enumerate(parts) if not isinstance(part, nn.ModuleList)}
-    return [*lists, ProxiedModules(single, running, call)]
+    return [*lists, ProxiedModules(single, running, call, opaque)]

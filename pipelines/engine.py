@@ -91,9 +91,8 @@ class Engine:
         self._clock, self._log = clock, log
         self._names = BranchNames(self.model)
         self._undo.callback(self._names.restore)
-        # Layers decide while the model runs.
-        call = uncompiled(self._call) if self._placement.site is Site.LAYER else self._call
-        for proxy in proxied(self._parts, self._running, call):
+        decides_on_the_way = self._placement.site is Site.LAYER
+        for proxy in proxied(self._parts, self._running, self._call, decides_on_the_way):
             self._undo.callback(proxy.restore)
         self._watch_model()
 
