@@ -15,6 +15,7 @@ from skipstone.cachers.hermite import Hermite
 from skipstone.cachers.limits import RunCap, StepMask, StepRange, Tail, Warmup
 from skipstone.cachers.magcache import MagCache
 from skipstone.cachers.per_model import PerModel
+from skipstone.cachers.planned import Planned
 from skipstone.cachers.predictor import Predictor
 from skipstone.cachers.reuse import Reuse
 from skipstone.cachers.seacache import SeaCache
@@ -25,7 +26,18 @@ from skipstone.cachers.with_predictor import WithPredictor
 
 METHODS: dict[str, type[Cacher[Any]]] = {
     method.name: method
-    for method in (DBCache, DeepCache, DiCache, EasyCache, FirstBlock, FORA, MagCache, SeaCache, TeaCache)
+    for method in (
+        DBCache,
+        DeepCache,
+        DiCache,
+        EasyCache,
+        FirstBlock,
+        FORA,
+        MagCache,
+        Planned,
+        SeaCache,
+        TeaCache,
+    )
 }
 
 PREDICTORS: dict[str, type[Predictor]] = {
@@ -47,6 +59,7 @@ __all__ = [
     "Hermite",
     "MagCache",
     "PerModel",
+    "Planned",
     "Predictor",
     "Probe",
     "Reason",

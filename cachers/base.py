@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from itertools import pairwise
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
@@ -50,6 +51,9 @@ class Reason(str, Enum):
     OUT_OF_RANGE = "outside the range of steps that may be skipped"
     INTERVAL = "its turn in the interval"
     MASK = "the step mask asks for it"
+    PLANNED = "the plan asks for it"
+    DEVIATES = "the run deviates from the record, so a denser plan is followed"
+    NOT_PLANNED = "the plan does not serve such a run"
     RECORDING = "it is being recorded"
     RUN_CAP = "as many skipped in a row as allowed"
     CHANGED = "the change reached the threshold"
@@ -109,17 +113,44 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class RunFacts:
+    """What a method may know of a run when its model is called for the first time.
+
+    Args:
+        steps: all steps of the run.
+        shape: the latents that the model is given, ``(channels, *grid)`` without the batch; empty where they
+            cannot be read.
+        dtype: their type.
+    """
+
+    steps: tuple[Step, ...]
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The noise level of each step, falling; shares of the run that are left where that is not known."""
+        known = [step.noise for step in self.steps if step.noise is not None]
+        if len(known) == len(self.steps) and all(before > after for before, after in pairwise(known)):
+            return tuple(known)
+        return tuple(1 - n / len(self.steps) for n in range(len(self.steps)))
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a computed step gave.
 
     Args:
         residual: what the skippable blocks added to the main stream, ``(batch, tokens, dim)``; None where
-            they wrote into their inputs before it could be read, and at other sites than the stack.
+            they wrote into their inputs before it could be read, and at other sites than the stack. Only
+            `Cacher.coordinates` of it, ``(batch, coordinates)``, where a method asks for no more.
         output: what the model returned, in the layout of `Probe.MODEL_INPUT`; None where it is no tensor.
+        branch: the name of the guidance branch.
     """
 
     residual: Tensor | None = None
     output: Tensor | None = None
+    branch: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,8 +172,13 @@ class Cacher(ABC, Generic[StateT]):
 
     @property
     def history(self) -> int:
-        """How many computed residuals the predictor uses."""
+        """How many computed residuals the predictor uses; a method that never skips needs 0."""
         return 1
+
+    @property
+    def coordinates(self) -> int | None:
+        """How many random elements of each sample's residual `update` is given, None for all of it."""
+        return None
 
     @property
     def head_blocks(self) -> int:
@@ -156,6 +192,11 @@ class Cacher(ABC, Generic[StateT]):
     @abstractmethod
     def probe(self) -> Probe:
         """The signal that `reason_to_compute` is given."""
+
+    @property
+    def looks(self) -> bool:
+        """Whether decisions depend on what the model computes, so that processes must agree on them."""
+        return self.probe not in (Probe.NONE, Probe.TIME_EMBEDDING, Probe.TIME_PROJECTION)
 
     @abstractmethod
     def new_state(self) -> StateT:
@@ -184,6 +225,18 @@ class Cacher(ABC, Generic[StateT]):
         """This method with everything that depends on the model resolved."""
         del model
         return self
+
+    def for_run(self, run: RunFacts) -> "Cacher[Any]":
+        """What one run is made with: this method, or another one at the same site with the same probe."""
+        del run
+        return self
+
+    def deviations(self) -> Sequence[float]:
+        """For each sample of a run, how its errors compare with the expected ones; empty if not known.
+
+        Asked of what `for_run` returned, after the run.
+        """
+        return ()
 
     def describe(self) -> str:
         """The method and its hyper-parameters in one line."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Site, Step, short
+from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, RunFacts, Site, Step, short
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,16 @@ class Wrapper(Cacher[Any]):
         return self.cacher.head_blocks
 
     @property
+    def coordinates(self) -> int | None:
+        return self.cacher.coordinates
+
+    @property
     def probe(self) -> Probe:
         return self.cacher.probe
+
+    @property
+    def looks(self) -> bool:
+        return self.cacher.looks
 
     def new_state(self) -> Any:
         return self.cacher.new_state()
@@ -49,6 +57,12 @@ class Wrapper(Cacher[Any]):
 
     def for_model(self, model: ModelFacts) -> Cacher[Any]:
         return replace(self, cacher=self.cacher.for_model(model))
+
+    def for_run(self, run: RunFacts) -> Cacher[Any]:
+        return replace(self, cacher=self.cacher.for_run(run))
+
+    def deviations(self) -> Sequence[float]:
+        return self.cacher.deviations()
 
     def describe(self) -> str:
         settings = (f"{f.name} {short(getattr(self, f.name))}" for f in fields(self) if f.name != "cacher")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, Site, Step
+from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
 from skipstone.pipelines.blocks import proxied
 from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
@@ -59,6 +59,7 @@ class Engine:
         self.cacher = cacher.for_model(facts(name, model, siblings or (name,)))
         self._placement = place(self.cacher, model)
         self._parts = parts_at(self._placement.site, model, self.cacher.head_blocks)
+        self._method = self.cacher
         self._clock: Clock | None = None
         self._log: RunLog | None = None
         self._branches: dict[Hashable, Branch[Any]] = {}
@@ -159,6 +160,9 @@ class Engine:
         if step is None:
             self._log.note(f"{self.name}: it was called outside a run's steps, and that was not cached")
             return None
+        if not self._branches:
+            self._method = self.cacher.for_run(self._run_facts(args, kwargs))
+            self._log.methods[self.name] = self._method
         name = self._names.next(kwargs)
         key = (name, tuple(_layout((*args, *kwargs.values()))))
         if key not in self._branches:
@@ -195,6 +199,8 @@ class Engine:
         entry = self._log.entries[-1]
         entry.reason = evaluation.reason
         entry.end = self.mark()
+        if not self._method.history:
+            evaluation.branch.snapshots.clear()
         self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
         for branch in self._branches.values():
             for remark in branch.remarks:
@@ -202,8 +208,9 @@ class Engine:
 
     def _new_branch(self, name: str, layout: Hashable) -> Branch[Any]:
         problem = self._verdicts.get(layout)
-        placement = self._placement if problem is None else at_output(self.cacher, problem)
-        branch = Branch(name, layout, self.cacher, placement or self._placement, self._cache_device)
+        placement = self._placement if problem is None else at_output(self._method, problem)
+        branch = Branch(name, layout, self._method, placement or self._placement, self._cache_device)
+        branch.checked = layout in self._verdicts
         branch.problem = problem if placement is None else None
         if any(other.name == name for other in self._branches.values()):
             branch.why_empty = Reason.SHAPE_CHANGED
@@ -212,7 +219,7 @@ class Engine:
     def _new_evaluation(self, branch: Branch[Any], step: Step, args: Any, kwargs: Any) -> Evaluation[Any]:
         probe = self._early_probe(branch.placement.probe, step, args, kwargs)
         evaluation = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
-        return evaluation(self.cacher, step, branch, probe, process_group(self.model))
+        return evaluation(self._method, step, branch, probe, process_group(self.model))
 
     def _verify(self, evaluation: Evaluation[Any], run: Callable[[], Any], output: Any) -> None:
         """Skip what was just computed, once for each layout of the inputs, and compare.
@@ -226,7 +233,7 @@ class Engine:
         branch = evaluation.branch
         if branch.trace is None or branch.layout in self._verdicts or not len(branch.snapshots):
             return
-        self._evaluation = Replay(self.cacher, evaluation.step, branch)
+        self._evaluation = Replay(self._method, evaluation.step, branch)
         try:
             right = alike(run(), output)
         except Exception:  # A model may raise anything where its blocks are left out.
@@ -240,6 +247,16 @@ class Engine:
                 f"{type(self.model).__name__} does more with its blocks than run them in turn"
             )
         self._verdicts[branch.layout] = None
+        branch.checked = True
+
+    def _run_facts(self, args: Any, kwargs: Any) -> RunFacts:
+        assert self._clock is not None
+        latents = model_input(self.model, args, kwargs)
+        if latents is None:
+            return RunFacts(self._clock.steps)
+        return RunFacts(
+            self._clock.steps, tuple(latents.shape[1:]), str(latents.dtype).removeprefix("torch.")
+        )
 
     def _early_probe(self, probe: Probe, step: Step, args: Any, kwargs: Any) -> Tensor | None:
         if probe is Probe.MODEL_INPUT:

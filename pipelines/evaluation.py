@@ -6,8 +6,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Probe, Reason, Step
-from skipstone.pipelines.probes import OF_THE_TIME
+from skipstone.cachers.base import Cacher, Reason, Step
+from skipstone.cachers.coordinates import Coordinates
 from skipstone.pipelines.ranks import any_rank
 from skipstone.pipelines.sites import Placement
 from skipstone.pipelines.snapshots import Snapshots
@@ -28,8 +28,9 @@ class Branch(Generic[StateT]):
 
     ``method`` is the method's own state, ``why_empty`` why there is nothing to reuse at first, ``trace`` how
     the model runs its blocks, ``hollows`` the structure of what each part at the site returns (both once
-    seen), ``writes_in_place`` whether streams are written into on their way, and ``problem`` why this branch
-    cannot be skipped at all.
+    seen), ``writes_in_place`` whether streams are written into on their way, ``checked`` whether skipping was
+    tried with these shapes, ``coordinates`` those that a method reads which asks for no more, and ``problem``
+    why this branch cannot be skipped at all.
     """
 
     def __init__(
@@ -44,11 +45,14 @@ class Branch(Generic[StateT]):
         self.layout = layout
         self.placement = placement
         self.method = cacher.new_state()
-        self.snapshots = Snapshots(cacher.history, device)
+        # One at least: whether skipping is right is tried with a computed step's own residual.
+        self.snapshots = Snapshots(max(1, cacher.history), device)
+        self.coordinates = None if cacher.coordinates is None else Coordinates(cacher.coordinates)
         self.why_empty = Reason.NO_SNAPSHOT
         self.trace: Trace | None = None
         self.hollows: dict[Place, Any] = {}
         self.writes_in_place = False
+        self.checked = False
         self.problem: str | None = None
 
     @property
@@ -121,7 +125,7 @@ class Evaluation(Generic[StateT]):
 
         All processes ask, whatever they decided. Gates that look at no tensor of the sample decide alike.
         """
-        if self._group is None or self._cacher.probe in (Probe.NONE, *OF_THE_TIME):
+        if self._group is None or not self._cacher.looks:
             return
         if any_rank(self._group, not self.skipped, like) and self.skipped:
             self.reason = Reason.OTHER_RANK

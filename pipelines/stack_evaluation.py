@@ -27,6 +27,8 @@ class StackEvaluation(Evaluation[StateT]):
         self._calls_of: Counter[int] = Counter()
         self._heads: dict[int, Entry] = {}
         self._probes: dict[int, Tensor | None] = {}
+        known = self.branch.checked and self.branch.trace is not None
+        self._samples = known and self.branch.coordinates is not None
         self._mode: Mode = self._computing()
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
@@ -41,15 +43,23 @@ class StackEvaluation(Evaluation[StateT]):
         if self.skipped:
             return
         residuals = self._learned() if isinstance(self._mode, Learning) else self._computed()
-        if residuals:
+        if residuals and not self._samples:
             self.branch.snapshots.push(self.step, residuals)
-        outcome = Outcome(main_residual(residuals), latents)
+        outcome = Outcome(self._asked_for(main_residual(residuals)), latents, self.branch.name)
         self._cacher.update(self._probe, outcome, self.step, self.branch.method)
 
     def _computing(self) -> Mode:
         if self.branch.trace is None:
             return Learning(self._cacher.head_blocks)
-        return Computing(self.branch.trace, self.branch.writes_in_place)
+        coordinates = self.branch.coordinates if self._samples else None
+        return Computing(self.branch.trace, self.branch.writes_in_place, coordinates)
+
+    def _asked_for(self, residual: Tensor | None) -> Tensor | None:
+        """As much of a residual as the method wants to see."""
+        coordinates = self.branch.coordinates
+        if residual is None or coordinates is None or self._samples:
+            return residual
+        return coordinates.of(residual)
 
     def _look(self, call: Call) -> None:
         """Read the probe where the head of the stack ends: in every list until one is known to lead."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from skipstone import (
     FORA,
     Cacher,
@@ -12,10 +14,14 @@ from skipstone import (
     EasyCache,
     FirstBlock,
     MagCache,
+    Planned,
+    Record,
     SeaCache,
     TeaCache,
 )
 from skipstone.cachers import Site
+from skipstone.schedules.moments import Moments
+from skipstone.schedules.record import Quantity
 from tiny import PIPELINES
 
 TRANSFORMERS = tuple(PIPELINES)
@@ -59,6 +65,14 @@ def thresholds(method: type[Any], first: int = 1, last: int = 0, looks: bool = T
     return Case(made[0], made[-1], first, last, made[1:-1], looks)
 
 
+def planned(steps: int, computed: int) -> Planned:
+    """A plan from a record of a model whose residual never changes, so that it is reused as it is."""
+    moments = Moments(tuple(range(steps)), np.ones((steps, steps)))
+    levels = tuple(np.linspace(1, 0, steps).tolist())
+    record = Record({}, levels, {Quantity("transformer", "branch 0", "residual"): moments})
+    return Planned(record.plan(computed=computed), guard=None)
+
+
 METHODS = [
     thresholds(DBCache, blocks=1, warmup=0),
     Case(
@@ -75,6 +89,14 @@ METHODS = [
     thresholds(FirstBlock),
     Case(FORA(1), FORA(1000), 1, 0, [FORA(n) for n in (1, 2, 3, 5, 8)], looks=False),
     thresholds(MagCache, warmup=0.0, max_skips=1000, ratios=(1.0, 0.98, 0.96), looks=False),
+    Case(
+        planned(8, 8),
+        planned(8, 1),
+        1,
+        0,
+        [planned(20, n) for n in (20, 15, 10, 5, 2)],
+        looks=False,
+    ),
     thresholds(SeaCache, last=1),
     thresholds(TeaCache, last=1),
 ]

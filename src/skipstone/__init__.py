@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Hermite,
         MagCache,
         PerModel,
+        Planned,
         Predictor,
         Reuse,
         RunCap,
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from skipstone.pipelines.attach import CacheHandle, attach
     from skipstone.pipelines.bundled import load
     from skipstone.pipelines.calibration import calibrate
+    from skipstone.pipelines.recording import record
     from skipstone.pipelines.stats import RunStats
+    from skipstone.schedules.plan import Plan, load_plan
+    from skipstone.schedules.record import Record, load_record
 
 __version__ = "0.1.0"
 
@@ -55,7 +59,10 @@ __all__ = [
     "Hermite",
     "MagCache",
     "PerModel",
+    "Plan",
+    "Planned",
     "Predictor",
+    "Record",
     "Reuse",
     "RunCap",
     "RunStats",
@@ -71,6 +78,9 @@ __all__ = [
     "attach",
     "calibrate",
     "load",
+    "load_plan",
+    "load_record",
+    "record",
 ]
 
 _HOMES = {
@@ -89,6 +99,8 @@ _HOMES = {
     "MagCache": "cachers",
     "PREDICTORS": "cachers",
     "PerModel": "cachers",
+    "Plan": "schedules.plan",
+    "Planned": "cachers",
     "Predictor": "cachers",
     "Reuse": "cachers",
     "RunCap": "cachers",
@@ -104,7 +116,11 @@ _HOMES = {
     "CacheHandle": "pipelines.attach",
     "attach": "pipelines.attach",
     "load": "pipelines.bundled",
+    "Record": "schedules.record",
     "RunStats": "pipelines.stats",
+    "load_plan": "schedules.plan",
+    "load_record": "schedules.record",
+    "record": "pipelines.recording",
 }
 
 
