@@ -231,6 +231,9 @@ class Cacher(ABC, Generic[StateT]):
         del run
         return self
 
+    def end_run(self) -> None:
+        """Learn that a run is over, to its last step. Asked of the method that is attached."""
+
     def deviations(self) -> Sequence[float]:
         """For each sample of a run, how its errors compare with the expected ones; empty if not known.
 

@@ -48,8 +48,7 @@ class Planned(Cacher[State]):
     model: str = "transformer"
 
     def __post_init__(self) -> None:
-        if self.guard is not None and not 1 < self.guard < math.inf:
-            raise ValueError(f"guard must be a finite number > 1, or None, got {self.guard}")
+        checked_guard(self.guard)
 
     @property
     def moments(self) -> Moments:
@@ -147,6 +146,17 @@ class Guarded(Planned):
 
     def _level(self, step: Step) -> int:
         return self.course.look(step)
+
+
+def checked_guard(guard: float | None) -> float | None:
+    """The guard's margin, if it is one.
+
+    Raises:
+        ValueError: it is not above 1.
+    """
+    if guard is not None and not 1 < guard < math.inf:
+        raise ValueError(f"guard must be a finite number > 1, or None, got {guard}")
+    return guard
 
 
 @dataclass(frozen=True)

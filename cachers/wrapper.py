@@ -61,6 +61,9 @@ class Wrapper(Cacher[Any]):
     def for_run(self, run: RunFacts) -> Cacher[Any]:
         return replace(self, cacher=self.cacher.for_run(run))
 
+    def end_run(self) -> None:
+        self.cacher.end_run()
+
     def deviations(self) -> Sequence[float]:
         return self.cacher.deviations()
 

@@ -73,15 +73,11 @@ def attach(
             other = _attached[model].method
             raise ValueError(f"{type(pipe).__name__}.{name} has a cache already ({other}); remove() it first")
     device = None if cache_device is None else find_device(str(cache_device))
-    autoplan = None if speedup is None else Autoplan(pipe, models, speedup, **hyperparameters)
-    used = cacher if autoplan is None else autoplan.method
-    assert used is not None
-    handle = CacheHandle(
-        pipe, [Engine(name, model, used, tuple(models), device) for name, model in models.items()]
-    )
-    if autoplan is not None:
-        handle.watch(autoplan.after_step)
-    return handle
+    if cacher is None:
+        assert speedup is not None
+        cacher = Autoplan(pipe, models, speedup, **hyperparameters).method
+    engines = [Engine(name, model, cacher, tuple(models), device) for name, model in models.items()]
+    return CacheHandle(pipe, engines)
 
 
 def models_of(pipe: Any) -> dict[str, nn.Module]:
@@ -202,6 +198,7 @@ class CacheHandle:
     def _end_run(self) -> None:
         for engine in self._engines:
             engine.forget()
+            engine.cacher.end_run()
             if not self._log.called(engine.name):
                 self._log.note(f"{engine.name}: the run never called it, so nothing of it was cached")
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from skipstone.cachers.base import Cacher, ModelFacts, RunFacts, Step
-from skipstone.cachers.planned import Planned, Unplanned
+from skipstone.cachers.base import Cacher, ModelFacts, RunFacts
+from skipstone.cachers.planned import Planned, Unplanned, checked_guard
 from skipstone.cachers.recorder import Recorder
 from skipstone.cachers.wrapper import Wrapper
 from skipstone.pipelines.conditions import conditions, digest
@@ -46,7 +46,7 @@ class Autoplan:
         self._pipe = weakref.ref(pipe)
         self._models = models
         self._target = Target(speedup=speedup)
-        self._guard = guard
+        self._guard = checked_guard(guard)
         self._recorder = Recorder()
         self._methods: dict[str, Cacher[Any]] = {}
         self._made_for: dict[str, Any] = {}
@@ -66,10 +66,8 @@ class Autoplan:
         self._asked.add(model.name)
         return self._chosen.for_model(model).for_run(run)
 
-    def after_step(self, step: Step, computed: int, skipped: int) -> None:
+    def end_run(self) -> None:
         """Plan, when a recorded run is over."""
-        if not step.is_last:
-            return
         self._asked.clear()
         tapes = {model: tape for model, tape in self._recorder.tapes.items() if tape.seen}
         if tapes:
@@ -137,6 +135,9 @@ class Automatic(Wrapper):
     def for_run(self, run: RunFacts) -> Cacher[Any]:
         assert self.model is not None
         return self.autoplan.method_for(self.model, run)
+
+    def end_run(self) -> None:
+        self.autoplan.end_run()
 
     def describe(self) -> str:
         return self.text

@@ -160,9 +160,8 @@ class Engine:
         if step is None:
             self._log.note(f"{self.name}: it was called outside a run's steps, and that was not cached")
             return None
-        if not self._branches:
-            self._method = self.cacher.for_run(self._run_facts(args, kwargs))
-            self._log.methods[self.name] = self._method
+        if not self._branches or step.count != self._log.planned_steps:
+            self._meet_run(args, kwargs)
         name = self._names.next(kwargs)
         key = (name, tuple(_layout((*args, *kwargs.values()))))
         if key not in self._branches:
@@ -248,6 +247,18 @@ class Engine:
             )
         self._verdicts[branch.layout] = None
         branch.checked = True
+
+    def _meet_run(self, args: Any, kwargs: Any) -> None:
+        """Take what this run is made with.
+
+        Asked again where the first step has shown that the run begins late in the schedule. What was kept for
+        another method is dropped.
+        """
+        assert self._log is not None
+        method = self.cacher.for_run(self._run_facts(args, kwargs))
+        if method != self._method:
+            self._branches.clear()
+        self._method = self._log.methods[self.name] = method
 
     def _run_facts(self, args: Any, kwargs: Any) -> RunFacts:
         assert self._clock is not None

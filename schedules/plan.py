@@ -165,9 +165,7 @@ class Plan:
         if self.validated is None:
             lines.append("not validated: the pipeline was not at hand")
         else:
-            lines.append(
-                f"validated on the recorded prompts: PSNR {self.validated.worst:.1f} dB in the worst"
-            )
+            lines.append(f"validated: PSNR {self.validated.worst:.1f} dB on the worst recorded prompt")
         return lines
 
     def as_dict(self) -> dict[str, Any]:
