@@ -1,7 +1,7 @@
 """The contract of a caching method: when to compute, what to remember, how to estimate."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from itertools import pairwise
@@ -231,8 +231,14 @@ class Cacher(ABC, Generic[StateT]):
         del run
         return self
 
-    def end_run(self) -> None:
-        """Learn that a run is over, to its last step. Asked of the method that is attached."""
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        """Learn that a run is over, to its last step. Told to the method that is attached.
+
+        Args:
+            skip_cost: measures what a skipped evaluation cost of a computed one, None without both kinds; it
+                waits for the device.
+        """
+        del skip_cost
 
     def deviations(self) -> Sequence[float]:
         """For each sample of a run, how its errors compare with the expected ones; empty if not known.

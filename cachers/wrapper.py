@@ -1,6 +1,6 @@
 """The base of what changes one thing about a method and leaves the rest to it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -61,8 +61,8 @@ class Wrapper(Cacher[Any]):
     def for_run(self, run: RunFacts) -> Cacher[Any]:
         return replace(self, cacher=self.cacher.for_run(run))
 
-    def end_run(self) -> None:
-        self.cacher.end_run()
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        self.cacher.end_run(skip_cost)
 
     def deviations(self) -> Sequence[float]:
         return self.cacher.deviations()

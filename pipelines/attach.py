@@ -198,7 +198,7 @@ class CacheHandle:
     def _end_run(self) -> None:
         for engine in self._engines:
             engine.forget()
-            engine.cacher.end_run()
+            engine.cacher.end_run(self._log.skip_cost)
             if not self._log.called(engine.name):
                 self._log.note(f"{engine.name}: the run never called it, so nothing of it was cached")
 

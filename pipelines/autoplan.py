@@ -2,7 +2,7 @@
 
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from skipstone.cachers.recorder import Recorder
 from skipstone.cachers.wrapper import Wrapper
 from skipstone.pipelines.conditions import conditions, digest
 from skipstone.pipelines.tapes import record_of
-from skipstone.schedules.plan import NO_SAFE_SKIPS
+from skipstone.schedules.plan import NO_SAFE_SKIPS, expected_speedup, fewest
 from skipstone.schedules.record import Record, load_record
 from skipstone.schedules.search import Target
 
@@ -45,7 +45,7 @@ class Autoplan:
     ) -> None:
         self._pipe = weakref.ref(pipe)
         self._models = models
-        self._target = Target(speedup=speedup)
+        self._speedup = Target(speedup=speedup).speedup or 1.0
         self._guard = checked_guard(guard)
         self._recorder = Recorder()
         self._methods: dict[str, Cacher[Any]] = {}
@@ -57,7 +57,7 @@ class Autoplan:
     def method(self) -> Cacher[Any]:
         """What stands for this in an engine."""
         guarded = "" if self._guard is None else f", guard {self._guard:g}"
-        return Automatic(self._recorder, self, f"planned for speedup {self._target.speedup:g}{guarded}")
+        return Automatic(self._recorder, self, f"planned for speedup {self._speedup:g}{guarded}")
 
     def method_for(self, model: ModelFacts, run: RunFacts) -> Cacher[Any]:
         """What a run is made with; one answer for all models of a run."""
@@ -66,13 +66,21 @@ class Autoplan:
         self._asked.add(model.name)
         return self._chosen.for_model(model).for_run(run)
 
-    def end_run(self) -> None:
-        """Plan, when a recorded run is over."""
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        """Plan when a recorded run is over, and again when a planned one has shown what skipping costs."""
         self._asked.clear()
         tapes = {model: tape for model, tape in self._recorder.tapes.items() if tape.seen}
         if tapes:
             self._learn(record_of(self._made_for, tapes, self._made_for["guidance"]))
             self._recorder.tapes.clear()
+        elif isinstance(self._chosen, Planned) and not self._chosen.plan.record.skip_cost:
+            self._learn_cost(self._chosen.plan.record, skip_cost() or 0.0)
+
+    def _learn_cost(self, record: Record, cost: float) -> None:
+        """Plan anew with a known cost, where the speedup can be reached so; else the plan stays."""
+        known = replace(record, skip_cost=cost)
+        if cost and self._speedup <= expected_speedup(known, fewest(known)):
+            self._learn(known)
 
     def _begin(self, run: RunFacts) -> None:
         self._asked.clear()
@@ -103,7 +111,7 @@ class Autoplan:
 
     def _planned(self, record: Record) -> Cacher[Any]:
         try:
-            plan = record.plan(speedup=self._target.speedup)
+            plan = record.plan(speedup=self._speedup)
         except ValueError as why:
             return Unplanned(str(why))
         return Planned(plan, self._guard) if plan.is_safe else Unplanned(NO_SAFE_SKIPS)
@@ -136,8 +144,8 @@ class Automatic(Wrapper):
         assert self.model is not None
         return self.autoplan.method_for(self.model, run)
 
-    def end_run(self) -> None:
-        self.autoplan.end_run()
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        self.autoplan.end_run(skip_cost)
 
     def describe(self) -> str:
         return self.text

@@ -136,7 +136,7 @@ class RunLog:
             strip=strip,
             seconds=seconds,
             speedup=self._speedup(seconds),
-            skip_cost=self._skip_cost(),
+            skip_cost=self.skip_cost(),
             bytes_held=self.bytes_held,
             deviations=self._deviations(),
             notes=(*self.notes, *self._hints()),
@@ -173,7 +173,8 @@ class RunLog:
             return None
         return 1 + len(skipped) * (mean(computed) - mean(skipped)) / seconds
 
-    def _skip_cost(self) -> float | None:
+    def skip_cost(self) -> float | None:
+        """The time of a skipped evaluation over that of a computed one, None without both kinds."""
         computed, skipped = self._times()
         return mean(skipped) / mean(computed) if computed and skipped and any(computed) else None
 

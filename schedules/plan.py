@@ -168,6 +168,20 @@ class Plan:
             lines.append(f"validated: PSNR {self.validated.worst:.1f} dB on the worst recorded prompt")
         return lines
 
+    def summary(self) -> dict[str, Any]:
+        """What a user wants to know of the plan, as plain values; the PSNR of identical output is None."""
+        psnr = None if self.validated is None else self.validated.worst
+        return {
+            "strip": self.strip,
+            "computed": self.computed,
+            "steps": len(self.strip),
+            "speedup": self.speedup,
+            "expected_errors": self.expected_errors(),
+            "psnr_worst": psnr if psnr is None or math.isfinite(psnr) else None,
+            "recipe": asdict(self.recipe),
+            "is_safe": self.is_safe,
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values."""
         return {

@@ -14,6 +14,7 @@ import tiny
 from skipstone.cachers.base import RunFacts, Step
 from skipstone.pipelines.autoplan import records_folder
 from skipstone.pipelines.conditions import conditions
+from skipstone.pipelines.stats import RunLog
 from tiny_pipelines import PIPELINES
 from toy import ToyModel, ToyPipeline
 
@@ -22,6 +23,8 @@ from toy import ToyModel, ToyPipeline
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder of the test's own."""
     records = tmp_path / "records"
+    # Times of tiny models vary: say that a skipped step costs nothing.
+    monkeypatch.setattr(RunLog, "skip_cost", lambda log: 0.0)
     monkeypatch.setattr("skipstone.pipelines.autoplan.records_folder", lambda: records)
     return records
 
@@ -210,3 +213,20 @@ def test_removal_leaves_the_pipeline_as_it_was() -> None:
 def test_what_makes_no_sense_is_refused(args: Any, kwargs: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         skipstone.attach(ToyPipeline(ToyModel()), *args, **kwargs)
+
+
+@pytest.mark.parametrize(("cost", "computed"), [(0.1, [8, 7, 7]), (0.0, [8, 8, 8]), (0.9, [8, 8, 8])])
+def test_what_a_skipped_step_costs_is_learned_from_the_first_planned_run(
+    cost: float, computed: list[int], toy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """7 + 9 / 10 is nearest to 16 / 2; at a cost of 0.9 the speedup cannot be reached, and the plan stays."""
+    monkeypatch.setattr(RunLog, "skip_cost", lambda log: cost)
+    pipe, cache = toy
+    pipe(bending(16))
+    seen = []
+    for _ in range(3):
+        pipe(bending(16))
+        seen.append(cache.last_run.computed)
+    assert seen == computed
+    (path,) = folder.iterdir()
+    assert skipstone.load_record(path).skip_cost == (cost if computed[2] == 7 else 0.0)

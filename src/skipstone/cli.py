@@ -1,4 +1,4 @@
-"""The command line: `skipstone generate`, `methods` and `doctor`."""
+"""The command line: `skipstone generate`, `plan`, `methods` and `doctor`."""
 
 import json
 import math
@@ -109,6 +109,24 @@ def generate(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter of the method.")
     ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Instead of a method, a plan that `skipstone plan` wrote.")
+    ] = None,
+    speedup: Annotated[
+        float | None,
+        typer.Option(
+            min=1, callback=_finite,
+            help="Instead of a method, how many times faster to be, by a plan. The first run of a kind is "
+            "made twice, to be recorded.",
+        ),
+    ] = None,
+    quality: Annotated[
+        float | None,
+        typer.Option(
+            callback=_finite,
+            help="Instead of a method, the PSNR in dB to keep, by a plan that a dozen runs find.",
+        ),
+    ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every step.")] = False,
     compare: Annotated[
         bool,
@@ -151,6 +169,9 @@ def generate(
         caching=not no_cache,
         method=cacher,
         settings=tuple(settings or ()),
+        plan=plan,
+        speedup=speedup,
+        quality=quality,
         seed=seed,
         fps=fps,
         scale=scale,
@@ -167,6 +188,72 @@ def generate(
         print(json.dumps(result.as_dict(), allow_nan=False))
     else:
         print("\n".join(result.lines()))
+
+
+@app.command("plan")
+def make_plan(
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to record; not with --show.", show_default=False)
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("plan.json"),
+    model: Annotated[
+        str, typer.Option(help="pebble-video, pebble-image, a folder with a diffusers pipeline, or a hub id.")
+    ] = "pebble-video",
+    speedup: Annotated[
+        float | None, typer.Option(min=1, callback=_finite, help="How many times faster to be.")
+    ] = None,
+    computed: Annotated[int | None, typer.Option(min=1, help="How many steps to compute.")] = None,
+    quality: Annotated[float | None, typer.Option(callback=_finite, help="The PSNR in dB to keep.")] = None,
+    refine: Annotated[int, typer.Option(min=0, help="Runs to spend on moving single steps.")] = 0,
+    show: Annotated[
+        Path | None, typer.Option(help="Only show this plan.", show_default=False)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the solver.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, callback=_finite, help="How strongly the prompt steers.")
+    ] = None,
+    negative: Annotated[str | None, typer.Option(help="What not to show.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", callback=_size, help="Width and height in pixels.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a video.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the initial noise.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the fastest by default.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; what suits the device by default.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Record a run and find out which of its steps need not be computed on runs like it."""
+    from skipstone.pipelines.arguments import Options
+    from skipstone.planning import PlanRequest, make_and_write
+    from skipstone.schedules.plan import load_plan
+    from skipstone.schedules.search import Target
+
+    with redirect_stdout(sys.stderr), refusing(ValueError, TypeError):
+        if show is not None:
+            plan = load_plan(show)
+        elif prompt is None:
+            raise ValueError("name a prompt to record, or --show a plan")
+        else:
+            width, height = (int(side) for side in size.split("x")) if size else (None, None)
+            request = PlanRequest(
+                options=Options(prompt, negative, steps, guidance, width, height, frames),
+                output=output,
+                model=model,
+                target=Target(speedup, computed, quality),
+                refine=refine,
+                seed=seed,
+                device=device,
+                dtype=dtype,
+            )
+            plan = make_and_write(request, Console(stderr=True))
+    if as_json:
+        print(json.dumps(plan.summary(), allow_nan=False))
+        return
+    print(plan.explain())
+    if show is None:
+        print(f"wrote {output}")
 
 
 @app.command()
