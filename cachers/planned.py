@@ -91,8 +91,6 @@ class Planned(Cacher[State]):
         return State(deque(maxlen=self.history))
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
-        if step.count != len(self.plan.strip):
-            return Reason.NOT_PLANNED
         if not state.anchors:
             return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
         if self.plan.strips[self._level(step)][step.index] == ".":

@@ -229,6 +229,14 @@ def test_a_plan_for_another_model_is_refused(plan: Plan) -> None:
         skipstone.attach(experts.pipe, alone)
 
 
+def test_processes_must_agree_where_a_guard_looks(plan: Plan) -> None:
+    assert skipstone.Planned(plan).looks
+    assert skipstone.Warmup(skipstone.Planned(plan), steps=2).looks
+    assert not skipstone.Planned(plan, guard=None).looks
+    assert not skipstone.FORA().looks
+    assert skipstone.FirstBlock().looks
+
+
 def test_a_plan_has_no_hyper_parameters_but_those_of_the_method(plan: Plan) -> None:
     with pytest.raises(TypeError, match="planned has no hyper-parameter 'threshold'"):
         skipstone.attach(ToyPipeline(ToyModel()), plan, threshold=1)

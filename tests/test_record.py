@@ -95,6 +95,18 @@ def test_a_record_leaves_the_random_state_alone() -> None:
     assert torch.equal(generator.get_state(), states[1])
 
 
+def test_without_a_generator_the_processs_random_numbers_are_made_again() -> None:
+    pipe = tiny.wan()
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    record = skipstone.record(pipe.pipe, **{**pipe.kwargs, "output_type": "latent"})
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    validated = record.plan(computed=8).validated
+    assert validated is not None
+    assert validated.psnr == (math.inf,)
+
+
 def test_a_guided_matrix_is_that_of_the_combined_branches(wan: skipstone.Record) -> None:
     """Guidance is 4: the diagonal of what guidance makes lies between the bounds of its parts."""
     parts = {key.branch: part for key, part in wan.moments.items() if key.name == "output"}
@@ -204,6 +216,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "levels of another type": (edited(levels=["high"]), "is damaged.*high"),
     "too short a matrix": (with_moments(gram=[1.0, 2.0]), "is damaged"),
     "no matrix of moments": (with_moments(gram=[-1.0] * 36), "is damaged.*no quantity"),
+    "a matrix that is not finite": (with_moments(gram=[math.nan] * 36), "is damaged.*no quantity"),
     "steps of another run": (with_moments(steps=list(range(9))), "is damaged.*in a run of 8"),
 }
 
