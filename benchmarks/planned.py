@@ -1,8 +1,7 @@
 """Planned caching on one model: quality over prompts, the guard, other guidance and sizes, in JSON rows.
 
-Every cached run is compared with the uncached run of the same prompt and seed, on float frames. Other methods,
-and fewer plain steps, are measured on the same prompts by `sweep.py`. `--timing` measures the speed instead:
-asked and got.
+Every cached run is compared with the uncached run of the same prompt and seed, on float frames. Other
+methods, and fewer plain steps, are measured by `sweep.py`.
 """
 
 import argparse
@@ -95,7 +94,7 @@ def row(name: str, plan: Plan, seen: Sequence[tuple[float, skipstone.RunStats]])
         "computed_mean": mean(computed),
         "computed_most": max(computed),
         "psnr_mean": mean(psnr),
-        "psnr_p5": quantiles(psnr, n=20)[0] if len(psnr) > 1 else psnr[0],
+        "psnr_p5": quantiles(psnr, n=20, method="inclusive")[0] if len(psnr) > 1 else psnr[0],
         "psnr_min": psnr[0],
         "deviation_median": median([max(run.deviations, default=0.0) for _, run in seen]),
         "deviation_most": max(max(run.deviations, default=0.0) for _, run in seen),

@@ -135,7 +135,7 @@ class Guarded(Planned):
             assert state.watch is not None
             anchors = list(state.anchors)
             weights = self.moments.weights(step.index, anchors) if anchors else []
-            expected = self.moments.error(step.index, anchors) if anchors else 0.0
+            expected = self.plan.expected_error(self.model, step.index, anchors) if anchors else 0.0
             state.watch.compare(step, value, weights, expected)
         super().update(probe, outcome, step, state)
 

@@ -45,10 +45,16 @@ class Moments:
         at, known = self._index(step), self._indices(anchors)
         return [float(weight) for weight in least_squares(self.gram, known, at)]
 
-    def error(self, step: int, anchors: Sequence[int]) -> float:
-        """The root mean square of that estimate's error, relative to the value's own."""
+    def error(self, step: int, anchors: Sequence[int], weights: Sequence[float]) -> float:
+        """The root mean square of an estimate's error, relative to the value's own.
+
+        Args:
+            step: the step that is estimated.
+            anchors: the steps of the known values.
+            weights: one for each of them.
+        """
         at, known = self._index(step), self._indices(anchors)
-        squared = squared_error(self.gram, known, at, least_squares(self.gram, known, at))
+        squared = squared_error(self.gram, known, at, np.array(weights))
         return float(np.sqrt(max(0.0, float(squared)) / self.gram[at, at]))
 
     def resampled(self, before: Sequence[float], after: Sequence[float]) -> "Moments":

@@ -119,16 +119,31 @@ class Plan:
         skipped = [error for error in self.expected_errors() if error is not None]
         return not skipped or min(skipped) <= UNSAFE
 
+    @cached_property
+    def _residuals(self) -> dict[str, Moments]:
+        return {model: _matrix(self.record, model, RESIDUAL) for model in self.record.models}
+
+    def expected_error(self, model: str, step: int, anchors: Sequence[int]) -> float:
+        """The error of an estimate of a model's residual, relative to it, that the record leads to expect.
+
+        Args:
+            model: the model.
+            step: the step that is estimated.
+            anchors: the computed steps that it is estimated from, newest first.
+        """
+        weights = self.weights[model].weights(step, anchors)
+        return self._residuals[model].error(step, anchors, weights)
+
     def expected_errors(self) -> list[float | None]:
         """The expected error of each step's estimate relative to the residual; None for computed ones."""
         errors: list[float | None] = [None] * len(self.strip)
-        for moments in self.weights.values():
+        for model, moments in self.weights.items():
             anchors: list[int] = []
             for step in moments.steps:
                 if self.strip[step] == "#":
                     anchors = [step, *anchors[: self.recipe.anchors - 1]]
                 else:
-                    errors[step] = moments.error(step, anchors)
+                    errors[step] = self.expected_error(model, step, anchors)
         return errors
 
     def for_levels(self, levels: Sequence[float]) -> "Plan":

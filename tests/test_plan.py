@@ -178,7 +178,17 @@ def test_expected_errors_are_those_of_the_weights() -> None:
         anchors = [one for one in reversed(computed) if one < step][:2]
         assert (error is None) == (step in computed)
         if error is not None:
-            assert error == moments.error(step, anchors)
+            assert error == moments.error(step, anchors, moments.weights(step, anchors))
+
+
+def test_with_weights_of_another_matrix_errors_are_still_those_of_the_residuals() -> None:
+    guided = Quantity("transformer", "guided", "residual")
+    record = record_of(**{})
+    both = replace(record, moments={**record.moments, guided: moments_of(range(20), smooth(20, seed=5))})
+    plan = make_plan(both, Recipe(weights="guided residual"), 5)
+    step = plan.strip.index(".")
+    weights = both.moments[guided].weights(step, [0])
+    assert plan.expected_error("transformer", step, [0]) == both.moments[RESIDUAL].error(step, [0], weights)
 
 
 def test_a_plan_explains_itself() -> None:
