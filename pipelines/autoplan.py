@@ -14,10 +14,13 @@ from skipstone.cachers.planned import Planned, Unplanned, checked_guard
 from skipstone.cachers.recorder import Recorder
 from skipstone.cachers.wrapper import Wrapper
 from skipstone.pipelines.conditions import conditions, digest
+from skipstone.pipelines.ranks import process_group
 from skipstone.pipelines.tapes import record_of
 from skipstone.schedules.plan import NO_SAFE_SKIPS, expected_speedup, fewest
 from skipstone.schedules.record import Record, load_record
 from skipstone.schedules.search import Target
+
+SHARED = "several processes share the model, and each would record its own part: attach a plan instead"
 
 
 def records_folder() -> Path:
@@ -87,6 +90,8 @@ class Autoplan:
         self._recorder.tapes.clear()
         self._made_for = conditions(self._pipe(), self._models, run)
         key = digest(self._made_for)
+        if any(process_group(model) is not None for model in self._models.values()):
+            self._methods[key] = Unplanned(SHARED)
         if key not in self._methods:
             self._methods[key] = self._from_file(key)
         self._chosen = self._methods[key]

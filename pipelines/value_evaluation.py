@@ -30,8 +30,10 @@ class OutputEvaluation(Evaluation[StateT]):
 
     def _decide_early(self) -> None:
         self._decide(self._probe)
-        if self._probe is not None:
-            self._agree(self._probe)
+        # Without a first output all processes compute, and there is nothing to agree on.
+        like = next(floats_in([self._probe, *self.branch.hollows.values()]), None)
+        if like is not None:
+            self._agree(like)
 
     def _keep(self, output: Any, latents: Tensor | None) -> None:
         # Clones, because what was handed out may be written into.

@@ -16,7 +16,7 @@ from torch import Tensor
 import skipstone
 import tiny
 from skipstone import Cacher, FirstBlock
-from skipstone.cachers import Probe, Site, Step
+from skipstone.cachers import Probe, Reason, Site, Step
 from skipstone.pipelines import engine
 from toy import ToyModel, ToyPipeline, constant, drifting
 
@@ -87,6 +87,20 @@ class OneRankRefusesOutputs(OneRankRefuses):
     site = Site.OUTPUT
     head_blocks = 0
     probe = Probe.MODEL_INPUT
+
+
+class OneRankRefusesUnseen(OneRankRefuses):
+    """The same for the whole output, by something that the engine does not see."""
+
+    site = Site.OUTPUT
+    head_blocks = 0
+    probe = Probe.NONE
+    looks = True
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Any:
+        if step.is_first:
+            return Reason.FIRST_STEP
+        return Reason.CHANGED if dist.get_rank() else None
 
 
 def reasons_of_a_shared_run(method: Cacher[Any], _: int) -> dict[str, int]:

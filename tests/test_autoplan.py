@@ -203,6 +203,19 @@ def test_a_run_without_safe_skips_computes_everything_and_says_so() -> None:
     assert "no safe skips" in str(cache.last_run)
 
 
+def test_processes_that_share_a_model_are_told_to_attach_a_plan(
+    toy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that finds a record while another makes it would leave the other waiting."""
+    monkeypatch.setattr("skipstone.pipelines.autoplan.process_group", lambda model: "a group")
+    pipe, cache = toy
+    for _ in range(2):
+        pipe(bending(16))
+        assert cache.last_run.skipped == 0
+        assert "each would record its own part: attach a plan instead" in str(cache.last_run)
+    assert not folder.exists()
+
+
 def test_removal_leaves_the_pipeline_as_it_was() -> None:
     case = tiny.wan()
     bare = case()

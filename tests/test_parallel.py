@@ -1,15 +1,18 @@
 """Two processes: where they share a model they decide as one, where they do not each decides for itself."""
 
 import functools
+from dataclasses import replace
 
 import diffusers
 import pytest
 
 import skipstone
 import tiny
+from methods import planned
 from processes import (
     OneRankRefuses,
     OneRankRefusesOutputs,
+    OneRankRefusesUnseen,
     flux,
     reasons_of_a_shared_run,
     reasons_where_one_check_fails,
@@ -17,17 +20,22 @@ from processes import (
     shared_runs,
     strip_of_an_own_run,
 )
-from skipstone import FirstBlock, TeaCache
+from skipstone import FirstBlock, Planned, TeaCache
 
 needs_context_parallel = pytest.mark.skipif(
     not hasattr(diffusers, "ContextParallelConfig"), reason="this diffusers has no context parallelism"
 )
 
 
+def guarded() -> Planned:
+    """A plan whose guard is alarmed by every comparison: its record knows no change at all."""
+    return replace(planned(8, 2), guard=1.5)
+
+
 @needs_context_parallel
 @pytest.mark.parametrize("attached_first", [False, True], ids=["shared first", "attached first"])
 def test_a_shared_run_equals_that_of_one_process(attached_first: bool) -> None:
-    methods = [FirstBlock(1e9), TeaCache(1e9), TeaCache(0.0)]
+    methods = [FirstBlock(1e9), TeaCache(1e9), TeaCache(0.0), guarded()]
     alone = []
     for method in methods:
         with skipstone.attach((pipe := flux()).pipe, method):
@@ -46,7 +54,11 @@ def test_a_block_that_splits_its_input_is_left_to_run() -> None:
 
 
 @needs_context_parallel
-@pytest.mark.parametrize("method", [OneRankRefuses(), OneRankRefusesOutputs()], ids=["stack", "output"])
+@pytest.mark.parametrize(
+    "method",
+    [OneRankRefuses(), OneRankRefusesOutputs(), OneRankRefusesUnseen()],
+    ids=["stack", "output", "unseen"],
+)
 def test_one_process_that_computes_makes_all_compute(method: FirstBlock) -> None:
     """Without it the two would wait for each other in an attention that only one of them runs."""
     skips, computes = run_twice(functools.partial(reasons_of_a_shared_run, method))
