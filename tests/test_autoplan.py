@@ -127,6 +127,8 @@ def test_what_a_record_is_made_for_tells_all_that_matters() -> None:
     seen = [conditions(pipe, models, run)]
     case()
     seen.append(conditions(pipe, models, run))
+    pipe.transformer.register_to_config(_name_or_path="another/folder")
+    assert conditions(pipe, models, run) == seen[-1]
     with torch.no_grad():
         next(iter(pipe.transformer.parameters())).mul_(1.5)
     seen.append(conditions(pipe, models, run))

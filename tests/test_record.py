@@ -14,7 +14,8 @@ import torch
 import skipstone
 import tiny
 from skipstone.cachers.base import ModelFacts, Outcome, RunFacts, Step
-from skipstone.cachers.recorder import Recorder
+from skipstone.cachers.recorder import Recorder, Tape
+from skipstone.pipelines.tapes import record_of
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.record import Quantity
 from tiny_pipelines import PIPELINES
@@ -277,3 +278,26 @@ def test_a_pipeline_with_a_cache_is_not_recorded() -> None:
 def test_one_step_is_no_record() -> None:
     with pytest.raises(ValueError, match="fewer than two steps"):
         toy_record(ToyModel(), drifting(1))
+
+
+def test_guidance_takes_the_second_half_of_a_batch_for_the_conditional_one() -> None:
+    """As pipelines put them: at a scale of 3 of values 1 and 2 it makes 3 * 2 - 2 * 1."""
+    tape = Tape(RunFacts(tuple(Step(n, 2, 1.0) for n in range(2))))
+    halves = torch.tensor([1.0, 2.0])[:, None].expand(2, 8)
+    tape.seen["cond_uncond"] = {0: (halves, halves), 1: (halves * 2, halves)}
+    record = record_of({}, {"transformer": tape}, guidance=3.0)
+    residual = record.moments[Quantity("transformer", "guided", "residual")]
+    assert residual.norms == pytest.approx([4.0, 8.0])
+    assert record.moments[Quantity("transformer", "guided", "output")].norms == pytest.approx([4.0, 4.0])
+
+
+def test_guidance_takes_the_branch_that_says_so_for_the_unconditional_one() -> None:
+    for names in (("uncond", "cond"), ("branch 1", "branch 0")):
+        tape = Tape(RunFacts(tuple(Step(n, 2, 1.0) for n in range(2))))
+        ones = torch.ones(1, 8)
+        for name, value in zip(reversed(names), (2.0, 1.0), strict=True):
+            tape.seen[name] = dict.fromkeys(range(2), (value * ones, None))
+        record = record_of({}, {"transformer": tape}, guidance=3.0)
+        assert record.moments[Quantity("transformer", "guided", "residual")].norms == pytest.approx(
+            [4.0, 4.0]
+        )
