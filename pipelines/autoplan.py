@@ -11,7 +11,7 @@ from torch import nn
 
 from skipstone.cachers.base import Cacher, ModelFacts, RunFacts
 from skipstone.cachers.planned import Planned, Unplanned, checked_guard
-from skipstone.cachers.recorder import Recorder
+from skipstone.cachers.recorder import Recorder, Tape
 from skipstone.cachers.wrapper import Wrapper
 from skipstone.pipelines.conditions import conditions, digest
 from skipstone.pipelines.ranks import process_group
@@ -74,10 +74,16 @@ class Autoplan:
         self._asked.clear()
         tapes = {model: tape for model, tape in self._recorder.tapes.items() if tape.seen}
         if tapes:
-            self._learn(record_of(self._made_for, tapes, self._made_for["guidance"]))
+            self._learn_tapes(tapes)
             self._recorder.tapes.clear()
         elif isinstance(self._chosen, Planned) and not self._chosen.plan.record.skip_cost:
             self._learn_cost(self._chosen.plan.record, skip_cost() or 0.0)
+
+    def _learn_tapes(self, tapes: Mapping[str, Tape]) -> None:
+        try:
+            self._learn(record_of(self._made_for, tapes, self._made_for["guidance"]))
+        except ValueError as why:
+            self._methods[digest(self._made_for)] = Unplanned(str(why))
 
     def _learn_cost(self, record: Record, cost: float) -> None:
         """Plan anew with a known cost, where the speedup can be reached so; else the plan stays."""

@@ -205,6 +205,18 @@ def test_a_run_without_safe_skips_computes_everything_and_says_so() -> None:
     assert "no safe skips" in str(cache.last_run)
 
 
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_a_run_that_cannot_be_planned_from_is_no_error_of_the_users(value: float) -> None:
+    ones = torch.ones(1, 4, 2)
+    inputs = [{"hidden_states": ones * value, "temb": ones * value}] * 6
+    pipe = ToyPipeline(ToyModel())
+    with torch.no_grad(), skipstone.attach(pipe, speedup=2.0) as cache:
+        for _ in range(2):
+            pipe(inputs)
+            assert cache.last_run.skipped == 0
+    assert "not finite, or zero throughout: nothing can be planned" in str(cache.last_run)
+
+
 def test_processes_that_share_a_model_are_told_to_attach_a_plan(
     toy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
