@@ -154,6 +154,15 @@ def test_an_adapter_makes_another_record_necessary() -> None:
     assert adapted != plain
 
 
+def test_an_adapters_scale_counts_only_while_it_is_active() -> None:
+    """A layer with the attributes of peft's."""
+    model = ToyModel()
+    layer: Any = model.blocks[0].attn
+    layer.active_adapters, layer.scaling = ["style"], {"style": 0.5, "other": 1.0}
+    adapters = conditions(ToyPipeline(model), {"transformer": model}, RunFacts(()))["models"]["transformer"]
+    assert adapters["adapters"] == ["style 0.5"]
+
+
 def test_a_broken_off_run_is_not_planned_from(toy: Any, folder: Path) -> None:
     pipe, cache = toy
     pipe(bending(16)[:5], steps=16)
