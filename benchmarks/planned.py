@@ -1,7 +1,7 @@
 """Planned caching on one model: quality over prompts, the guard, other guidance and sizes, in JSON rows.
 
 Every cached run is compared with the uncached run of the same prompt and seed, on float frames. Other
-methods, and fewer plain steps, are measured by `sweep.py`.
+methods, and fewer plain steps, are measured by `skipstone report`.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from typing import Any
 
 import diffusers
 import torch
-from sweep import prompts
 from torch import Tensor
 
 import skipstone
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
+from skipstone.report.prompts import pebble_prompts
 from skipstone.schedules.plan import Plan
 
 
@@ -40,7 +40,7 @@ class Bench:
         self.pipe = diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True).to(device)
         self.pipe.set_progress_bar_config(disable=True)
         self.defaults = {**bundled.DEFAULTS[model], "num_inference_steps": steps}
-        self.recorded, *self.prompts = prompts(model, folder, count + 1)
+        self.recorded, *self.prompts = pebble_prompts(model, count + 1)
         self._uncached: dict[str, list[Tensor]] = {}
 
     def record(self, *texts: str, **changes: Any) -> skipstone.Record:

@@ -2,41 +2,58 @@
 
 from typing import Any
 
+from skipstone.cachers.adacache import AdaCache
 from skipstone.cachers.adams_bashforth import AdamsBashforth
 from skipstone.cachers.base import Cacher, Probe, Reason, Site, Step
+from skipstone.cachers.block_caching import BlockCaching
+from skipstone.cachers.cfg_cache import CFGCache
 from skipstone.cachers.dbcache import DBCache
 from skipstone.cachers.deepcache import DeepCache
+from skipstone.cachers.delta_dit import DeltaDiT
 from skipstone.cachers.dicache import DiCache
 from skipstone.cachers.easycache import EasyCache
+from skipstone.cachers.faster_cache import FasterCache
 from skipstone.cachers.first_block import FirstBlock
 from skipstone.cachers.foca import FoCa
 from skipstone.cachers.fora import FORA
+from skipstone.cachers.guidance import Guidance, WithGuidance
 from skipstone.cachers.hermite import Hermite
 from skipstone.cachers.limits import RunCap, StepMask, StepRange, Tail, Warmup
 from skipstone.cachers.magcache import MagCache
+from skipstone.cachers.pab import PAB
 from skipstone.cachers.per_model import PerModel
 from skipstone.cachers.planned import Planned
 from skipstone.cachers.predictor import Predictor
 from skipstone.cachers.reuse import Reuse
+from skipstone.cachers.scale_shift import ScaleShift
 from skipstone.cachers.seacache import SeaCache
+from skipstone.cachers.smoothcache import SmoothCache
 from skipstone.cachers.spectrum import Spectrum
 from skipstone.cachers.taylor import Taylor
 from skipstone.cachers.teacache import TeaCache
+from skipstone.cachers.tgate import TGate
 from skipstone.cachers.with_predictor import WithPredictor
 
 METHODS: dict[str, type[Cacher[Any]]] = {
     method.name: method
     for method in (
+        AdaCache,
+        BlockCaching,
         DBCache,
         DeepCache,
+        DeltaDiT,
         DiCache,
         EasyCache,
+        FasterCache,
         FirstBlock,
         FORA,
         MagCache,
+        PAB,
         Planned,
         SeaCache,
+        SmoothCache,
         TeaCache,
+        TGate,
     )
 }
 
@@ -47,15 +64,22 @@ PREDICTORS: dict[str, type[Predictor]] = {
 __all__ = [
     "FORA",
     "METHODS",
+    "PAB",
     "PREDICTORS",
+    "AdaCache",
     "AdamsBashforth",
+    "BlockCaching",
+    "CFGCache",
     "Cacher",
     "DBCache",
     "DeepCache",
+    "DeltaDiT",
     "DiCache",
     "EasyCache",
+    "FasterCache",
     "FirstBlock",
     "FoCa",
+    "Guidance",
     "Hermite",
     "MagCache",
     "PerModel",
@@ -65,15 +89,19 @@ __all__ = [
     "Reason",
     "Reuse",
     "RunCap",
+    "ScaleShift",
     "SeaCache",
     "Site",
+    "SmoothCache",
     "Spectrum",
     "Step",
     "StepMask",
     "StepRange",
+    "TGate",
     "Tail",
     "Taylor",
     "TeaCache",
     "Warmup",
+    "WithGuidance",
     "WithPredictor",
 ]

@@ -5,11 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from itertools import pairwise
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from skipstone.cachers.guidance import Guidance
+
 StateT = TypeVar("StateT")
+
+Correction = Callable[[Tensor, Tensor, int], Tensor]
+"""Takes the residual that a layer is estimated to give, what it is added to, and which of the layer's streams
+that is, from 0; gives the residual to add instead."""
 
 
 class Site(Enum):
@@ -19,8 +26,28 @@ class Site(Enum):
     """All blocks of a transformer as one: what they add to the streams that pass through them."""
     DEEP = "deep"
     """The deep branch of a UNet: what comes up from below its outermost layers."""
+    LAYER = "layer"
+    """The layers within the blocks, or single blocks, each on its own, while the rest of the model runs."""
     OUTPUT = "output"
     """What the model returns: the model does not run at all."""
+
+
+class LayerKind(str, Enum):
+    """What a layer does in its block."""
+
+    SELF_ATTENTION = "self attention"
+    """Attention among the tokens of the sample, those of the text included where both attend as one."""
+    TEMPORAL_ATTENTION = "temporal attention"
+    """Attention along time only, as in Latte."""
+    CROSS_ATTENTION = "cross attention"
+    """Attention from the sample to the text or whatever else guides it."""
+    FEED_FORWARD = "feed forward"
+    BLOCK = "block"
+    """A block as a whole. Its residual is kept, not its output."""
+
+
+ATTENTION = frozenset({LayerKind.SELF_ATTENTION, LayerKind.TEMPORAL_ATTENTION, LayerKind.CROSS_ATTENTION})
+"""All kinds of attention."""
 
 
 class Probe(Enum):
@@ -63,6 +90,7 @@ class Reason(str, Enum):
     SHAPE_CHANGED = "the inputs changed their shape"
     BLOCKS_CHANGED = "the model ran other blocks than before"
     NOT_UNDERSTOOD = "the block stack is not understood"
+    IN_PART = "only parts of it could be skipped"
     OTHER_RANK = "another process of the group computes"
 
 
@@ -113,6 +141,23 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """Where a layer is.
+
+    Args:
+        kind: what it does.
+        name: its path in the model, such as ``blocks.3.attn1``.
+        block: the place of its block among the model's blocks in the order they are defined, from 0.
+        blocks: how many blocks the model has.
+    """
+
+    kind: LayerKind
+    name: str
+    block: int
+    blocks: int
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What a method may know of a run when its model is called for the first time.
 
@@ -142,14 +187,19 @@ class Outcome:
 
     Args:
         residual: what the skippable blocks added to the main stream, ``(batch, tokens, dim)``; None where
-            they wrote into their inputs before it could be read, and at other sites than the stack. Only
-            `Cacher.coordinates` of it, ``(batch, coordinates)``, where a method asks for no more.
+            they wrote into their inputs before it could be read. At the layers, what this layer returned or
+            this block added; None at the other sites. Only `Cacher.coordinates` of a stack's,
+            ``(batch, coordinates)``, where a method asks for no more.
         output: what the model returned, in the layout of `Probe.MODEL_INPUT`; None where it is no tensor.
-        branch: the name of the guidance branch.
+        attention: what a middle block's self-attention returned for the main stream, ``(batch, frames,
+            positions, dim)``, with one frame where frames cannot be told; None where it could not be read,
+            and for methods that do not watch it.
+        branch: the name of the guidance branch, empty at the layers.
     """
 
     residual: Tensor | None = None
     output: Tensor | None = None
+    attention: Tensor | None = None
     branch: str = ""
 
 
@@ -177,7 +227,7 @@ class Cacher(ABC, Generic[StateT]):
 
     @property
     def coordinates(self) -> int | None:
-        """How many random elements of each sample's residual `update` is given, None for all of it."""
+        """How many random elements of a stack's residual `update` is given of each sample, None for all."""
         return None
 
     @property
@@ -189,6 +239,34 @@ class Cacher(ABC, Generic[StateT]):
         return 0
 
     @property
+    def tail_blocks(self) -> int:
+        """How many blocks of a stack run on every step, after the ones that may be skipped."""
+        return 0
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        """What it may skip at `Site.LAYER`."""
+        return frozenset()
+
+    @property
+    def joins_blocks(self) -> bool:
+        """Whether blocks in a row that have this same method are skipped as one: their sum alone is kept.
+
+        Of the blocks' own outcomes `update` hears nothing then.
+        """
+        return False
+
+    @property
+    def guidance(self) -> "Guidance | None":
+        """What saves the unconditional branch of guidance beside this method's own work, None for nothing."""
+        return None
+
+    @property
+    def watches_attention(self) -> bool:
+        """Whether `update` is shown what a middle block's attention returned."""
+        return False
+
+    @property
     @abstractmethod
     def probe(self) -> Probe:
         """The signal that `reason_to_compute` is given."""
@@ -196,7 +274,8 @@ class Cacher(ABC, Generic[StateT]):
     @property
     def looks(self) -> bool:
         """Whether decisions depend on what the model computes, so that processes must agree on them."""
-        return self.probe not in (Probe.NONE, Probe.TIME_EMBEDDING, Probe.TIME_PROJECTION)
+        blind = Probe.NONE, Probe.TIME_EMBEDDING, Probe.TIME_PROJECTION
+        return self.watches_attention or self.probe not in blind
 
     @abstractmethod
     def new_state(self) -> StateT:
@@ -221,10 +300,19 @@ class Cacher(ABC, Generic[StateT]):
         del step, state
         return (1.0,) + (0.0,) * (len(computed) - 1)
 
+    def correction(self, state: StateT) -> Correction | None:
+        """At `Site.LAYER`, how an estimate is corrected before it is used, None for not at all."""
+        del state
+        return None
+
     def for_model(self, model: ModelFacts) -> "Cacher[StateT]":
         """This method with everything that depends on the model resolved."""
         del model
         return self
+
+    def for_layer(self, layer: Layer) -> "Cacher[StateT] | None":
+        """At `Site.LAYER`, the method of one layer, which has a state of its own; None to always run it."""
+        return self if layer.kind in self.layer_kinds else None
 
     def for_run(self, run: RunFacts) -> "Cacher[Any]":
         """What one run is made with: this method, or another one at the same site with the same probe."""

@@ -23,8 +23,9 @@ class DBCache(Cacher[State]):
     """Skip all blocks but the first few while their residual stays close to that of the last computed step.
 
     Source: cache-dit, https://github.com/vipshop/cache-dit.
-    Difference: a batch is judged by its worst sample. There are no last blocks (Bn) that always run: its
-    default is none. For a step mask, wrap it in `StepMask`; for a predictor, in `WithPredictor`.
+    Difference: a batch is judged by its worst sample. The count of skips in a row starts anew at every
+    computed step, also at one that the change asked for. All lists of blocks are one stack with one decision.
+    For a step mask, wrap it in `StepMask`; for a predictor, in `WithPredictor`.
 
     Args:
         threshold: relative L1 change of the first blocks' residual at which a step is computed. Zero
@@ -32,6 +33,7 @@ class DBCache(Cacher[State]):
         blocks: how many blocks run on every step (Fn), from 1.
         warmup: how many first steps are computed, from 0.
         max_skips: how many steps may be skipped in a row, from 1; None for any number.
+        last_blocks: how many last blocks run on every step (Bn), from 0: they see the estimate and mend it.
 
     Raises:
         ValueError: a value outside its range.
@@ -43,18 +45,25 @@ class DBCache(Cacher[State]):
     blocks: int = 8
     warmup: int = 8
     max_skips: int | None = None
+    last_blocks: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < math.inf:
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
-        if self.blocks < 1 or self.warmup < 0:
-            raise ValueError(f"blocks must be >= 1 and warmup >= 0, got {self.blocks} and {self.warmup}")
+        if self.blocks < 1:
+            raise ValueError(f"blocks must be a whole number >= 1, got {self.blocks}")
+        if self.warmup < 0 or self.last_blocks < 0:
+            raise ValueError(f"warmup and last_blocks must be >= 0, got {self.warmup} and {self.last_blocks}")
         if self.max_skips is not None and self.max_skips < 1:
             raise ValueError(f"max_skips must be a whole number >= 1 or None, got {self.max_skips}")
 
     @property
     def head_blocks(self) -> int:
         return self.blocks
+
+    @property
+    def tail_blocks(self) -> int:
+        return self.last_blocks
 
     @property
     def probe(self) -> Probe:

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import mean
 
 from torch import Tensor
 
@@ -73,12 +74,21 @@ class Course:
 
     def _read(self, comparison: Comparison) -> None:
         squares, expected = comparison.squared.read(), max(comparison.expected, FLOOR)
-        self.measured = [a + b for a, b in zip(self.measured or [0.0] * len(squares), squares, strict=True)]
+        before = self.measured or [0.0] * len(squares)
+        samples = min(len(before), len(squares))
+        pairs = zip(of_samples(before, samples), of_samples(squares, samples), strict=True)
+        self.measured = [a + b for a, b in pairs]
         self.expected += expected**2
         # Doubt computes: what is not a number is too much.
         within = all(square <= (self.margin * expected) ** 2 for square in squares)
         if not within and comparison.step > self.raised_at and self.level < self.most:
             self.level, self.raised_at = self.level + 1, self.looked_at
+
+
+def of_samples(squares: Sequence[float], samples: int) -> list[float]:
+    """The mean over the branches of each sample, where a batch holds several, one branch after another."""
+    branches = [squares[first : first + samples] for first in range(0, len(squares), samples)]
+    return [mean(of_one) for of_one in zip(*branches, strict=True)]
 
 
 @dataclass

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Outcome, Reason, Step
+from skipstone.cachers.base import Correction, Outcome, Reason, Step
+from skipstone.cachers.guidance import Guidance
 from skipstone.cachers.wrapper import Wrapper
 
 
@@ -25,6 +26,35 @@ class Limit(Wrapper):
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Reason | None:
         return super().reason_to_compute(probe, step, state) or self.forced(step)
+
+    @property
+    def guidance(self) -> Guidance | None:
+        guidance = super().guidance
+        return None if guidance is None else LimitedGuidance(guidance, self)
+
+
+@dataclass(frozen=True)
+class LimitedGuidance(Guidance):
+    """Computes both branches of guidance where a limit forces a step.
+
+    Args:
+        guidance: the method that decides on the others.
+        limit: the limit.
+    """
+
+    name: ClassVar[str] = "limited-guidance"
+
+    guidance: Guidance
+    limit: Limit
+
+    def reason_to_compute(self, step: Step) -> Reason | None:
+        return self.guidance.reason_to_compute(step) or self.limit.forced(step)
+
+    def split(self, difference: Tensor) -> Sequence[Tensor]:
+        return self.guidance.split(difference)
+
+    def weights(self, step: Step) -> Sequence[float]:
+        return self.guidance.weights(step)
 
 
 @dataclass(frozen=True)
@@ -125,7 +155,7 @@ class Capped:
 
 @dataclass(frozen=True)
 class RunCap(Wrapper):
-    """Skip at most so many steps in a row.
+    """Skip at most so many steps in a row. Unconditional branches that are saved are not counted.
 
     Args:
         cacher: the method that decides until then.
@@ -155,6 +185,9 @@ class RunCap(Wrapper):
 
     def weights(self, step: Step, computed: Sequence[Step], state: Capped) -> Sequence[float]:
         return super().weights(step, computed, state.inner)
+
+    def correction(self, state: Capped) -> Correction | None:
+        return super().correction(state.inner)
 
 
 def _check_count(name: str, value: int) -> None:

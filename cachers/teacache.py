@@ -1,14 +1,14 @@
 """TeaCache: add up how much the input changes, and compute when the sum is large enough."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import Tensor
 
 from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.cachers.distance import relative_l1
-from skipstone.schedules.polynomials import IDENTITY, Polynomial, published, published_for
+from skipstone.schedules.polynomials import IDENTITY, Indicator, Polynomial, published, published_for
 
 
 @dataclass
@@ -36,7 +36,8 @@ class TeaCache(Cacher[State]):
         rescale: which polynomial maps a change of the input to a change of the output. ``auto`` takes the
             published one for the model, where there is one; ``retention`` that of Wan2.1's retention mode,
             which looks at the projected time embedding and computes the first five steps; ``none`` takes the
-            change as it is; or the name of a published set (`skipstone.schedules.polynomials.PUBLISHED`).
+            change as it is; or the name of a published set (`skipstone.schedules.polynomials.PUBLISHED`), or
+            a polynomial, such as `skipstone.fit_teacache` gives.
 
     Raises:
         ValueError: a negative or non-finite threshold, an unknown set, or when attached, ``retention`` on a
@@ -46,16 +47,18 @@ class TeaCache(Cacher[State]):
     name: ClassVar[str] = "teacache"
 
     threshold: float | None = None
-    rescale: str = "auto"
+    rescale: str | Polynomial = "auto"
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 <= self.threshold < math.inf:
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
-        if self.rescale not in ("auto", "retention"):
+        if isinstance(self.rescale, str) and self.rescale not in ("auto", "retention"):
             published(self.rescale)
 
     @property
     def polynomial(self) -> Polynomial:
+        if isinstance(self.rescale, Polynomial):
+            return self.rescale
         return IDENTITY if self.rescale in ("auto", "retention") else published(self.rescale)
 
     @property
@@ -67,13 +70,13 @@ class TeaCache(Cacher[State]):
         return Probe(self.polynomial.indicator)
 
     def for_model(self, model: ModelFacts) -> "TeaCache":
-        polynomial = self.polynomial
+        resolved = self
         if self.rescale in ("auto", "retention"):
             retention = self.rescale == "retention"
             polynomial = published_for(model.class_name, model.config, retention)
             if retention and polynomial is IDENTITY:
                 raise ValueError(f"there is no retention set for this {model.class_name}; use rescale='auto'")
-        resolved = replace(self, rescale=polynomial.name)
+            resolved = replace(self, rescale=polynomial.name)
         return replace(resolved, threshold=resolved._threshold)
 
     def new_state(self) -> State:
@@ -94,3 +97,49 @@ class TeaCache(Cacher[State]):
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.accumulated = 0.0
+
+
+@dataclass
+class Previous:
+    """The indicator and the model's output on the step before."""
+
+    probe: Tensor | None = None
+    output: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class IndicatorRecorder(Cacher[Previous]):
+    """Compute every step, and note how indicator and output change: what a polynomial is fitted to.
+
+    Source: TeaCache, arXiv:2411.19108, section 3.3.
+
+    Args:
+        indicator: the probe whose relative change is noted.
+
+    ``seen`` collects the relative changes of indicator and output, for each branch and step but the first.
+    """
+
+    name: ClassVar[str] = "indicator-recorder"
+
+    indicator: Indicator = "modulated-input"
+    seen: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def probe(self) -> Probe:
+        return Probe(self.indicator)
+
+    def new_state(self) -> Previous:
+        return Previous()
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Previous) -> Reason | None:
+        return Reason.RECORDING
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Previous) -> None:
+        before, output_before = state.probe, state.output
+        state.probe, state.output = probe, outcome.output
+        if before is None or probe is None or output_before is None or outcome.output is None:
+            return
+        self.seen.append((relative_l1(probe, before), relative_l1(outcome.output, output_before)))
+
+    def describe(self) -> str:
+        return self.name

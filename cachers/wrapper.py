@@ -2,11 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, RunFacts, Site, Step, short
+from skipstone.cachers.base import (
+    Cacher,
+    Correction,
+    Layer,
+    LayerKind,
+    ModelFacts,
+    Outcome,
+    Probe,
+    Reason,
+    RunFacts,
+    Site,
+    Step,
+    short,
+)
+
+if TYPE_CHECKING:
+    from skipstone.cachers.guidance import Guidance
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,26 @@ class Wrapper(Cacher[Any]):
         return self.cacher.coordinates
 
     @property
+    def tail_blocks(self) -> int:
+        return self.cacher.tail_blocks
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        return self.cacher.layer_kinds
+
+    @property
+    def joins_blocks(self) -> bool:
+        return self.cacher.joins_blocks
+
+    @property
+    def guidance(self) -> "Guidance | None":
+        return self.cacher.guidance
+
+    @property
+    def watches_attention(self) -> bool:
+        return self.cacher.watches_attention
+
+    @property
     def probe(self) -> Probe:
         return self.cacher.probe
 
@@ -55,8 +91,15 @@ class Wrapper(Cacher[Any]):
     def weights(self, step: Step, computed: Sequence[Step], state: Any) -> Sequence[float]:
         return self.cacher.weights(step, computed, state)
 
+    def correction(self, state: Any) -> Correction | None:
+        return self.cacher.correction(state)
+
     def for_model(self, model: ModelFacts) -> Cacher[Any]:
         return replace(self, cacher=self.cacher.for_model(model))
+
+    def for_layer(self, layer: Layer) -> Cacher[Any] | None:
+        cacher = self.cacher.for_layer(layer)
+        return None if cacher is None else replace(self, cacher=cacher)
 
     def for_run(self, run: RunFacts) -> Cacher[Any]:
         return replace(self, cacher=self.cacher.for_run(run))

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import skipstone
-from skipstone import Cacher, EasyCache, FirstBlock, RunStats, TeaCache
+from skipstone import FORA, Cacher, EasyCache, FirstBlock, RunStats, TeaCache
+from skipstone.cachers.base import LayerKind, Site
 from skipstone.pipelines.probes import time_embeddings
 
 PAGE = Path(__file__).parent / "compatibility.md"
@@ -29,12 +30,26 @@ with random weights that was run with a gate that lets every step be skipped. Do
 - **site**: where a method made for a stack of blocks works: on the *stack*, or on the *whole output*.
 - **first block**, **modulated input**, **time embedding**, **model input**: whether a method that looks at
   this probe can read it on the model.
+- **layers**: the kinds of layers that methods of layers can skip one by one in its blocks.
 - **notes**: what `last_run.notes` says of a run of TeaCache.
 
-| model | site | first block | modulated input | time embedding | model input | notes |
-|---|---|---|---|---|---|---|
+| model | site | first block | modulated input | time embedding | model input | layers | notes |
+|---|---|---|---|---|---|---|---|
 """
 OUTPUT = "the whole output is estimated instead"
+
+
+@dataclass(frozen=True)
+class EveryLayer(FORA):
+    """Skips every layer on its own."""
+
+    @property
+    def site(self) -> Site:
+        return Site.LAYER
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        return frozenset(LayerKind) - {LayerKind.BLOCK}
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,11 @@ class Row:
             pipe(calls, steps=5)
         return cache.last_run
 
+    def layers(self) -> str:
+        """The kinds of layers that were skipped."""
+        run = self.run(EveryLayer(1000))
+        return "" if run is None else ", ".join(kind for kind, calls in run.parts.items() if calls["skipped"])
+
     def __str__(self) -> str:
         run = self.run(TeaCache(threshold=1e9, rescale="none"))
         assert run is not None
@@ -68,6 +88,7 @@ class Row:
             _yes(_skips(run) and not whole),
             _yes(time_embeddings(self.model, [0.0]) is not None),
             _yes(_skips(self.run(EasyCache(threshold=1e9, warmup=0)))),
+            self.layers(),
             "; ".join(note.removeprefix("transformer: ") for note in run.notes),
         ]
         return f"| {' | '.join(cells)} |\n"

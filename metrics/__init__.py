@@ -1,1 +1,17 @@
 """Measuring what a cache costs in quality and gains in time, and writing what a pipeline made."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skipstone.metrics.comparison import METRICS, Comparison, compare
+
+__all__ = ["METRICS", "Comparison", "compare"]
+
+
+def __getattr__(name: str) -> Any:
+    """Bring in the metrics when they are first used: writing a clip needs none of them."""
+    if name not in __all__:
+        raise AttributeError(f"module 'skipstone.metrics' has no attribute {name!r}")
+    from skipstone.metrics import comparison
+
+    return getattr(comparison, name)

@@ -19,7 +19,7 @@ IMAGE = (".png", ".jpg", ".webp")
 SHEET = 12
 """How many frames a contact sheet shows at most."""
 
-_CRF = "16"
+CRF = 16
 """H.264 quality, 0 to 51, lower is better: 16 shows no compression to the eye."""
 
 
@@ -51,7 +51,7 @@ def check_folder(path: Path) -> None:
         raise ValueError(f"cannot write to the folder {str(path.parent)!r}: {error.strerror}") from None
 
 
-def write_video(frames: "Tensor", path: Path, fps: float, scale: int = 1) -> None:
+def write_video(frames: "Tensor", path: Path, fps: float, scale: int = 1, crf: int = CRF) -> None:
     """Write a clip in the format that the file's extension names; a png is a contact sheet.
 
     Args:
@@ -59,6 +59,7 @@ def write_video(frames: "Tensor", path: Path, fps: float, scale: int = 1) -> Non
         path: the file, replaced if it exists.
         fps: frames a second, above 0.
         scale: whole factor by which pixels are repeated, from 1.
+        crf: quality of an mp4, 0 to 51, lower is better.
 
     Raises:
         ValueError: an extension that no video is written as.
@@ -66,7 +67,7 @@ def write_video(frames: "Tensor", path: Path, fps: float, scale: int = 1) -> Non
     check_extension(path, VIDEO)
     pixels = _pixels(frames, scale)
     writers: dict[str, Callable[[Path], None]] = {
-        ".mp4": lambda part: _write_mp4(pixels, part, fps),
+        ".mp4": lambda part: _write_mp4(pixels, part, fps, crf),
         ".gif": lambda part: _write_animation(pixels, part, _durations(len(pixels), fps, unit=10)),
         ".webp": lambda part: _write_animation(pixels, part, _durations(len(pixels), fps), quality=90),
         ".png": lambda part: _write_picture(contact_sheet(pixels), part),
@@ -119,10 +120,10 @@ def _write(path: Path, writer: Callable[[Path], None]) -> None:
         part.replace(path)
 
 
-def _write_mp4(pixels: Any, part: Path, fps: float) -> None:
+def _write_mp4(pixels: Any, part: Path, fps: float, crf: int) -> None:
     import imageio.v3 as iio
 
-    options = ["-crf", _CRF, "-movflags", "+faststart"]
+    options = ["-crf", str(crf), "-movflags", "+faststart"]
     iio.imwrite(
         part, _even(pixels), plugin="FFMPEG", fps=fps, codec="libx264", pixelformat="yuv420p", quality=None,
         macro_block_size=1, output_params=options,

@@ -1,10 +1,25 @@
-"""How close one clip is to another: PSNR and SSIM, frame by frame."""
+"""How close one clip is to another in its pixels: PSNR, SSIM and MS-SSIM, frame by frame."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+
+from skipstone.metrics.pair import Pair, pair
+
+MOST = 100.0
+"""What the PSNR of identical frames is taken for, in dB: that of a mean squared error of 1e-10."""
+
+
+SMALLEST_OF_SCALES = 176
+"""Pixels that a side needs for MS-SSIM, which halves the picture four times and looks at windows of 11."""
 
 
 @dataclass(frozen=True)
@@ -43,39 +58,35 @@ def quality(frames: Tensor, reference: Tensor) -> Quality:
     Raises:
         ValueError: different shapes.
     """
-    whole = peak_signal_noise_ratio(*_pair(frames, reference), data_range=1.0)
-    by_psnr, by_ssim = psnr(frames, reference), ssim(frames, reference)
+    clips = pair(frames, reference)
+    whole = peak_signal_noise_ratio(clips.frames, clips.reference, data_range=1.0)
+    by_psnr, by_ssim = psnr(clips), ssim(clips)
     return Quality(float(whole), float(by_psnr.min()), float(by_ssim.mean()), float(by_ssim.min()))
 
 
-def psnr(frames: Tensor, reference: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each frame in dB, ``(frames,)``; arguments as of `quality`."""
-    pair = _pair(frames, reference)
-    return peak_signal_noise_ratio(*pair, data_range=1.0, reduction="none", dim=(1, 2, 3))
+def psnr(clips: Pair) -> Tensor:
+    """Peak signal-to-noise ratio of each frame in dB, ``(frames,)``."""
+    return peak_signal_noise_ratio(
+        clips.frames, clips.reference, data_range=1.0, reduction="none", dim=(1, 2, 3)
+    )
 
 
-def ssim(frames: Tensor, reference: Tensor) -> Tensor:
-    """Structural similarity of each frame, ``(frames,)``; arguments as of `quality`, sides of 11 or more.
-
-    One frame at a time, so that a long clip needs no more memory than a picture.
-    """
-    first, second = _pair(frames, reference)
-    pairs = zip(first.unsqueeze(1), second.unsqueeze(1), strict=True)
-    return torch.stack([_frame_ssim(*pair) for pair in pairs])
+def capped_psnr(clips: Pair) -> Tensor:
+    """`psnr`, at most `MOST`, so that means over frames and over clips exist."""
+    return psnr(clips).clamp(max=MOST)
 
 
-def _frame_ssim(frame: Tensor, reference: Tensor) -> Tensor:
-    score = structural_similarity_index_measure(frame, reference, data_range=1.0)
-    assert isinstance(score, Tensor)
-    return score
+def ssim(clips: Pair) -> Tensor:
+    """Structural similarity of each frame, ``(frames,)``; sides of 11 pixels or more."""
+    return _by_frame(clips, structural_similarity_index_measure)
 
 
-def _pair(frames: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Both clips with channels first, as torchmetrics takes them."""
-    if frames.shape != reference.shape or frames.ndim != 4:
-        raise ValueError(
-            "expected two clips (frames, height, width, channels) of one shape, "
-            f"got {tuple(frames.shape)} and {tuple(reference.shape)}"
-        )
-    first, second = (clip.float().movedim(-1, 1).contiguous() for clip in (frames, reference))
-    return first, second
+def ms_ssim(clips: Pair) -> Tensor:
+    """Structural similarity over five scales of each frame; sides of `SMALLEST_OF_SCALES` or more."""
+    return _by_frame(clips, multiscale_structural_similarity_index_measure)
+
+
+def _by_frame(clips: Pair, measure: Callable[..., Any]) -> Tensor:
+    """One frame at a time, so that a long clip needs no more memory than a picture."""
+    pairs = zip(clips.frames.unsqueeze(1), clips.reference.unsqueeze(1), strict=True)
+    return torch.stack([measure(*frames, data_range=1.0) for frames in pairs])

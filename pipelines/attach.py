@@ -23,7 +23,10 @@ MODELS = ("transformer", "transformer_2", "unet")
 """Where diffusers pipelines keep the model that is called on every step."""
 
 Watcher = Callable[[Step, int, int], None]
-"""Called after each step with the step and how many of its evaluations were computed and skipped."""
+"""Called after each step with the step and how many of its evaluations were computed and skipped.
+
+One that was computed but for some of its parts counts as both.
+"""
 
 _attached: "weakref.WeakKeyDictionary[nn.Module, CacheHandle]" = weakref.WeakKeyDictionary()
 
@@ -197,10 +200,7 @@ class CacheHandle:
 
     def _end_run(self) -> None:
         for engine in self._engines:
-            engine.forget()
-            engine.cacher.end_run(self._log.skip_cost)
-            if not self._log.called(engine.name):
-                self._log.note(f"{engine.name}: the run never called it, so nothing of it was cached")
+            engine.end_run()
 
     def _note_sampler(self) -> None:
         if self._clock.noisy_sampler is not None:
@@ -211,6 +211,7 @@ class CacheHandle:
 
     def _tell_watchers(self, step: Step) -> None:
         evaluations = self._log.step_entries(step.index)
-        skipped = sum(entry.reason is None for entry in evaluations)
+        computed = sum(entry.reason is not None for entry in evaluations)
+        skipped = sum(entry.reason is None or entry.skipped_in_part for entry in evaluations)
         for watcher in self._watchers:
-            watcher(step, len(evaluations) - skipped, skipped)
+            watcher(step, computed, skipped)

@@ -1,12 +1,13 @@
 """A model's block lists, and standing in for their blocks while the model runs."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
-from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.class_swap import give_subclass, subclass, take_subclass_back
 from skipstone.pipelines.probes import is_attention
 from skipstone.pipelines.trace import Place
 
@@ -16,6 +17,16 @@ CallBlock = Callable[[Place, Any, tuple[Any, ...], dict[str, Any]], Any]
 def block_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
     """The lists of attention blocks that a model runs, by name, in the order they are defined."""
     return dict(_lists_in(model))
+
+
+def innermost_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
+    """The lists of attention blocks that hold no other such list, however deep they lie."""
+    lists = {
+        name: part
+        for name, part in model.named_modules()
+        if isinstance(part, nn.ModuleList) and _holds_blocks(part)
+    }
+    return {name: part for name, part in lists.items() if not any(n.startswith(f"{name}.") for n in lists)}
 
 
 def _lists_in(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:
@@ -86,36 +97,51 @@ class ProxiedList:
         take_subclass_back(self._blocks)
 
 
-def proxied(
-    number: int, part: nn.Module, running: Callable[[], bool], call: CallBlock
-) -> "ProxiedList | ProxiedModule":
-    """Hand the calls of one part of a model over: of the blocks in a list, or of a single module."""
-    if isinstance(part, nn.ModuleList):
-        return ProxiedList(number, part, running, call)
-    return ProxiedModule(number, part, running, call)
+class ProxiedModules:
+    """Hands the calls of some modules over while the model runs, and leaves them alone at any other time.
 
-
-class ProxiedModule:
-    """Hands the calls of one module over while the model runs, and leaves them alone at any other time.
+    Those that were of one class still are, so that `torch.compile` takes blocks for alike that were so.
 
     Args:
-        number: its place among the parts that are proxied.
-        module: the module. Its class is swapped until `restore`.
+        numbers: the modules, each with its place among the parts that are proxied. Their classes are swapped
+            until `restore`.
         running: whether the model is being evaluated right now.
         call: gets the calls.
     """
 
-    def __init__(self, number: int, module: nn.Module, running: Callable[[], bool], call: CallBlock) -> None:
-        self._module = module
-        cls = type(module)
+    def __init__(
+        self, numbers: Mapping[nn.Module, int], running: Callable[[], bool], call: CallBlock
+    ) -> None:
+        self._numbers = numbers
+        self._running = running
+        self._call = call
+        subclasses = {cls: self._subclass(cls) for cls in {type(module) for module in numbers}}
+        for module in numbers:
+            module.__class__ = subclasses[type(module)]
+
+    def _subclass(self, cls: type[nn.Module]) -> type[nn.Module]:
+        proxies = self
 
         def called(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
             run = functools.partial(cls.__call__, self)
-            if self is not module or not running():
+            if self not in proxies._numbers or not proxies._running():
                 return run(*args, **kwargs)
-            return call((number, 0), run, args, kwargs)
+            return proxies._call((proxies._numbers[self], 0), run, args, kwargs)
 
-        give_subclass(module, {"__call__": called})
+        plain = torch.compiler.disable(called, recursive=False)  # type: ignore[no-untyped-call]
+        return subclass(cls, {"__call__": plain})
 
     def restore(self) -> None:
-        take_subclass_back(self._module)
+        for module in self._numbers:
+            take_subclass_back(module)
+
+
+def proxied(
+    parts: Sequence[nn.Module], running: Callable[[], bool], call: CallBlock
+) -> list[ProxiedList | ProxiedModules]:
+    """Hand the calls of a model's parts over: of the blocks in lists, and of single modules."""
+    lists = [
+        ProxiedList(n, part, running, call) for n, part in enumerate(parts) if isinstance(part, nn.ModuleList)
+    ]
+    single = {part: n for n, part in enumerate(parts) if not isinstance(part, nn.ModuleList)}
+    return [*lists, ProxiedModules(single, running, call)]

@@ -1,7 +1,8 @@
 """One model under a cache: notices its calls, and hands each to an evaluation."""
 
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -9,12 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
+from skipstone.pipelines.attention import middle_block
 from skipstone.pipelines.blocks import proxied
 from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.clock import Clock
-from skipstone.pipelines.evaluation import Branch, Evaluation
-from skipstone.pipelines.outputs import alike, floats_in, with_own_lists
+from skipstone.pipelines.evaluation import Branch, Evaluation, GivenEvaluation
+from skipstone.pipelines.grids import token_grid
+from skipstone.pipelines.guidance import GuidedBranches
+from skipstone.pipelines.layer_evaluation import LayerEvaluation
+from skipstone.pipelines.outputs import alike, floats_in, refilled, with_own_lists
 from skipstone.pipelines.probes import OF_THE_TIME, model_input, model_output
 from skipstone.pipelines.ranks import any_rank, process_group
 from skipstone.pipelines.sites import at_output, parts_at, place
@@ -25,9 +30,15 @@ from skipstone.pipelines.streams import NotUnderstoodError
 from skipstone.pipelines.trace import Place
 from skipstone.pipelines.value_evaluation import DeepEvaluation, OutputEvaluation
 
+NO_BRANCH = (
+    "no unconditional branch was found that could be saved: guidance is off, distilled into the model, or "
+    "neither in two calls a step nor in two halves of a batch"
+)
+
 EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
     Site.STACK: StackEvaluation,
     Site.DEEP: DeepEvaluation,
+    Site.LAYER: LayerEvaluation,
     Site.OUTPUT: OutputEvaluation,
 }
 
@@ -58,7 +69,7 @@ class Engine:
         self.model = model
         self.cacher = cacher.for_model(facts(name, model, siblings or (name,)))
         self._placement = place(self.cacher, model)
-        self._parts = parts_at(self._placement.site, model, self.cacher.head_blocks)
+        self._parts = parts_at(self._placement, model, self.cacher.head_blocks)
         self._method = self.cacher
         self._clock: Clock | None = None
         self._log: RunLog | None = None
@@ -66,6 +77,9 @@ class Engine:
         self._verdicts: dict[Hashable, str | None] = {}
         self._embeddings: Tensor | None = None
         self._evaluation: Evaluation[Any] | None = None
+        self._given: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
+        guidance = self.cacher.guidance
+        self._guided = None if guidance is None else GuidedBranches(guidance, model)
         self._names: BranchNames | None = None
         self._device = torch.device("cpu")
         self._cache_device = device
@@ -77,8 +91,8 @@ class Engine:
         self._names = BranchNames(self.model)
         self._undo.callback(self._names.restore)
         call = uncompiled(self._call)
-        for number, part in enumerate(self._parts):
-            self._undo.callback(proxied(number, part, self._running, call).restore)
+        for proxy in proxied(self._parts, self._running, call):
+            self._undo.callback(proxy.restore)
         self._watch_model()
 
     def remove(self) -> None:
@@ -95,18 +109,34 @@ class Engine:
     def new_step(self) -> None:
         if self._names is not None:
             self._names.new_step()
+        if self._guided is not None:
+            self._guided.new_step()
+
+    def end_run(self) -> None:
+        """Say what the run has shown of this model, forget it, and tell the method."""
+        assert self._log is not None
+        if not self._log.called(self.name):
+            self._log.note(f"{self.name}: the run never called it, so nothing of it was cached")
+        elif self._guided is not None and not self._guided.found:
+            self._log.note(f"{self.name}: {NO_BRANCH}")
+        self.forget()
+        self.cacher.end_run(self._log.skip_cost)
 
     def forget(self) -> None:
         """Drop all that is held for reuse."""
         self._branches.clear()
         self._embeddings = None
         self._evaluation = None
+        self._given = (), {}
+        if self._guided is not None:
+            self._guided.forget()
         if self._names is not None:
             self._names.new_run()
 
     @property
     def bytes_held(self) -> int:
-        return sum(branch.snapshots.nbytes for branch in self._branches.values())
+        guided = 0 if self._guided is None else self._guided.nbytes
+        return guided + sum(branch.nbytes for branch in self._branches.values())
 
     def mark(self) -> Mark:
         """This moment on the device of the model's inputs; its weights may be elsewhere."""
@@ -122,15 +152,13 @@ class Engine:
         def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
             if self is not model or elsewhere():
                 return cls.__call__(self, *args, **kwargs)
-            given = with_own_lists((args, kwargs))
             try:
-                output = begin(*given)
+                output, args, kwargs = begin(args, kwargs)
                 if output is None:
                     output = run(*args, **kwargs)
-                finish(*given, output)
+                return finish(output)
             finally:
                 end()
-            return output
 
         give_subclass(model, {"__call__": uncompiled(call, recursive=False)})
         self._undo.callback(take_subclass_back, model)
@@ -151,52 +179,67 @@ class Engine:
         assert self._evaluation is not None
         return self._evaluation.call(place, block, args, kwargs)
 
-    def _begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What the pipeline gets without running the model; None to run it."""
+    def _begin(self, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+        """What the pipeline gets without running the model, None to run it, and what to run it with."""
         assert self._clock is not None
         assert self._names is not None
         assert self._log is not None
         step = self._clock.step
         if step is None:
             self._log.note(f"{self.name}: it was called outside a run's steps, and that was not cached")
-            return None
+            return None, args, kwargs
         if not self._branches or step.count != self._log.planned_steps:
             self._meet_run(args, kwargs)
-        name = self._names.next(kwargs)
-        key = (name, tuple(_layout((*args, *kwargs.values()))))
+        name, whole = self._names.next(kwargs), (args, kwargs)
+        known = None if self._guided is None else self._guided.begin(name, step, args, kwargs)
+        half = None if self._guided is None else self._guided.half
+        if half is not None:
+            args, kwargs = half.arguments(args, kwargs)
+        self._given = with_own_lists((args, kwargs))
+        # Layers share what they keep between a batch and its half; all else is another trajectory.
+        layout = whole if self._placement.site is Site.LAYER else (args, kwargs)
+        key = (name, tuple(_layout((*layout[0], *layout[1].values()))))
         if key not in self._branches:
             self._branches[key] = self._new_branch(*key)
-        self._evaluation = self._new_evaluation(self._branches[key], step, args, kwargs)
+            self._watch_attention(self._branches[key])
+        self._evaluation = self._new_evaluation(self._branches[key], step, known)
         self._device = next((tensor.device for tensor in floats_in([args, kwargs])), self._device)
         mark = self.mark()
         self._log.planned_steps = step.count
         self._log.entries.append(LogEntry(self.name, name, step.index, None, mark, mark))
-        return self._evaluation.begin()
+        return self._evaluation.begin(), args, kwargs
 
-    def _finish(self, args: Any, kwargs: Any, output: Any) -> None:
+    def _finish(self, output: Any) -> Any:
+        """What the pipeline gets, once what the model returned has been learned from."""
         evaluation = self._evaluation
         if evaluation is None:
-            return
+            return output
         latents = model_output(self.model, output)
         try:
             evaluation.finish(output, latents)
-            self._verify(evaluation, lambda: self.model.forward(*args, **kwargs), output)
+            self._verify(evaluation, output)
         except NotUnderstoodError as problem:
             # The output is known: let it be the first one that is kept where the method works from now on.
             branch = evaluation.branch
             self._verdicts[branch.layout] = str(problem)
             branch = self._branches[branch.name, branch.layout] = self._new_branch(branch.name, branch.layout)
-            self._evaluation = self._new_evaluation(branch, evaluation.step, args, kwargs)
+            self._evaluation = self._new_evaluation(branch, evaluation.step)
             self._evaluation.begin()
             self._evaluation.finish(output, latents)
+        if self._guided is None or isinstance(evaluation, GivenEvaluation):
+            return output
+        self._try_half(self._guided, output)
+        return self._guided.finish(output)
 
     def _end(self) -> None:
         evaluation, self._evaluation = self._evaluation, None
+        self._given = (), {}
         if evaluation is None:
             return
         assert self._log is not None
         entry = self._log.entries[-1]
         entry.reason = evaluation.reason
+        entry.parts = evaluation.parts + (Counter() if self._guided is None else self._guided.parts)
         entry.end = self.mark()
         if not self._method.history:
             evaluation.branch.snapshots.clear()
@@ -215,15 +258,23 @@ class Engine:
             branch.why_empty = Reason.SHAPE_CHANGED
         return branch
 
-    def _new_evaluation(self, branch: Branch[Any], step: Step, args: Any, kwargs: Any) -> Evaluation[Any]:
-        probe = self._early_probe(branch.placement.probe, step, args, kwargs)
-        evaluation = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
-        return evaluation(self._method, step, branch, probe, process_group(self.model))
+    def _watch_attention(self, branch: Branch[Any]) -> None:
+        if self._method.watches_attention:
+            branch.watched = middle_block(self._parts)
+            branch.grid = token_grid(self.model, *self._given)
 
-    def _verify(self, evaluation: Evaluation[Any], run: Callable[[], Any], output: Any) -> None:
+    def _new_evaluation(self, branch: Branch[Any], step: Step, known: Any = None) -> Evaluation[Any]:
+        if known is not None:
+            return GivenEvaluation(self._method, step, branch, known)
+        probe = self._early_probe(branch.placement.probe, step, *self._given)
+        kind = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
+        evaluation = kind(self._method, step, branch, probe, process_group(self.model))
+        evaluation.half = None if self._guided is None else self._guided.half
+        return evaluation
+
+    def _verify(self, evaluation: Evaluation[Any], output: Any) -> None:
         """Skip what was just computed, once for each layout of the inputs, and compare.
 
-        The model's hooks are left alone: others may count on one call of theirs for each call of the model.
         Processes that share the model leave the stack together.
 
         Raises:
@@ -232,16 +283,7 @@ class Engine:
         branch = evaluation.branch
         if branch.trace is None or branch.layout in self._verdicts or not len(branch.snapshots):
             return
-        self._evaluation = Replay(self._method, evaluation.step, branch)
-        try:
-            right = alike(run(), output)
-        except Exception:  # A model may raise anything where its blocks are left out.
-            right = False
-        self._evaluation = evaluation
-        group = process_group(self.model)
-        if group is not None:
-            right = not any_rank(group, not right, next(floats_in(output)))
-        if not right:
+        if not self._gives(output, Replay(self._method, evaluation.step, branch), *self._given):
             raise NotUnderstoodError(
                 f"{type(self.model).__name__} does more with its blocks than run them in turn"
             )
@@ -268,6 +310,33 @@ class Engine:
         return RunFacts(
             self._clock.steps, tuple(latents.shape[1:]), str(latents.dtype).removeprefix("torch.")
         )
+
+    def _try_half(self, guided: GuidedBranches, output: Any) -> None:
+        """Compute half of a batch that was just computed, once for each layout of the inputs, and compare."""
+        half, evaluation = guided.untried, self._evaluation
+        if half is None or evaluation is None:
+            return
+        plain: Evaluation[Any] = Evaluation(self._method, evaluation.step, evaluation.branch)
+        expected = refilled(output, map(half.of, floats_in(output)))
+        right = self._gives(expected, plain, *half.arguments(*self._given))
+        guided.judge(right)
+        if not right and self._log is not None:
+            self._log.note(f"{self.name}: half of its batch gives another output, so all of it is computed")
+
+    def _gives(self, expected: Any, evaluation: Evaluation[Any], args: Any, kwargs: Any) -> bool:
+        """Whether the model returns an output under another evaluation, here and in all of its processes.
+
+        The model's hooks are left alone: others may count on one call of theirs for each call of the model.
+        """
+        present, self._evaluation = self._evaluation, evaluation
+        try:
+            args, kwargs = with_own_lists((args, kwargs))
+            right = alike(self.model.forward(*args, **kwargs), expected)
+        except Exception:  # A model may raise anything where its blocks, or parts of its input, are left out.
+            right = False
+        self._evaluation = present
+        group = process_group(self.model)
+        return right if group is None else not any_rank(group, not right, next(floats_in(expected)))
 
     def _early_probe(self, probe: Probe, step: Step, args: Any, kwargs: Any) -> Tensor | None:
         if probe is Probe.MODEL_INPUT:

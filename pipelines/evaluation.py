@@ -1,13 +1,17 @@
 """One call of a model during a run: the gate's decision, and what is kept of it."""
 
+from collections import Counter
 from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Reason, Step
+from skipstone.cachers.base import Cacher, LayerKind, Reason, Step
 from skipstone.cachers.coordinates import Coordinates
+from skipstone.pipelines.grids import Grid
+from skipstone.pipelines.halves import Half
+from skipstone.pipelines.layer_memory import LayerMemory, reason_to_compute
 from skipstone.pipelines.ranks import any_rank
 from skipstone.pipelines.sites import Placement
 from skipstone.pipelines.snapshots import Snapshots
@@ -27,10 +31,11 @@ class Branch(Generic[StateT]):
         device: where residuals are kept, None for where they are made.
 
     ``method`` is the method's own state, ``why_empty`` why there is nothing to reuse at first, ``trace`` how
-    the model runs its blocks, ``hollows`` the structure of what each part at the site returns (both once
-    seen), ``writes_in_place`` whether streams are written into on their way, ``checked`` whether skipping was
-    tried with these shapes, ``coordinates`` those that a method reads which asks for no more, and ``problem``
-    why this branch cannot be skipped at all.
+    the model runs its blocks, ``hollows`` the structure of what each part at the site gives, ``layers`` what
+    each call of a layer remembers (all three once seen), ``writes_in_place`` whether streams are written into
+    on their way, ``checked`` whether skipping was tried with these shapes, ``watched`` the block whose
+    attention the method watches, ``grid`` how its tokens are laid out, ``coordinates`` those that a method
+    reads which asks for no more, and ``problem`` why this branch cannot be skipped at all.
     """
 
     def __init__(
@@ -45,21 +50,41 @@ class Branch(Generic[StateT]):
         self.layout = layout
         self.placement = placement
         self.method = cacher.new_state()
+        self.device = device
         # One at least: whether skipping is right is tried with a computed step's own residual.
         self.snapshots = Snapshots(max(1, cacher.history), device)
         self.coordinates = None if cacher.coordinates is None else Coordinates(cacher.coordinates)
         self.why_empty = Reason.NO_SNAPSHOT
         self.trace: Trace | None = None
+        self.layers: dict[Hashable, LayerMemory] = {}
         self.hollows: dict[Place, Any] = {}
         self.writes_in_place = False
         self.checked = False
+        self.watched: Place | None = None
+        self.grid: Grid | None = None
         self.problem: str | None = None
+        self._layer_kinds = cacher.layer_kinds - {LayerKind.TEMPORAL_ATTENTION}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for reuse."""
+        # Blocks in a row may share a memory.
+        layers = dict.fromkeys(self.layers.values())
+        return self.snapshots.nbytes + sum(memory.snapshots.nbytes for memory in layers)
 
     @property
     def remarks(self) -> list[str]:
         """What a user should know of this branch."""
         known = () if self.trace is None else self.trace.remarks
-        return [remark for remark in (self.problem, self.placement.remark, *known) if remark is not None]
+        layers = [memory.problem for memory in self.layers.values()]
+        found = (self.problem, self.placement.remark, *known, *layers, *self._missing())
+        return [remark for remark in dict.fromkeys(found) if remark is not None]
+
+    def _missing(self) -> list[str]:
+        """The kinds of layers that the method would skip, but that this model does not have."""
+        seen = {memory.layer.kind for memory in self.layers.values()}
+        missing = sorted(self._layer_kinds - seen) if seen else []
+        return [f"it has no {kind.value}, so none of that is skipped" for kind in missing]
 
 
 class Evaluation(Generic[StateT]):
@@ -71,6 +96,9 @@ class Evaluation(Generic[StateT]):
         branch: this branch's memory.
         probe: the method's probe where it is known before the model runs.
         group: the processes that must decide alike, None where there is only this one.
+
+    ``half`` tells which half of the batch is computed, where that is not all of it. ``parts`` counts the
+    calls of parts that are skipped on their own, by what they are and whether they were.
     """
 
     def __init__(
@@ -87,6 +115,8 @@ class Evaluation(Generic[StateT]):
         self.branch = branch
         self._probe = probe
         self._group = group
+        self.half: Half | None = None
+        self.parts: Counter[tuple[str, bool]] = Counter()
 
     @property
     def skipped(self) -> bool:
@@ -114,9 +144,8 @@ class Evaluation(Generic[StateT]):
 
     def _decide(self, probe: Tensor | None) -> None:
         self._probe = probe
-        self.reason = self._cacher.reason_to_compute(probe, self.step, self.branch.method)
-        if self.reason is None and not len(self.branch.snapshots):
-            self.reason = Reason.NO_SNAPSHOT
+        branch = self.branch
+        self.reason = reason_to_compute(self._cacher, probe, self.step, branch.method, branch.snapshots)
         if self.reason is Reason.NO_SNAPSHOT:
             self.reason = self.branch.why_empty
 
@@ -133,3 +162,19 @@ class Evaluation(Generic[StateT]):
     def _weights(self) -> list[float]:
         branch = self.branch
         return list(self._cacher.weights(self.step, branch.snapshots.steps, branch.method))
+
+
+class GivenEvaluation(Evaluation[StateT]):
+    """Hands out an output that is known without the model.
+
+    Args:
+        output: what the pipeline gets.
+    """
+
+    def __init__(self, cacher: Cacher[StateT], step: Step, branch: Branch[StateT], output: Any) -> None:
+        super().__init__(cacher, step, branch)
+        self.reason = None
+        self._output = output
+
+    def begin(self) -> Any:
+        return self._output

@@ -24,10 +24,11 @@ class Learning:
 
     Args:
         head_blocks: how many blocks of the stack run on every step, before the ones that may be skipped.
+        tail_blocks: how many run on every step after them.
     """
 
-    def __init__(self, head_blocks: int) -> None:
-        self._learner = Learner(head_blocks)
+    def __init__(self, head_blocks: int, tail_blocks: int) -> None:
+        self._learner = Learner(head_blocks, tail_blocks)
 
     def call(self, call: Call) -> Any:
         self._learner.before(call)

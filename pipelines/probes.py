@@ -52,13 +52,13 @@ def _stopper(like: Tensor) -> Any:
     def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del module
         for value in (kwargs.get("hidden_states"), *args, *kwargs.values()):
-            if isinstance(value, Tensor) and _same_size(value, like):
+            if isinstance(value, Tensor) and same_size(value, like):
                 raise _SeenError(value)
 
     return stop
 
 
-def _same_size(value: Tensor, like: Tensor) -> bool:
+def same_size(value: Tensor, like: Tensor) -> bool:
     """Whether a tensor is the stream's, possibly with batch and tokens swapped."""
     return value.shape[-1:] == like.shape[-1:] and value.numel() == like.numel()
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Step
+from skipstone.pipelines.halves import Half
 from skipstone.pipelines.streams import Slot
 
 Residual = dict[Slot, Tensor]
@@ -45,12 +46,19 @@ class Snapshots:
     def clear(self) -> None:
         self._kept.clear()
 
-    def estimate(self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float]) -> Tensor:
-        """``base`` plus the weighted sum of what the segment added to this stream before."""
+    def estimate(
+        self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float], half: Half | None = None
+    ) -> Tensor:
+        """``base`` plus the weighted sum of what the segment added to this stream before.
+
+        Where ``base`` belongs to half of a batch, that half is taken of what was kept for all of it.
+        """
         estimate = base
         for weight, (_, segments) in zip(weights, self._kept, strict=True):
             if weight:
-                estimate = estimate.add(segments[segment][slot].to(base.device), alpha=weight)
+                kept = segments[segment][slot]
+                part = kept if half is None or kept.shape == base.shape else half.of(kept)
+                estimate = estimate.add(part.to(base.device), alpha=weight)
         return estimate
 
 

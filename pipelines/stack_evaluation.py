@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Outcome, Probe, Reason
+from skipstone.pipelines.attention import WatchedCall
 from skipstone.pipelines.evaluation import Evaluation
 from skipstone.pipelines.modes import Computing, Learning, Mode, Skipping
 from skipstone.pipelines.probes import modulated_input
@@ -29,12 +30,15 @@ class StackEvaluation(Evaluation[StateT]):
         self._probes: dict[int, Tensor | None] = {}
         known = self.branch.checked and self.branch.trace is not None
         self._samples = known and self.branch.coordinates is not None
+        self._attention: list[Tensor] = []
         self._mode: Mode = self._computing()
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
         call = Call(place, block, args, kwargs)
         if not call.tensors():
             return call.run()
+        if place == self.branch.watched:
+            call = WatchedCall(place, block, args, kwargs, seen=self._attention)
         self._look(call)
         self._calls += 1
         return self._mode.call(call)
@@ -45,12 +49,20 @@ class StackEvaluation(Evaluation[StateT]):
         residuals = self._learned() if isinstance(self._mode, Learning) else self._computed()
         if residuals and not self._samples:
             self.branch.snapshots.push(self.step, residuals)
-        outcome = Outcome(self._asked_for(main_residual(residuals)), latents, self.branch.name)
+        outcome = Outcome(
+            self._asked_for(main_residual(residuals)), latents, self._attended(), self.branch.name
+        )
         self._cacher.update(self._probe, outcome, self.step, self.branch.method)
+
+    def _attended(self) -> Tensor | None:
+        """What the watched block's attention returned, ``(batch, frames, positions, dim)``."""
+        if not self._attention or self.branch.grid is None:
+            return None
+        return self.branch.grid.framed(self._attention[0])
 
     def _computing(self) -> Mode:
         if self.branch.trace is None:
-            return Learning(self._cacher.head_blocks)
+            return Learning(self._cacher.head_blocks, self._cacher.tail_blocks)
         coordinates = self.branch.coordinates if self._samples else None
         return Computing(self.branch.trace, self.branch.writes_in_place, coordinates)
 

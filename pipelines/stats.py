@@ -25,6 +25,12 @@ class LogEntry:
     reason: Reason | None
     begin: Mark
     end: Mark
+    parts: Counter[tuple[str, bool]] = field(default_factory=Counter)
+
+    @property
+    def skipped_in_part(self) -> bool:
+        """Whether it was computed, but some part of it skipped."""
+        return self.reason is not None and any(skipped for _, skipped in self.parts)
 
     @property
     def seconds(self) -> float:
@@ -44,13 +50,17 @@ class RunStats:
         computed: evaluations that ran the blocks.
         skipped: evaluations that estimated them.
         branches: for each model and branch, how many evaluations were computed and skipped.
+        parts: for each kind of part that is skipped on its own while the rest of the model runs, such as its
+            self attention, how many calls were computed and skipped.
         reasons: why evaluations were computed, and how often.
-        strip: a character a step: ``#`` computed, ``.`` skipped, ``+`` in part.
+        strip: a character a step: ``#`` computed, ``.`` skipped, ``+`` in part: some of its evaluations, or
+            some parts of them.
         seconds: from the first evaluation to the last step's end.
         speedup: that time against the time that the run would have taken had it computed everything,
             estimated from its own computed and skipped evaluations; None without both kinds.
         bytes_held: the most that was held for reuse at any time.
-        skip_cost: the time of a skipped evaluation over that of a computed one, None without both kinds.
+        skip_cost: the time of an evaluation that was skipped, wholly or in part, over that of a computed one;
+            None without both kinds.
         deviations: for each sample, the errors of estimates that were compared with computed residuals,
             over the errors that the record leads to expect; empty for methods that do not compare.
         notes: what a user should know beside the figures.
@@ -64,6 +74,7 @@ class RunStats:
     computed: int = 0
     skipped: int = 0
     branches: dict[str, dict[str, int]] = field(default_factory=dict)
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     strip: str = ""
     seconds: float = 0.0
@@ -81,10 +92,12 @@ class RunStats:
         if not self.evaluations:
             return "; ".join((self.method, *self.notes)) if self.notes else f"{self.method}: no run yet"
         line = f"{self.skipped_steps} of {self.steps} steps skipped"
+        for kind, n in self.parts.items():
+            line += f", {n['skipped']} of {sum(n.values())} {kind} calls"
         if self.speedup is not None:
             line += f", about {self.speedup:.1f}x faster than computing all"
         line += f" ({self.seconds:.1f} s), {self.method}"
-        if not self.skipped:
+        if not self.skipped and not any(n["skipped"] for n in self.parts.values()):
             line += f"; nothing was skipped: {', '.join(f'{k} ({n})' for k, n in self.reasons.items())}"
         return "; ".join((line, *self.notes))
 
@@ -120,7 +133,7 @@ class RunLog:
     def stats(self) -> RunStats:
         """The statistics up to now."""
         steps = sorted({entry.step for entry in self.entries})
-        strip = "".join(_mark([e.reason is None for e in self.step_entries(step)]) for step in steps)
+        strip = "".join(_mark(self.step_entries(step)) for step in steps)
         skipped = sum(entry.reason is None for entry in self.entries)
         seconds = self._seconds()
         return RunStats(
@@ -132,6 +145,7 @@ class RunLog:
             computed=len(self.entries) - skipped,
             skipped=skipped,
             branches=self._branches(),
+            parts=self._parts(),
             reasons=dict(Counter(e.reason.value for e in self.entries if e.reason is not None)),
             strip=strip,
             seconds=seconds,
@@ -162,6 +176,11 @@ class RunLog:
             branch["skipped" if entry.reason is None else "computed"] += 1
         return counts
 
+    def _parts(self) -> dict[str, dict[str, int]]:
+        totals = sum((entry.parts for entry in self.entries), Counter[tuple[str, bool]]())
+        kinds = sorted({kind for kind, _ in totals})
+        return {kind: {"computed": totals[kind, False], "skipped": totals[kind, True]} for kind in kinds}
+
     def _seconds(self) -> float:
         if not self.entries:
             return 0.0
@@ -179,13 +198,17 @@ class RunLog:
         return mean(skipped) / mean(computed) if computed and skipped and any(computed) else None
 
     def _times(self) -> tuple[list[float], list[float]]:
-        """The seconds of computed and of skipped evaluations.
+        """The seconds of computed evaluations, and of those that were skipped, wholly or in part.
 
         The first step also learns the model and warms the device up: it does not stand for the others.
         """
-        computed = [e.seconds for e in self.entries if e.reason is not None and e.step > 0]
-        return computed, [e.seconds for e in self.entries if e.reason is None]
+        saving = [e.reason is None or e.skipped_in_part for e in self.entries]
+        pairs = list(zip(self.entries, saving, strict=True))
+        computed = [e.seconds for e, saves in pairs if not saves and e.step > 0]
+        return computed, [e.seconds for e, saves in pairs if saves]
 
 
-def _mark(skipped: list[bool]) -> str:
-    return "." if all(skipped) else "+" if any(skipped) else "#"
+def _mark(entries: list[LogEntry]) -> str:
+    if all(entry.reason is None for entry in entries):
+        return "."
+    return "+" if any(entry.reason is None or entry.skipped_in_part for entry in entries) else "#"

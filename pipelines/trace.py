@@ -1,5 +1,6 @@
 """The order and the streams of a model's blocks, learned while one evaluation is computed."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -87,12 +88,15 @@ class _Chain:
     Args:
         call: the first of them.
         joint: output position of the call before it to the slot that takes it.
+        tail_blocks: how many last calls may turn out to be computed on every step.
+
+    ``exits`` holds the outputs of that many calls and one more, newest first.
     """
 
-    def __init__(self, call: Call, joint: Mapping[int, Slot]) -> None:
+    def __init__(self, call: Call, joint: Mapping[int, Slot], tail_blocks: int) -> None:
         self.first = self.last = call
         self.joint = joint
-        self.exit = Entry.holding({})
+        self.exits: deque[Entry] = deque(maxlen=tail_blocks + 1)
         self.positions: list[int] = []
         self.problem: str | None = None
         self._hints: dict[int, Slot] = {}
@@ -112,7 +116,7 @@ class _Chain:
     def finished(self, call: Call) -> None:
         """Look at the outputs of the newest call."""
         self.last = call
-        self.exit = Entry.holding(call.output_tensors())
+        self.exits.appendleft(Entry.holding(call.output_tensors()))
         if self.first.outputs is None:
             self.first = call
 
@@ -131,12 +135,17 @@ class _Chain:
         tensors = self.first.tensors()
         return sum(tensors[slot].numel() for slot in inner.slots if slot is not None) * len(self.positions)
 
-    def stretch(self, inner: Passes, skip: int) -> Stretch:
-        """The calls but the first ``skip``."""
+    def stretch(self, inner: Passes, head: int, tail: int) -> Stretch:
+        """The calls but the first ``head`` and the last ``tail``."""
+        exits = inner if tail else self._last_exits(inner)
+        first, last = self.positions[head], self.positions[-1 - tail]
+        return Stretch(first, last, inner, exits, {} if head else self.joint)
+
+    def _last_exits(self, inner: Passes) -> Passes:
+        """Those of the last call, which may drop a stream by returning None."""
         dropped = [output is None for output in self.last.output_tuple()]
         slots = tuple(None if gone else slot for slot, gone in zip(inner.slots, dropped, strict=True))
-        exits = replace(inner, slots=slots)
-        return Stretch(self.positions[skip], self.positions[-1], inner, exits, {} if skip else self.joint)
+        return replace(inner, slots=slots)
 
 
 class Learner:
@@ -144,12 +153,14 @@ class Learner:
 
     Args:
         head_blocks: how many blocks of the stack run on every step, before the ones that may be skipped.
+        tail_blocks: how many run on every step after them.
 
     ``intact`` tells whether the model has left alone what its blocks returned.
     """
 
-    def __init__(self, head_blocks: int) -> None:
+    def __init__(self, head_blocks: int, tail_blocks: int = 0) -> None:
         self._head_blocks = head_blocks
+        self._tail_blocks = tail_blocks
         self._places: list[Place] = []
         self._chains: list[_Chain] = []
         self._open: dict[int, _Chain] = {}
@@ -160,11 +171,12 @@ class Learner:
     def before(self, call: Call) -> None:
         """Look at a call's inputs before the block runs."""
         chain = self._open.get(call.list_index)
-        self.intact &= chain is None or chain.exit.intact
+        self.intact &= chain is None or chain.exits[0].intact
         if chain is not None and chain.goes_on(call):
             chain.extend(call)
         else:
-            chain = _Chain(call, {} if self._previous is None else links(self._previous, call))
+            joint = {} if self._previous is None else links(self._previous, call)
+            chain = _Chain(call, joint, self._tail_blocks)
             self._chains.append(chain)
             self._open[call.list_index] = chain
         if len(chain.positions) in (0, self._head_blocks):
@@ -188,9 +200,7 @@ class Learner:
         problems = dict.fromkeys(chain.problem for chain in self._chains if chain.problem is not None)
         if not stack and problems:
             raise NotUnderstoodError(next(iter(problems)))
-        stretches = [
-            chain.stretch(inner, 0 if n else self._head_blocks) for n, (chain, inner) in enumerate(stack)
-        ]
+        stretches = self._stretches(stack)
         by_call = {position: inner for chain, inner in known for position in chain.positions}
         every = tuple(by_call[position] for position in range(len(self._places)))
         remarks = tuple(f"{problem}: it is computed on every step" for problem in problems)
@@ -198,8 +208,22 @@ class Learner:
 
     def ends(self, trace: Trace) -> list[tuple[Segment, Entry, Entry]]:
         """Each segment with what entered and what left it."""
-        exits = {chain.positions[-1]: chain.exit for chain in self._chains}
+        exits = {
+            position: exit
+            for chain in self._chains
+            for position, exit in zip(reversed(chain.positions), chain.exits, strict=False)
+        }
         return [(s, self._entries[s.first], exits[s.last]) for s in trace.segments]
+
+    def _stretches(self, stack: list[tuple[_Chain, Passes]]) -> list[Stretch]:
+        """The parts of the chains that are skipped: all but the stack's first and last calls."""
+        stretches, tail = [], self._tail_blocks
+        for n, (chain, inner) in reversed([*enumerate(stack)]):
+            head, length = (0 if n else self._head_blocks), len(chain.positions)
+            if head + tail < length:
+                stretches.append(chain.stretch(inner, head, tail))
+            tail = max(tail - length, 0)
+        return stretches[::-1]
 
     def _stack(self, understood: list[tuple[_Chain, Passes]]) -> list[tuple[_Chain, Passes]]:
         """The chains that are skipped, in call order.

@@ -38,6 +38,9 @@ class Polynomial:
     last_steps: int = 1
     retention: bool = False
 
+    def __str__(self) -> str:
+        return self.name
+
     def forced(self, index: int, count: int) -> bool:
         """Whether a step is computed by its place in the run."""
         return (

@@ -103,6 +103,18 @@ class OneRankRefusesUnseen(OneRankRefuses):
         return Reason.CHANGED if dist.get_rank() else None
 
 
+class OneRankRefusesUnasked(OneRankRefuses):
+    """The same without a probe, by what it was shown of an attention."""
+
+    head_blocks = 0
+    probe = Probe.NONE
+    watches_attention = True
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Any:
+        later = Reason.CHANGED if dist.get_rank() else None
+        return Reason.FIRST_STEP if step.is_first else later
+
+
 def reasons_of_a_shared_run(method: Cacher[Any], _: int) -> dict[str, int]:
     pipe = flux()
     share(pipe.pipe.transformer)

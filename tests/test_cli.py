@@ -134,10 +134,15 @@ def test_compare_without_a_skip_is_identical(video: str, capsys: pytest.CaptureF
     assert "same seed: identical" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("uncached_seconds", "is_doubted"), [(5.0, True), (3.9, False)])
-def test_a_ratio_that_skipping_cannot_explain_is_doubted(uncached_seconds: float, is_doubted: bool) -> None:
+@pytest.mark.parametrize(
+    ("uncached_seconds", "layers", "is_doubted"), [(5.0, 0, True), (3.9, 0, False), (5.0, 3, False)]
+)
+def test_a_ratio_that_skipping_cannot_explain_is_doubted(
+    uncached_seconds: float, layers: int, is_doubted: bool
+) -> None:
     frames = torch.zeros(1, 16, 16, 3)
-    stats = skipstone.RunStats("teacache", evaluations=8, computed=4, skipped=4)
+    parts = {"self attention": {"computed": 5, "skipped": layers}}
+    stats = skipstone.RunStats("teacache", evaluations=8, computed=4, skipped=4, parts=parts)
     job = Job(Request(Options("an apple"), Path("a.png"), "model"), None, {}, None, None)
     cached = Clip(frames, steps=8, loop_seconds=2.0, call_seconds=3.0, stats=stats)
     uncached = Clip(frames, steps=8, loop_seconds=uncached_seconds, call_seconds=6.0)

@@ -67,3 +67,15 @@ def test_everything_is_freed_when_the_run_ends(monkeypatch: pytest.MonkeyPatch) 
         gc.collect()
         assert len(kept) == 3
         assert not any(reference() is not None for reference in kept)
+
+
+def test_what_a_model_was_given_is_let_go_after_the_call() -> None:
+    pipe = ToyPipeline(ToyModel())
+    with torch.no_grad(), skipstone.attach(pipe, "fora", interval=1):
+        pipe.scheduler.set_timesteps(3)
+        given = constant(1)[0]
+        kept = weakref.ref(given["hidden_states"])
+        pipe.transformer(**given)
+        del given
+        gc.collect()
+        assert kept() is None

@@ -12,6 +12,7 @@ from methods import planned
 from processes import (
     OneRankRefuses,
     OneRankRefusesOutputs,
+    OneRankRefusesUnasked,
     OneRankRefusesUnseen,
     flux,
     reasons_of_a_shared_run,
@@ -56,8 +57,8 @@ def test_a_block_that_splits_its_input_is_left_to_run() -> None:
 @needs_context_parallel
 @pytest.mark.parametrize(
     "method",
-    [OneRankRefuses(), OneRankRefusesOutputs(), OneRankRefusesUnseen()],
-    ids=["stack", "output", "unseen"],
+    [OneRankRefuses(), OneRankRefusesOutputs(), OneRankRefusesUnseen(), OneRankRefusesUnasked()],
+    ids=["stack", "output", "unseen", "attention"],
 )
 def test_one_process_that_computes_makes_all_compute(method: FirstBlock) -> None:
     """Without it the two would wait for each other in an attention that only one of them runs."""

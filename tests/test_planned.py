@@ -11,7 +11,8 @@ from torch import Tensor
 
 import skipstone
 import tiny
-from skipstone.cachers.base import RunFacts, Step
+from skipstone import CFGCache, Planned, WithGuidance
+from skipstone.cachers.base import Reason, RunFacts, Step
 from skipstone.cachers.guard import FLOOR, Comparison, Course
 from skipstone.cachers.late import Late
 from skipstone.schedules.plan import Plan
@@ -132,6 +133,20 @@ def test_both_branches_are_computed_together_when_one_deviates() -> None:
     assert "+" not in cache.last_run.strip
 
 
+def test_the_guard_watches_batches_and_their_conditional_halves() -> None:
+    """From the middle on both branches are computed on every other step, and half of the batch between."""
+    plan = record_of(bending(16, batch=2)).plan(computed=6)
+    method = WithGuidance(Planned(plan), CFGCache(start=0.5, interval=2, low=0.0, high=0.0))
+    for bend, deviates in ((0.0, False), (0.5, True)):
+        pipe = ToyPipeline(ToyModel())
+        with torch.no_grad(), skipstone.attach(pipe, method) as cache:
+            pipe(bending(16, bend=bend, batch=2))
+        assert cache.last_run.parts["unconditional half"] == {"computed": 12, "skipped": 4}
+        assert (Reason.DEVIATES.value in cache.last_run.reasons) == deviates
+        assert len(cache.last_run.deviations) == 1
+        assert (cache.last_run.deviations[0] > 2) == deviates
+
+
 def test_a_second_run_starts_from_the_plan_again(plan: Plan) -> None:
     pipe = ToyPipeline(ToyModel())
     with torch.no_grad(), skipstone.attach(pipe, plan) as cache:
@@ -198,6 +213,14 @@ def test_deviations_are_root_mean_squares_of_all_comparisons() -> None:
     assert one.deviations() == pytest.approx([1.0, (0.25 / 0.05) ** 0.5])
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_sample_that_is_in_a_batch_with_its_other_branch_deviates_by_their_mean(turned: bool) -> None:
+    one = course()
+    for errors in ((0.1, 0.2, 0.3, 0.4), (0.5, 0.6))[:: -1 if turned else 1]:
+        compare(one, 0, 0.1, *errors)
+    assert one.deviations() == pytest.approx([(0.30 / 0.02) ** 0.5, (0.46 / 0.02) ** 0.5])
+
+
 @pytest.mark.parametrize("guard", [1.0, 0.5, float("nan"), float("inf")])
 def test_a_guard_that_is_no_margin_is_refused(plan: Plan, guard: float) -> None:
     with pytest.raises(ValueError, match="guard must be"):
@@ -235,6 +258,8 @@ def test_processes_must_agree_where_a_guard_looks(plan: Plan) -> None:
     assert not skipstone.Planned(plan, guard=None).looks
     assert not skipstone.FORA().looks
     assert skipstone.FirstBlock().looks
+    assert skipstone.AdaCache("open-sora-30-fast").looks
+    assert not skipstone.PAB().looks
 
 
 def test_a_plan_has_no_hyper_parameters_but_those_of_the_method(plan: Plan) -> None:

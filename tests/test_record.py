@@ -152,7 +152,7 @@ def test_a_720p_video_model_of_14_billion_parameters_takes_less_than_100_megabyt
     coordinates = Coordinates(recorder.coordinates)
     for index in range(50):
         for branch in ("cond", "uncond"):
-            outcome = Outcome(coordinates.of(residual), latents, branch)
+            outcome = Outcome(coordinates.of(residual), latents, branch=branch)
             recorder.update(None, outcome, Step(index, 50, 1.0), None)
     assert recorder.tapes["transformer"].nbytes == 50 * 2 * 2 * 2048 * 4 < 100e6
 

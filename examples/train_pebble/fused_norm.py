@@ -20,16 +20,25 @@ def reference(frames: Tensor, gamma: Tensor, past: int) -> Tensor:
 
 @triton.jit
 def _forward(
-    frames, gamma, out, rows, clip, lead, channels, EPS: tl.constexpr, R: tl.constexpr, C: tl.constexpr
+    frames,
+    gamma,
+    out,
+    rows,
+    clip,
+    lead,
+    channels,
+    epsilon: tl.constexpr,
+    tile: tl.constexpr,
+    wide: tl.constexpr,
 ):
-    row = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)[:, None]
-    channel = tl.arange(0, C)[None, :]
+    row = tl.program_id(0).to(tl.int64) * tile + tl.arange(0, tile)[:, None]
+    channel = tl.arange(0, wide)[None, :]
     inside = (row < rows) & (channel < channels)
     source = row - (row // clip + 1) * lead
     there = inside & (row % clip >= lead)
     value = tl.load(frames + source * channels + channel, mask=there, other=0.0).to(tl.float32)
     weight = tl.load(gamma + channel, mask=channel < channels, other=0.0).to(tl.float32)
-    scale = tl.rsqrt(tl.sum(value * value, 1) / channels + EPS)[:, None]
+    scale = tl.rsqrt(tl.sum(value * value, 1) / channels + epsilon)[:, None]
     grown = value * scale * weight
     tl.store(out + row * channels + channel, grown * tl.sigmoid(grown), mask=inside)
 
@@ -45,22 +54,22 @@ def _backward(
     clip,
     lead,
     channels,
-    EPS: tl.constexpr,
-    R: tl.constexpr,
-    C: tl.constexpr,
+    epsilon: tl.constexpr,
+    tile: tl.constexpr,
+    wide: tl.constexpr,
 ):
-    row = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)[:, None]
-    channel = tl.arange(0, C)[None, :]
+    row = tl.program_id(0).to(tl.int64) * tile + tl.arange(0, tile)[:, None]
+    channel = tl.arange(0, wide)[None, :]
     inside = (row < rows) & (channel < channels)
     padded = row + (row // (clip - lead) + 1) * lead
     value = tl.load(frames + row * channels + channel, mask=inside, other=0.0).to(tl.float32)
     slope = tl.load(given + padded * channels + channel, mask=inside, other=0.0).to(tl.float32)
     weight = tl.load(gamma + channel, mask=channel < channels, other=0.0).to(tl.float32)
-    scale = tl.rsqrt(tl.sum(value * value, 1) / channels + EPS)[:, None]
+    scale = tl.rsqrt(tl.sum(value * value, 1) / channels + epsilon)[:, None]
     unit = value * scale
     gate = tl.sigmoid(unit * weight)
     slope = slope * gate * (1 + unit * weight * (1 - gate))
-    tl.store(parts + tl.program_id(0) * C + tl.arange(0, C), tl.sum(slope * unit, 0))
+    tl.store(parts + tl.program_id(0) * wide + tl.arange(0, wide), tl.sum(slope * unit, 0))
     slope = slope * weight
     shared = (tl.sum(slope * unit, 1) / channels)[:, None]
     tl.store(out + row * channels + channel, (slope - unit * shared) * scale, mask=inside)

@@ -1,8 +1,6 @@
-"""The command line: `skipstone generate`, `plan`, `methods` and `doctor`."""
+"""The command line: `skipstone generate`, `plan`, `report`, `check`, `methods` and `doctor`."""
 
 import json
-import math
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -13,6 +11,28 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from skipstone.cli_options import (
+    CacherOption,
+    DeviceOption,
+    DtypeOption,
+    FpsOption,
+    FramesOption,
+    GuidanceOption,
+    JsonOption,
+    LimitOption,
+    ModelOption,
+    NegativeOption,
+    PromptsOption,
+    SeedOption,
+    SettingsOption,
+    SizeOption,
+    StepsOption,
+    finite,
+    numbers,
+    options_of,
+    words,
+)
 
 app = typer.Typer(
     help="Skip denoising steps of diffusers pipelines, and say what it cost.",
@@ -39,7 +59,8 @@ def run(arguments: Sequence[str]) -> int:
         arguments: what was typed after ``skipstone``; nothing shows the help.
 
     Returns:
-        0 for success, 1 where `doctor` finds something missing, 2 for bad input, 130 when interrupted.
+        0 for success, 1 where `doctor` finds something missing or `check` something too bad, 2 for bad
+        input, 130 when interrupted.
     """
     try:
         return app(args=list(arguments) or ["--help"], prog_name="skipstone", standalone_mode=False) or 0
@@ -74,21 +95,6 @@ def _skipstone(
     """Options that belong to no command."""
 
 
-def _finite(value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a finite number.")
-    return value
-
-
-def _size(value: str | None) -> str | None:
-    if value is not None and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", value):
-        raise typer.BadParameter(f"{value!r} is not WIDTHxHEIGHT in pixels, such as 128x128.")
-    return value
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-
-
 @app.command()
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to show.", show_default=False)],
@@ -100,22 +106,16 @@ def generate(
             "for images.",
         ),
     ],
-    model: Annotated[
-        str, typer.Option(help="pebble-video, pebble-image, a folder with a diffusers pipeline, or a hub id.")
-    ] = "pebble-video",
-    cacher: Annotated[
-        str | None, typer.Option(help="The caching method (see `skipstone methods`); teacache by default.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter of the method.")
-    ] = None,
+    model: ModelOption = "pebble-video",
+    cacher: CacherOption = None,
+    settings: SettingsOption = None,
     plan: Annotated[
         Path | None, typer.Option(help="Instead of a method, a plan that `skipstone plan` wrote.")
     ] = None,
     speedup: Annotated[
         float | None,
         typer.Option(
-            min=1, callback=_finite,
+            min=1, callback=finite,
             help="Instead of a method, how many times faster to be, by a plan. The first run of a kind is "
             "made twice, to be recorded.",
         ),
@@ -123,7 +123,7 @@ def generate(
     quality: Annotated[
         float | None,
         typer.Option(
-            callback=_finite,
+            callback=finite,
             help="Instead of a method, the PSNR in dB to keep, by a plan that a dozen runs find.",
         ),
     ] = None,
@@ -132,38 +132,23 @@ def generate(
         bool,
         typer.Option("--compare", help="Also run without a cache; write both side by side and measure."),
     ] = False,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the solver.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(min=0, callback=_finite, help="How strongly the prompt steers.")
-    ] = None,
-    negative: Annotated[str | None, typer.Option(help="What not to show.")] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="WxH", callback=_size, help="Width and height in pixels.")
-    ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a video.")] = None,
-    fps: Annotated[
-        float | None, typer.Option(min=1, max=120, callback=_finite, help="Of a video; 16 by default.")
-    ] = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    negative: NegativeOption = None,
+    size: SizeOption = None,
+    frames: FramesOption = None,
+    fps: FpsOption = None,
     scale: Annotated[int, typer.Option(min=1, max=16, help="Repeat each pixel this often each way.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the initial noise.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the fastest by default.")] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="float32, bfloat16 or float16; by default float32 on a CPU and for bundled models, else "
-            "bfloat16."
-        ),
-    ] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Make a video or an image from a text, skipping the steps that a caching method can estimate."""
     from skipstone.generation import Request, carry_out, prepare
-    from skipstone.pipelines.arguments import Options
 
-    width, height = (int(side) for side in size.split("x")) if size else (None, None)
-    options = Options(prompt, negative, steps, guidance, width, height, frames)
     request = Request(
-        options=options,
+        options=options_of(prompt, negative, steps, guidance, size, frames),
         output=output,
         model=model,
         caching=not no_cache,
@@ -196,36 +181,27 @@ def make_plan(
         str | None, typer.Argument(help="What to record; not with --show.", show_default=False)
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("plan.json"),
-    model: Annotated[
-        str, typer.Option(help="pebble-video, pebble-image, a folder with a diffusers pipeline, or a hub id.")
-    ] = "pebble-video",
+    model: ModelOption = "pebble-video",
     speedup: Annotated[
-        float | None, typer.Option(min=1, callback=_finite, help="How many times faster to be.")
+        float | None, typer.Option(min=1, callback=finite, help="How many times faster to be.")
     ] = None,
     computed: Annotated[int | None, typer.Option(min=1, help="How many steps to compute.")] = None,
-    quality: Annotated[float | None, typer.Option(callback=_finite, help="The PSNR in dB to keep.")] = None,
+    quality: Annotated[float | None, typer.Option(callback=finite, help="The PSNR in dB to keep.")] = None,
     refine: Annotated[int, typer.Option(min=0, help="Runs to spend on moving single steps.")] = 0,
     show: Annotated[
         Path | None, typer.Option(help="Only show this plan.", show_default=False)
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the solver.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(min=0, callback=_finite, help="How strongly the prompt steers.")
-    ] = None,
-    negative: Annotated[str | None, typer.Option(help="What not to show.")] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="WxH", callback=_size, help="Width and height in pixels.")
-    ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a video.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the initial noise.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the fastest by default.")] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16; what suits the device by default.")
-    ] = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    negative: NegativeOption = None,
+    size: SizeOption = None,
+    frames: FramesOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Record a run and find out which of its steps need not be computed on runs like it."""
-    from skipstone.pipelines.arguments import Options
     from skipstone.planning import PlanRequest, make_and_write
     from skipstone.schedules.plan import load_plan
     from skipstone.schedules.search import Target
@@ -236,9 +212,8 @@ def make_plan(
         elif prompt is None:
             raise ValueError("name a prompt to record, or --show a plan")
         else:
-            width, height = (int(side) for side in size.split("x")) if size else (None, None)
             request = PlanRequest(
-                options=Options(prompt, negative, steps, guidance, width, height, frames),
+                options=options_of(prompt, negative, steps, guidance, size, frames),
                 output=output,
                 model=model,
                 target=Target(speedup, computed, quality),
@@ -254,6 +229,124 @@ def make_plan(
     print(plan.explain())
     if show is None:
         print(f"wrote {output}")
+
+
+@app.command()
+def report(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The HTML file to write.", show_default=False)
+    ],
+    model: ModelOption = "pebble-video",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="Methods between commas; settings after colons are kept: dbcache:blocks=2."
+        ),
+    ] = None,
+    speedups: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="The speeds that settings of each method are looked for.")
+    ] = "1.5,2,3,5",
+    prompts: PromptsOption = None,
+    limit: LimitOption = None,
+    seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Of the noise, for each prompt.")] = "0",
+    metrics: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Between commas; the usual ones by default.")
+    ] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The file of rows, which is added to; rows.jsonl beside the page by default."
+        ),
+    ] = None,
+    redrawn: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Draw the page of these rows; run nothing.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the prompts.")] = 1,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    negative: NegativeOption = None,
+    size: SizeOption = None,
+    frames: FramesOption = None,
+    fps: FpsOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+) -> None:  # fmt: skip
+    """Measure methods on a model and prompts, and write one page that shows what they gain and cost."""
+    with redirect_stdout(sys.stderr), refusing(ValueError, TypeError):
+        from skipstone.metrics import comparison
+        from skipstone.report import making, sweeping
+        from skipstone.report.workers import is_first
+
+        if redrawn is not None:
+            making.redraw(redrawn, output)
+        else:
+            making.check_page(output)
+            design = sweeping.Design(
+                making.prompts_of(prompts, model, limit),
+                numbers(seeds, int, "--seeds"),
+                words(methods, sweeping.METHODS),
+                numbers(speedups, float, "--speedups"),
+                words(metrics, comparison.USUAL),
+            )
+            making.make(
+                making.Request(
+                    model=model,
+                    design=design,
+                    output=output,
+                    rows=rows or output.with_name("rows.jsonl"),
+                    options=options_of("", negative, steps, guidance, size, frames),
+                    fps=fps,
+                    device=device,
+                    dtype=dtype,
+                    workers=workers,
+                )
+            )
+    if is_first():
+        print(f"wrote {output}")
+
+
+@app.command()
+def check(
+    model: ModelOption = "pebble-video",
+    cacher: CacherOption = None,
+    settings: SettingsOption = None,
+    min_psnr: Annotated[
+        float | None, typer.Option(callback=finite, help="Against the uncached runs, mean over prompts, dB.")
+    ] = None,
+    min_speedup: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="Of the denoising loop, median over prompts.")
+    ] = None,
+    prompts: PromptsOption = None,
+    limit: LimitOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    negative: NegativeOption = None,
+    size: SizeOption = None,
+    frames: FramesOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Exit with 1 where a method no longer is as good or as fast as demanded: for continuous integration."""
+    with redirect_stdout(sys.stderr), refusing(ValueError, TypeError):
+        from skipstone.generation import DEFAULT_METHOD
+        from skipstone.report import checking, making
+
+        outcome = checking.check(
+            model,
+            making.prompts_of(prompts, model, limit),
+            cacher or DEFAULT_METHOD,
+            settings or (),
+            checking.Demands(min_psnr, min_speedup),
+            options_of("", negative, steps, guidance, size, frames),
+            seed,
+            device,
+            dtype,
+        )
+    print(json.dumps(outcome.as_dict()) if as_json else "\n".join(outcome.lines()))
+    if outcome.failures:
+        raise typer.Exit(1)
 
 
 @app.command()

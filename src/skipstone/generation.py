@@ -164,6 +164,9 @@ class Result:
         stats = self.clip.stats
         if self.uncached is None or stats is None or not stats.computed:
             return
+        if any(calls["skipped"] for calls in stats.parts.values()):
+            # How much of an evaluation its parts are is not known.
+            return
         possible = stats.evaluations / stats.computed
         if self.uncached.loop_seconds / self.clip.loop_seconds > possible:
             yield (

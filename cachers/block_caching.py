@@ -1,0 +1,87 @@
+"""Block Caching: every block has a schedule of its own, made from its known changes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from skipstone.cachers.base import Cacher, Layer, LayerKind, ModelFacts, Probe
+from skipstone.cachers.per_layer import PerLayer, Scheduled
+from skipstone.cachers.scale_shift import ScaleShift, adjusted
+
+
+@dataclass(frozen=True)
+class BlockCaching(PerLayer):
+    """Compute each block when the changes of its residual, known from other runs, exceed a threshold in sum.
+
+    The schedules are fixed before the run: nothing is measured in it, and every prompt has the same.
+
+    Source: Block Caching, arXiv:2312.03209; no official code.
+    Difference: in models whose blocks change two streams, such as FLUX, the larger one decides for both.
+
+    Args:
+        threshold: added up relative change beyond which a block is computed, from 0.
+        changes: for each block by its name in the model, the relative L1 change of its residual from each
+            step to the next, one less than there are steps. They hold for one model, one scheduler and one
+            number of steps: `skipstone.fit_block_caching` measures them.
+        adjustment: a learned correction of what skipped blocks would add. It is good for the schedules that
+            it was trained with, so for these changes and this threshold.
+
+    Raises:
+        ValueError: a negative threshold; when attached, no changes, or an adjustment on a model without a
+            time embedding; in a run, measurements of another model or of another number of steps.
+    """
+
+    name: ClassVar[str] = "block-caching"
+
+    threshold: float = 0.5
+    changes: Mapping[str, tuple[float, ...]] | None = None
+    adjustment: ScaleShift | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE if self.adjustment is None else Probe.TIME_EMBEDDING
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        return frozenset({LayerKind.BLOCK})
+
+    def for_model(self, model: ModelFacts) -> "BlockCaching":
+        if self.changes is None:
+            raise ValueError(
+                f"{self.name} does not know how the blocks of this {model.class_name} change; measure it "
+                "with skipstone.fit_block_caching(pipe, prompts)"
+            )
+        return self
+
+    def for_layer(self, layer: Layer) -> Cacher[Any] | None:
+        assert self.changes is not None
+        if layer.name not in self.changes:
+            raise ValueError(f"no changes were measured for {layer.name}: measure them on this model")
+        rule = Scheduled(schedule(self.changes[layer.name], self.threshold))
+        if self.adjustment is None or all(rule.computed):
+            return rule
+        return adjusted(rule, self.adjustment, layer.name)
+
+    def describe(self) -> str:
+        ending = "" if self.adjustment is None else ", adjusted"
+        return f"{self.name} threshold {self.threshold:g}{ending}"
+
+
+def schedule(changes: Sequence[float], threshold: float) -> tuple[bool, ...]:
+    """On which steps a block is computed: the first, and each where its changes since add up to too much.
+
+    Args:
+        changes: from each step to the next.
+        threshold: how much they may be.
+    """
+    computed, total = [True], 0.0
+    for change in changes:
+        total += change
+        computed.append(total > threshold)
+        total = 0.0 if computed[-1] else total
+    return tuple(computed)

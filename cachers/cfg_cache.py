@@ -1,0 +1,77 @@
+"""CFG-Cache: what guidance adds changes slowly, and its low and high frequencies at different times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from skipstone.cachers.base import Reason, Step
+from skipstone.cachers.guidance import Guidance
+
+
+@dataclass(frozen=True)
+class CFGCache(Guidance):
+    """Estimate the unconditional output from the conditional one and their last difference, band by band.
+
+    Source: FasterCache, arXiv:2410.19355, https://github.com/Vchitect/FasterCache.
+    Difference: the weights are those of the paper; the official code multiplies them up from one skipped step
+    to the next, with other factors for each model. The difference is split when it is kept, so that a skipped
+    step needs no Fourier transform: the sum is the same.
+
+    Args:
+        start: the part of the run in which both branches are always computed, 0 to 1.
+        interval: then both are computed on every step whose number, from 1, it divides; 1 computes all.
+        low: by how much the low frequencies of the difference grow before the switch.
+        high: by how much the high frequencies grow after it.
+        switch: the part of the run after which high frequencies grow instead of low ones, 0 to 1.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    name: ClassVar[str] = "cfg-cache"
+
+    start: float = 1 / 3
+    interval: int = 5
+    low: float = 0.2
+    high: float = 0.2
+    switch: float = 0.7
+
+    def __post_init__(self) -> None:
+        if self.interval < 1:
+            raise ValueError(f"interval must be a whole number >= 1, got {self.interval}")
+        for name in ("start", "switch"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+
+    def reason_to_compute(self, step: Step) -> Reason | None:
+        number = step.index + 1
+        if number <= self.start * step.count:
+            return Reason.WARM_UP
+        return Reason.INTERVAL if number % self.interval == 0 else None
+
+    def split(self, difference: Tensor) -> Sequence[Tensor]:
+        low = low_frequencies(difference)
+        return low, difference - low
+
+    def weights(self, step: Step) -> Sequence[float]:
+        is_early = step.index < self.switch * step.count
+        return (1 + self.low, 1.0) if is_early else (1.0, 1 + self.high)
+
+
+def low_frequencies(planes: Tensor) -> Tensor:
+    """What lies within a disc around frequency zero, whose radius is a fifth of the shorter side.
+
+    Args:
+        planes: ``(..., height, width)`` float32.
+    """
+    height, width = planes.shape[-2:]
+    radius = min((side for side in (height, width) if side > 1), default=1) // 5
+    rows = torch.arange(height, device=planes.device) - height // 2
+    columns = torch.arange(width, device=planes.device) - width // 2
+    inside = rows[:, None] ** 2 + columns**2 <= radius**2
+    spectrum = torch.fft.fftshift(torch.fft.fft2(planes), dim=(-2, -1)) * inside
+    low: Tensor = torch.fft.ifft2(torch.fft.ifftshift(spectrum, dim=(-2, -1))).real
+    return low

@@ -1,0 +1,68 @@
+"""Delta-DiT: skip the rear blocks while the outline takes shape, and the front blocks while details do."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from skipstone.cachers.base import Cacher, Layer, LayerKind, Reason, Step
+from skipstone.cachers.per_layer import LayerRule, PerLayer
+
+
+@dataclass(frozen=True)
+class OneBlock(LayerRule):
+    """Compute every ``interval``-th step, and in the phases in which this block is not skipped."""
+
+    interval: int
+    switch: float
+    early: bool
+    late: bool
+
+    @property
+    def joins_blocks(self) -> bool:
+        return True
+
+    def reason(self, step: Step) -> Reason | None:
+        if step.index % self.interval == 0:
+            return Reason.INTERVAL
+        is_early = step.index < self.switch * step.count
+        return None if (self.early if is_early else self.late) else Reason.OUT_OF_RANGE
+
+
+@dataclass(frozen=True)
+class DeltaDiT(PerLayer):
+    """Between full steps, reuse what the rear blocks added in the early part of a run, then the front ones.
+
+    Source: Delta-DiT, arXiv:2406.01125; no official code.
+    Difference: one residual is kept for each range of blocks that are skipped alike, at most three. The
+    defaults are ours; with them 20 steps take the 1.6 times less work of the paper.
+
+    Args:
+        interval: steps from one full step to the next, from 1, which computes all.
+        share: which part of the blocks is skipped in between, above 0, at most 1.
+        switch: the part of the run after which the front blocks are skipped instead of the rear ones, 0 to 1.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    name: ClassVar[str] = "delta-dit"
+
+    interval: int = 2
+    share: float = 0.75
+    switch: float = 0.6
+
+    def __post_init__(self) -> None:
+        if self.interval < 1:
+            raise ValueError(f"interval must be a whole number >= 1, got {self.interval}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must be above 0 and at most 1, got {self.share}")
+        if not 0 <= self.switch <= 1:
+            raise ValueError(f"switch must be between 0 and 1, got {self.switch}")
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        return frozenset({LayerKind.BLOCK})
+
+    def for_layer(self, layer: Layer) -> Cacher[Any] | None:
+        skipped = round(self.share * layer.blocks)
+        is_rear, is_front = layer.block >= layer.blocks - skipped, layer.block < skipped
+        return OneBlock(self.interval, self.switch, early=is_rear, late=is_front)

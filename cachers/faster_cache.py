@@ -1,0 +1,111 @@
+"""FasterCache: attention goes on as it went, and guidance too."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from skipstone.cachers.base import Cacher, Layer, LayerKind, Reason, Step
+from skipstone.cachers.cfg_cache import CFGCache
+from skipstone.cachers.guidance import Guidance
+from skipstone.cachers.per_layer import LayerRule, PerLayer
+
+
+@dataclass(frozen=True)
+class DynamicReuse(LayerRule):
+    """Compute every so many steps, and go on from the last two computed outputs with a rising weight."""
+
+    start: float
+    interval: int
+    weight: float
+    guidance: Guidance | None = None
+
+    @property
+    def history(self) -> int:
+        return 2
+
+    def reason(self, step: Step) -> Reason | None:
+        if step.index < self.start * step.count:
+            return Reason.WARM_UP
+        if step.index % self.interval == 0 or self._catches_up(step):
+            return Reason.INTERVAL
+        return None
+
+    def weights(self, step: Step, computed: Sequence[Step], state: None) -> Sequence[float]:
+        if len(computed) < 2:
+            return (1.0,)
+        weight = self.weight * self._progress(step)
+        return 1 + weight, -weight
+
+    def _progress(self, step: Step) -> float:
+        """How far the step is into the part of the run in which attention is reused, 0 to 1."""
+        first = self.start * step.count
+        return (step.index - first) / max(step.count - 1 - first, 1)
+
+    def _catches_up(self, step: Step) -> bool:
+        """Whether the unconditional branch is computed again after it was not: its outputs are old."""
+        if self.guidance is None or step.is_first:
+            return False
+        before = replace(step, index=step.index - 1)
+        is_full, was_full = (self.guidance.reason_to_compute(one) is not None for one in (step, before))
+        return is_full and not was_full
+
+
+@dataclass(frozen=True)
+class FasterCache(PerLayer):
+    """Extrapolate self attention on every other step, and estimate the unconditional branch of guidance.
+
+    Source: FasterCache, arXiv:2410.19355, https://github.com/Vchitect/FasterCache.
+    Difference: the weight of the extrapolation rises from 0 to 1 as in the paper; the official code has other
+    constants for each model. Attention is computed where the unconditional branch is after it was not.
+    Sequential guidance and packed latents work; models with guidance distilled into them have no branch to
+    save, and `last_run` says so. FasterCache of diffusers goes by timesteps and counts from 0, reuses
+    attention only where it saves the unconditional branch, extrapolates from its own estimates too, with a
+    constant weight, and multiplies the bands' weights up: its computed steps are others.
+
+    Args:
+        start: the part of the run in which attention is always computed, 0 to 1.
+        interval: then steps from one computed attention to the next, from 1, which computes all.
+        weight: the weight of the extrapolation at the end of the run; it rises from 0.
+        guidance_start: the part of the run in which both branches are always computed, 0 to 1.
+        guidance_interval: then both are computed on every step whose number, from 1, it divides.
+        low: by how much the low frequencies of the branches' difference grow before the switch.
+        high: by how much the high frequencies grow after it.
+        switch: the part of the run after which high frequencies grow instead of low ones, 0 to 1.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    name: ClassVar[str] = "fastercache"
+
+    start: float = 0.25
+    interval: int = 2
+    weight: float = 1.0
+    guidance_start: float = 1 / 3
+    guidance_interval: int = 5
+    low: float = 0.2
+    high: float = 0.2
+    switch: float = 0.7
+
+    def __post_init__(self) -> None:
+        if self.interval < 1 or self.guidance_interval < 1:
+            raise ValueError(
+                "interval and guidance_interval must be whole numbers >= 1, "
+                f"got {self.interval} and {self.guidance_interval}"
+            )
+        for name in ("start", "guidance_start", "switch"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        return frozenset({LayerKind.SELF_ATTENTION, LayerKind.TEMPORAL_ATTENTION})
+
+    @property
+    def guidance(self) -> Guidance | None:
+        return CFGCache(self.guidance_start, self.guidance_interval, self.low, self.high, self.switch)
+
+    def for_layer(self, layer: Layer) -> Cacher[Any] | None:
+        if layer.kind not in self.layer_kinds:
+            return None
+        return DynamicReuse(self.start, self.interval, self.weight, self.guidance)

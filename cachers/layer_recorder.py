@@ -1,0 +1,89 @@
+"""Listening to every layer of a run that skips none: what static schedules are made from."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, Layer, LayerKind, Outcome, Probe, Reason, Step
+from skipstone.cachers.distance import mean_l1
+from skipstone.cachers.per_layer import PerLayer
+
+Seen = dict[tuple[int, int], list[float]]
+"""From a step and a number of steps after it to the changes between the two, relative to the later."""
+
+Recent = deque[Tensor]
+"""What a layer gave on the last steps, newest first."""
+
+
+@dataclass(frozen=True)
+class Listener(Cacher[Recent]):
+    """Compute one layer on every step, and note how what it gives changes.
+
+    Args:
+        lags: over how many steps changes are taken at most, from 1.
+        seen: where they are noted.
+    """
+
+    name: ClassVar[str] = "listener"
+
+    lags: int
+    seen: Seen
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE
+
+    def new_state(self) -> Recent:
+        return deque(maxlen=self.lags)
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Recent) -> Reason | None:
+        return Reason.RECORDING
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Recent) -> None:
+        now = outcome.residual
+        if now is None:
+            state.clear()
+            return
+        for lag, before in enumerate(state, 1):
+            change = (mean_l1(now, before) / mean_l1(now)).mean().item()
+            self.seen.setdefault((step.index - lag, lag), []).append(change)
+        state.appendleft(now)
+
+
+@dataclass(frozen=True)
+class LayerRecorder(PerLayer):
+    """Compute every step, and note how what each layer gives changes from step to step.
+
+    Args:
+        kinds: the layers that are listened to.
+        lags: over how many steps changes are taken at most, from 1.
+
+    ``seen`` collects what was noted of each layer, by what it does and its name.
+    """
+
+    name: ClassVar[str] = "layer-recorder"
+
+    kinds: frozenset[LayerKind]
+    lags: int = 1
+    seen: dict[tuple[LayerKind, str], Seen] = field(default_factory=dict)
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        return self.kinds
+
+    def for_layer(self, layer: Layer) -> Cacher[Any] | None:
+        if layer.kind not in self.kinds:
+            return None
+        return Listener(self.lags, self.seen.setdefault((layer.kind, layer.name), {}))
+
+    def describe(self) -> str:
+        return self.name
+
+
+def course(seen: list[Seen], lag: int, steps: int) -> tuple[float, ...]:
+    """The mean change from each step of a run to the one ``lag`` later, infinite where none was seen."""
+    found = [[v for one in seen for v in one.get((n, lag), [])] for n in range(steps - lag)]
+    return tuple(mean(values) if values else float("inf") for values in found)

@@ -1,0 +1,74 @@
+"""The bases of methods that skip layers by the position in the run alone."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from skipstone.cachers.base import ATTENTION, Cacher, Layer, LayerKind, Probe, Reason, Site, Step
+
+
+@dataclass(frozen=True)
+class PerLayer(Cacher[None]):
+    """Has a rule for each layer, and none of its own."""
+
+    @property
+    def site(self) -> Site:
+        return Site.LAYER
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        return ATTENTION
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE
+
+    def new_state(self) -> None:
+        return None
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+        return Reason.IN_PART
+
+    @abstractmethod
+    def for_layer(self, layer: Layer) -> Cacher[Any] | None:
+        """The rule of one layer."""
+
+
+@dataclass(frozen=True)
+class LayerRule(PerLayer):
+    """One layer's rule."""
+
+    name: ClassVar[str] = "layer-rule"
+
+    @abstractmethod
+    def reason(self, step: Step) -> Reason | None:
+        """Why the layer runs on this step, None to skip it."""
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+        return self.reason(step)
+
+    def for_layer(self, layer: Layer) -> Cacher[Any] | None:
+        return self
+
+
+@dataclass(frozen=True)
+class Scheduled(LayerRule):
+    """Compute the steps of a schedule.
+
+    Args:
+        computed: for each step of a run whether the layer is computed. A run must have as many.
+    """
+
+    name: ClassVar[str] = "scheduled"
+
+    computed: tuple[bool, ...]
+
+    def reason(self, step: Step) -> Reason | None:
+        if step.count != len(self.computed):
+            raise ValueError(
+                f"the layers' changes were measured on {len(self.computed)} steps, but the run has "
+                f"{step.count}: measure them on as many"
+            )
+        return Reason.MASK if self.computed[step.index] else None

@@ -1,0 +1,140 @@
+"""The scale-shift adjustment of Block Caching: a learned correction of what skipped blocks would add."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from skipstone.cachers.base import Cacher, Correction, Outcome, Probe, Reason, Step
+from skipstone.cachers.wrapper import Wrapper
+
+
+class ScaleShift(nn.Module):
+    """Scales and shifts each channel of a block's residual, by one linear layer on the time embedding.
+
+    Source: Block Caching, arXiv:2312.03209, section 3.3.
+    Difference: it begins as no change at all, which the paper leaves open. ``examples/train_scale_shift.py``
+    trains it.
+
+    Args:
+        embedding: size of the model's time embedding.
+        channels: for each block by its name in the model, the channels of each stream that passes through it.
+    """
+
+    def __init__(self, embedding: int, channels: Mapping[str, Sequence[int]]) -> None:
+        super().__init__()
+        self.linears = nn.ModuleDict(
+            {
+                _key(block, stream): _identity(embedding, size)
+                for block, sizes in channels.items()
+                for stream, size in enumerate(sizes)
+            }
+        )
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> "ScaleShift":
+        """The module that a state dict was taken from."""
+        channels: dict[str, list[int]] = {}
+        weights = {name: value for name, value in state.items() if name.endswith(".weight")}
+        for name in sorted(weights):
+            block = name.removeprefix("linears.").rpartition("/")[0].replace("/", ".")
+            channels.setdefault(block, []).append(len(weights[name]) // 2)
+        module = cls(next(iter(weights.values())).shape[1], channels)
+        module.load_state_dict(state)
+        return module.requires_grad_(False)
+
+    def __contains__(self, block: str) -> bool:
+        return _key(block, 0) in self.linears
+
+    def forward(self, residual: Tensor, block: str, stream: int, embedding: Tensor) -> Tensor:
+        """The adjusted residual of one stream of a block, ``(batch, tokens, channels)``.
+
+        Args:
+            residual: what the block is estimated to add.
+            block: its name in the model.
+            stream: which of its streams, from 0.
+            embedding: the model's time embedding, ``(1, embedding)``.
+        """
+        linear: Any = self.linears[_key(block, stream)]
+        scale, shift = linear(embedding.to(linear.weight)).to(residual).chunk(2, dim=-1)
+        adjusted: Tensor = residual * scale + shift
+        return adjusted
+
+
+def _key(block: str, stream: int) -> str:
+    """A name without dots, which separate modules."""
+    return f"{block.replace('.', '/')}/{stream}"
+
+
+def _identity(embedding: int, channels: int) -> nn.Linear:
+    """A layer that gives a scale of 1 and a shift of 0 for every embedding."""
+    linear = nn.Linear(embedding, 2 * channels)
+    nn.init.zeros_(linear.weight)
+    linear.bias.data = torch.cat([torch.ones(channels), torch.zeros(channels)])
+    return linear
+
+
+@dataclass
+class State:
+    """The state of the block's own rule, and the time embedding of this step."""
+
+    inner: Any
+    embedding: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Adjusted(Wrapper):
+    """Adjust what one block is estimated to add.
+
+    Args:
+        cacher: the block's own rule.
+        adjustment: what has been learned.
+        block: the block's name in the model.
+    """
+
+    name: ClassVar[str] = "adjusted"
+
+    adjustment: ScaleShift
+    block: str
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.TIME_EMBEDDING
+
+    def new_state(self) -> State:
+        return State(super().new_state())
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+        state.embedding = probe
+        return super().reason_to_compute(probe, step, state.inner)
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
+        super().update(probe, outcome, step, state.inner)
+
+    def weights(self, step: Step, computed: Sequence[Step], state: State) -> Sequence[float]:
+        return super().weights(step, computed, state.inner)
+
+    def correction(self, state: State) -> Correction | None:
+        if state.embedding is None:
+            return None
+        embedding = state.embedding
+
+        def correct(residual: Tensor, base: Tensor, stream: int) -> Tensor:
+            del base
+            mended: Tensor = self.adjustment(residual, self.block, stream, embedding)
+            return mended
+
+        return correct
+
+
+def adjusted(rule: Cacher[Any], adjustment: ScaleShift, block: str) -> Adjusted:
+    """A block's rule with an adjustment.
+
+    Raises:
+        ValueError: nothing has been learned for this block.
+    """
+    if block not in adjustment:
+        raise ValueError(f"the adjustment was not trained for {block}: train it on this model and schedule")
+    return Adjusted(rule, adjustment, block)

@@ -1,0 +1,77 @@
+"""SmoothCache: layers of one kind have one schedule, made from how much they are known to change."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from skipstone.cachers.base import ATTENTION, Cacher, Layer, LayerKind, ModelFacts
+from skipstone.cachers.per_layer import PerLayer, Scheduled
+
+
+@dataclass(frozen=True)
+class SmoothCache(PerLayer):
+    """Skip all layers of one kind for as many steps as their mean change, known from other runs, allows.
+
+    The schedules are fixed before the run: nothing is measured in it, and every prompt has the same.
+
+    Source: SmoothCache, arXiv:2411.10510, https://github.com/Roblox/SmoothCache.
+    Difference: layers are of one kind by what they do, not by what they are called.
+
+    Args:
+        threshold: relative change up to which what a layer gave is reused, from 0. The official example
+            takes 0.15.
+        errors: for each kind of layer and each number of steps, from one, the mean relative L1 change of what
+            its layers give, from each step to the one that much later. They hold for one model, one scheduler
+            and one number of steps: `skipstone.fit_smoothcache` measures them.
+
+    Raises:
+        ValueError: a negative threshold; when attached, no errors; in a run, errors of another model or of
+            another number of steps.
+    """
+
+    name: ClassVar[str] = "smoothcache"
+
+    threshold: float = 0.15
+    errors: Mapping[LayerKind, tuple[tuple[float, ...], ...]] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < math.inf:
+            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        return ATTENTION | {LayerKind.FEED_FORWARD} if self.errors is None else frozenset(self.errors)
+
+    def for_model(self, model: ModelFacts) -> "SmoothCache":
+        if self.errors is None:
+            raise ValueError(
+                f"{self.name} does not know how the layers of this {model.class_name} change; measure it "
+                "with skipstone.fit_smoothcache(pipe, prompts)"
+            )
+        return self
+
+    def for_layer(self, layer: Layer) -> Cacher[Any] | None:
+        assert self.errors is not None
+        errors = self.errors.get(layer.kind)
+        return None if errors is None else Scheduled(schedule(errors, self.threshold))
+
+    def describe(self) -> str:
+        return f"{self.name} threshold {self.threshold:g}"
+
+
+def schedule(errors: Sequence[Sequence[float]], threshold: float) -> tuple[bool, ...]:
+    """On which steps layers are computed: on the first, the last, and after the longest skip that is allowed.
+
+    Args:
+        errors: for each number of steps, from one, the change from each step to the one that much later.
+        threshold: the largest change that is allowed.
+    """
+    steps = len(errors[0]) + 1
+    computed, now = [False] * steps, 0
+    while now < steps:
+        computed[now] = True
+        allowed = [lag for lag, row in enumerate(errors, 1) if now < len(row) and row[now] <= threshold]
+        now += max(allowed, default=0) + 1
+    computed[-1] = True
+    return tuple(computed)

@@ -1,0 +1,73 @@
+"""T-GATE: the text has had its say after the first steps, so its cross attention is frozen then."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from skipstone.cachers.base import Cacher, Layer, LayerKind, Reason, Step
+from skipstone.cachers.per_layer import LayerRule, PerLayer
+
+
+@dataclass(frozen=True)
+class Frozen(LayerRule):
+    """Compute until a step, and never after it."""
+
+    gate: int
+
+    def reason(self, step: Step) -> Reason | None:
+        return Reason.WARM_UP if step.index < self.gate else None
+
+
+@dataclass(frozen=True)
+class TwoPhases(LayerRule):
+    """Compute every so many steps, with one interval before the gate and another one after it."""
+
+    gate: int
+    interval: int
+    interval_after: int
+    warmup: int
+
+    def reason(self, step: Step) -> Reason | None:
+        if step.index <= self.warmup and step.index < self.gate:
+            return Reason.WARM_UP
+        if step.index == self.gate - 1:
+            return Reason.INTERVAL
+        interval = self.interval if step.index < self.gate else self.interval_after
+        return Reason.INTERVAL if step.index % interval == 0 else None
+
+
+@dataclass(frozen=True)
+class TGate(PerLayer):
+    """Freeze cross attention at a step, and compute self attention every so many steps before that one.
+
+    Source: T-GATE, arXiv:2404.02747, https://github.com/HaozheLiu-ST/T-GATE.
+    Difference: each guidance branch freezes its own cross attention. The original takes the mean of both and
+    gives up guidance after the gate, which is the pipeline's to decide and not a cache's.
+
+    Args:
+        gate: how many first steps compute cross attention, from 1. The original takes 10 of 25.
+        interval: steps from one computed self attention to the next before the gate, from 1.
+        interval_after: the same after the gate; 1 computes it on every step.
+        warmup: until this step, counted from 0, self attention is computed on every step.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    name: ClassVar[str] = "tgate"
+
+    gate: int = 10
+    interval: int = 5
+    interval_after: int = 1
+    warmup: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("gate", "interval", "interval_after"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a whole number >= 1, got {getattr(self, name)}")
+        if self.warmup < 0:
+            raise ValueError(f"warmup must be a whole number >= 0, got {self.warmup}")
+
+    def for_layer(self, layer: Layer) -> Cacher[Any] | None:
+        if layer.kind is LayerKind.CROSS_ATTENTION:
+            return Frozen(self.gate)
+        return TwoPhases(self.gate, self.interval, self.interval_after, self.warmup)

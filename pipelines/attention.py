@@ -1,0 +1,51 @@
+"""Reading what the self-attention of one block returns, while the block runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from skipstone.pipelines.outputs import floats_in
+from skipstone.pipelines.probes import is_attention, same_size
+from skipstone.pipelines.streams import Call
+from skipstone.pipelines.trace import Place
+
+
+def middle_block(parts: Sequence[nn.Module]) -> Place | None:
+    """The block in the middle of a model's longest list, of the last one where several are as long."""
+    sizes = [len(part) if isinstance(part, nn.ModuleList) else 0 for part in parts]
+    longest = max(sizes, default=0)
+    if not longest:
+        return None
+    number = max(n for n, size in enumerate(sizes) if size == longest)
+    return number, (longest - 1) // 2
+
+
+@dataclass(frozen=True)
+class WatchedCall(Call):
+    """The call of a block of which the first attention is watched. The block runs uncompiled.
+
+    ``seen`` gets what that attention returned for the main stream; for text and picture in one where it
+    attends to both together.
+    """
+
+    seen: list[Tensor] = field(default_factory=list)
+
+    def run(self) -> Any:
+        uncompiled: Any = self.block._call_impl
+        attentions = (part for part in self.block.modules() if part is not self.block and is_attention(part))
+        hooks = [part.register_forward_hook(self._note) for part in attentions]
+        try:
+            return uncompiled(*self.args, **self.kwargs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _note(self, module: nn.Module, args: Any, output: Any) -> None:
+        del module, args
+        like, returned = self.main(), list(floats_in(output))
+        sized = [t.reshape(like.shape) for t in returned if same_size(t, like)]
+        if not self.seen and returned:
+            main = sized[0] if sized else max(returned, key=Tensor.numel)
+            self.seen.append(main.detach().clone())

@@ -1,0 +1,115 @@
+"""AdaCache's codebooks: which change of an attention lets how many steps be skipped."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Maps how fast an attention changes to how many steps apart it is computed.
+
+    Source: AdaCache, arXiv:2411.02397; the published values are facts from its official code.
+
+    Args:
+        name: what the statistics call it.
+        levels: upper ends of the change with the steps from one computed step to the next, the ends rising.
+            A change beyond the last end takes the last level.
+        steps: the length of the runs that it was made for.
+        motion: how much the attention's frames differ on the whole, 0 to 1: where motion is regularised, more
+            of it counts as a faster change.
+        motion_steps: between which steps, counted from 1, motion is regularised in runs of that length.
+
+    Raises:
+        ValueError: no levels, ends that do not rise, or a value outside its range.
+    """
+
+    name: str
+    levels: tuple[tuple[float, int], ...]
+    steps: int
+    motion: float = 0.385
+    motion_steps: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        ends = [end for end, _ in self.levels]
+        if not ends or ends != sorted(set(ends)) or not ends[0] > 0:
+            raise ValueError(f"the ends of the levels must be above 0 and rise, got {ends}")
+        if any(rate < 1 for _, rate in self.levels):
+            raise ValueError(f"rates must be whole numbers >= 1, got {[rate for _, rate in self.levels]}")
+        if self.steps < 1 or not 0 < self.motion < math.inf:
+            raise ValueError(f"steps must be >= 1 and motion > 0, got {self.steps} and {self.motion}")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def rate(self, change: float) -> int:
+        """The steps from this computed step to the next; 1 for a change that is not finite."""
+        if not math.isfinite(change):
+            return 1
+        return next((rate for end, rate in self.levels if change < end), self.levels[-1][1])
+
+    def regularises(self, index: int, count: int) -> bool:
+        """Whether motion counts at a step, from 0, of a run of any length."""
+        first, last = (step * count / self.steps for step in self.motion_steps)
+        return first <= index + 1 <= last
+
+
+_ENDS_OF_30 = (0.08, 0.16, 0.24, 0.32, 0.40, 1.00)
+
+PUBLISHED: tuple[Codebook, ...] = (
+    Codebook(
+        "open-sora-100-fast",
+        ((0.03, 12), (0.05, 10), (0.07, 8), (0.09, 6), (0.11, 4), (1.00, 3)),
+        steps=100,
+        motion_steps=(10, 90),
+    ),
+    Codebook(
+        "open-sora-30-fast",
+        tuple(zip(_ENDS_OF_30, (6, 5, 4, 3, 2, 1), strict=True)),
+        steps=30,
+        motion_steps=(4, 26),
+    ),
+    Codebook(
+        "open-sora-30-slow",
+        tuple(zip(_ENDS_OF_30, (3, 2, 1, 1, 1, 1), strict=True)),
+        steps=30,
+        motion_steps=(4, 26),
+    ),
+)
+
+
+def published(name: str) -> Codebook:
+    """The codebook of that name.
+
+    Raises:
+        ValueError: no such codebook.
+    """
+    for codebook in PUBLISHED:
+        if codebook.name == name:
+            return codebook
+    raise ValueError(f"unknown codebook {name!r}; use one of: {', '.join(c.name for c in PUBLISHED)}")
+
+
+def measured(changes: list[float], motions: list[float], steps: int) -> Codebook:
+    """A codebook for a model that has no published one. The rule is ours, not the paper's.
+
+    The range of the changes seen is cut into equal levels, and the slowest one, the middle of a run, gets
+    the largest of the rates published for runs of about that length.
+
+    Args:
+        changes: how fast the residual changed on each step of an uncached run.
+        motions: how much its frames differed there; empty where there are none.
+        steps: the run's length.
+
+    Raises:
+        ValueError: the changes are all the same, so that nothing tells them apart.
+    """
+    model = min(PUBLISHED, key=lambda codebook: abs(codebook.steps - steps))
+    rates = [rate for _, rate in model.levels]
+    low, high = min(changes), max(changes)
+    if not 0 <= low < high < math.inf:
+        raise ValueError(f"the changes must differ and be finite, they are {low:g} to {high:g}")
+    ends = (low + (high - low) * (n + 1) / len(rates) for n in range(len(rates)))
+    motion = sum(motions) / len(motions) if motions else model.motion
+    first, last = (round(step * steps / model.steps) for step in model.motion_steps)
+    name = f"measured on {steps} steps"
+    return Codebook(name, tuple(zip(ends, rates, strict=True)), steps, motion, (first, last))

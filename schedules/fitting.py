@@ -1,0 +1,52 @@
+"""Fitting TeaCache's polynomial to what a model was seen to do."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skipstone.schedules.polynomials import Indicator, Polynomial
+
+DEGREE = 4
+"""That of the published polynomials."""
+
+MEANINGFUL = 0.5
+"""The least R^2 of a fit that says more about the output than its mean does by chance."""
+
+
+def fitted(seen: Sequence[tuple[float, float]], indicator: Indicator) -> tuple[Polynomial, float]:
+    """The polynomial that best tells the output's change from the indicator's, and its R^2.
+
+    Source: TeaCache, arXiv:2411.19108, section 3.3.
+    Difference: a fit that explains less than half of the output's variance is refused.
+
+    Args:
+        seen: relative changes of indicator and output, one pair for each step.
+        indicator: what the first of them are changes of.
+
+    Raises:
+        ValueError: too few changes, changes that are not finite, or a fit that means nothing.
+    """
+    changes, outputs = np.array(seen, dtype=float).reshape(-1, 2).T
+    if not (np.isfinite(changes).all() and np.isfinite(outputs).all()):
+        raise ValueError("the model's changes are not finite: a run went wrong, or its indicator is zero")
+    if len(np.unique(changes)) < 2 * (DEGREE + 1):
+        raise ValueError(
+            f"{len(np.unique(changes))} different changes are too few to fit a polynomial of degree {DEGREE} "
+            f"to; give more prompts or more steps, for at least {2 * (DEGREE + 1)}"
+        )
+    coefficients = np.polyfit(changes, outputs, DEGREE)
+    quality = _r_squared(outputs, np.polyval(coefficients, changes))
+    if not quality >= MEANINGFUL:
+        raise ValueError(
+            f"the fit's R^2 is {quality:.3f}: the {indicator} tells too little about the output (at least "
+            f"{MEANINGFUL} is needed); try another indicator, more prompts, or a method without a fit, such "
+            "as first-block"
+        )
+    name = f"fitted on {len(seen)} steps"
+    return Polynomial(name, tuple(float(c) for c in coefficients), indicator), quality
+
+
+def _r_squared(values: np.ndarray, estimates: np.ndarray) -> float:
+    """The share of the values' variance that the estimates explain."""
+    total = float(((values - values.mean()) ** 2).sum())
+    return 1 - float(((values - estimates) ** 2).sum()) / total if total > 0 else float("nan")

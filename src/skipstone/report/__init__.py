@@ -1,0 +1,20 @@
+"""Measuring methods on a user's own model and prompts, and one file that shows what came out."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skipstone.report.page import write_page
+    from skipstone.report.rows import read_rows
+    from skipstone.report.sweeping import sweep
+
+__all__ = ["read_rows", "sweep", "write_page"]
+
+_HOMES = {"read_rows": "rows", "sweep": "sweeping", "write_page": "page"}
+
+
+def __getattr__(name: str) -> Any:
+    """Bring in what is asked for: reading rows needs neither torch nor a model."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'skipstone.report' has no attribute {name!r}")
+    return getattr(import_module(f"skipstone.report.{_HOMES[name]}"), name)

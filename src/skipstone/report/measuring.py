@@ -1,0 +1,135 @@
+"""The runs of one prompt and seed, each as a row: uncached, once more, with fewer steps, and cached."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import torch
+
+from skipstone.cachers.base import Cacher
+from skipstone.metrics.comparison import Comparison, compare
+from skipstone.pipelines.generate import Clip, generate
+from skipstone.report.previews import Previews, difference
+
+UNCACHED, REPEAT, PLAIN, CACHED = "uncached", "repeat", "plain", "cached"
+"""What a row is of: the reference, the same once more, fewer steps without a cache, and a method."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to run a pipeline.
+
+    Args:
+        kind: of the row.
+        label: what the method is called, empty without one.
+        settings: of the method, in words.
+        method: None to compute every step.
+        steps: how many, None for as many as the reference has.
+    """
+
+    kind: str
+    label: str = ""
+    settings: str = ""
+    method: Cacher[Any] | None = None
+    steps: int | None = None
+
+    def key(self, prompt: str, seed: int) -> dict[str, Any]:
+        """What identifies the row of one run."""
+        return {
+            "kind": self.kind, "method": self.label, "setting": self.settings,
+            "steps_asked": self.steps, "prompt": prompt, "seed": seed,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A pipeline and what is measured on it.
+
+    Args:
+        pipe: the pipeline.
+        arguments: those of its call but the prompt.
+        metrics: names of metrics.
+        fps: frames a second of a video, None for pictures.
+        previews: where clips are written, None for nowhere.
+        device: where metrics are measured.
+    """
+
+    pipe: Any
+    arguments: Mapping[str, Any]
+    metrics: Sequence[str]
+    fps: float | None
+    previews: Previews | None
+    device: torch.device
+
+    def run(self, setting: Setting, prompt: str, seed: int) -> Clip:
+        """Run the pipeline once."""
+        steps = {} if setting.steps is None else {"num_inference_steps": setting.steps}
+        arguments = {**self.arguments, **steps, "prompt": prompt}
+        return generate(self.pipe, arguments, seed, setting.method, _unwatched)
+
+    def rows(self, settings: Sequence[Setting], prompt: str, seed: int) -> Iterator[dict[str, Any]]:
+        """Make the reference, then a row of each setting against it."""
+        reference = self.run(Setting(UNCACHED), prompt, seed)
+        for setting in settings:
+            clip = reference if setting.kind == UNCACHED else self.run(setting, prompt, seed)
+            yield {**setting.key(prompt, seed), **self._measured(setting, clip, reference, prompt, seed)}
+
+    def _measured(
+        self, setting: Setting, clip: Clip, reference: Clip, prompt: str, seed: int
+    ) -> dict[str, Any]:
+        row = {
+            "steps": clip.steps,
+            "loop_seconds": clip.loop_seconds,
+            "call_seconds": clip.call_seconds,
+            "speedup": reference.loop_seconds / clip.loop_seconds,
+            "call_speedup": reference.call_seconds / clip.call_seconds,
+            **_statistics(clip),
+            **self._preview(setting, clip, reference, prompt, seed),
+        }
+        if setting.kind == UNCACHED:
+            return row
+        frames, wanted = (c.frames.to(self.device) for c in (clip, reference))
+        return {**row, **flat(compare(frames, wanted, self.metrics, self.fps, prompt))}
+
+    def _preview(
+        self, setting: Setting, clip: Clip, reference: Clip, prompt: str, seed: int
+    ) -> dict[str, str]:
+        if self.previews is None or setting.kind == REPEAT:
+            return {}
+        name = sha256(repr(setting.key(prompt, seed)).encode()).hexdigest()[:16]
+        made = {"clip": self.previews.write(clip.frames, name)}
+        if setting.kind != UNCACHED:
+            unlike = difference(clip.frames, reference.frames)
+            made["difference"] = self.previews.write(unlike, f"{name}-difference")
+        return made
+
+
+def flat(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as columns: ``psnr``, ``psnr_low``, ``psnr_worst``, ``psnr_frames``."""
+    columns: dict[str, Any] = {"not_measured": dict(comparison.skipped)}
+    for name, score in comparison.scores.items():
+        columns[name] = score.value
+        columns[f"{name}_low"] = score.low
+        columns[f"{name}_worst"] = score.worst
+        columns[f"{name}_frames"] = [round(value, 5) for value in score.frames]
+    return columns
+
+
+def _statistics(clip: Clip) -> dict[str, Any]:
+    """What the cache did; without one every step was computed."""
+    if clip.stats is None:
+        return {"computed_share": 1.0, "strip": "#" * clip.steps, "reasons": {}, "bytes_held": 0, "notes": []}
+    stats = clip.stats
+    return {
+        "described": stats.method,
+        "computed_share": stats.computed / stats.evaluations,
+        "strip": stats.strip,
+        "reasons": stats.reasons,
+        "bytes_held": stats.bytes_held,
+        "notes": list(stats.notes),
+    }
+
+
+def _unwatched(step: Any, computed: int, skipped: int) -> None:
+    """Nobody looks at single steps."""

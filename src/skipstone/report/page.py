@@ -1,0 +1,105 @@
+"""One file that shows a sweep: no network, no server, no script from elsewhere."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skipstone.metrics.comparison import METRICS, Metric, said
+from skipstone.report import drawing
+from skipstone.report.cases import Case, cases, data_url
+from skipstone.report.measuring import PLAIN, REPEAT, UNCACHED
+from skipstone.report.previews import GAIN
+from skipstone.report.summary import Line, summarise
+from skipstone.report.verdict import judged_by, verdict
+
+FOLDER = Path(__file__).parent / "page"
+"""The template, the style and the script."""
+
+KINDS = {UNCACHED: "reference", REPEAT: "noise floor", PLAIN: "fewer steps"}
+"""What a line without a method is called."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One plot and the metric that it shows."""
+
+    metric: Metric
+    svg: str
+
+
+def write_page(rows: Sequence[Mapping[str, Any]], path: Path, folder: Path) -> None:
+    """Write the report of a sweep.
+
+    Args:
+        rows: from `sweep` or `read_rows`.
+        path: the HTML file, replaced if it exists.
+        folder: that of the rows, which the paths of clips are relative to.
+
+    Raises:
+        ValueError: there are no measurements in the rows.
+    """
+    path.write_text(page(rows, folder), encoding="utf-8")
+
+
+def page(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
+    """The report of a sweep as HTML; arguments as of `write_page`.
+
+    Raises:
+        ValueError: there are no measurements in the rows.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    lines, sweeps = summarise(rows), [row for row in rows if row["kind"] == "sweep"]
+    if not lines or not sweeps:
+        raise ValueError("the rows hold no measurements: let the report run, or name another file")
+    judge = judged_by(lines)
+    shown = cases(lines, judge, folder)
+    surroundings = Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return surroundings.get_template("page.html").render(
+        about=sweeps[-1],
+        sweeps=sweeps,
+        verdict=verdict(lines),
+        lines=lines,
+        metrics=[metric for metric in METRICS.values() if any(metric.name in x.scores for x in lines)],
+        not_measured=_not_measured(lines),
+        curves=list(_curves(lines, judge)),
+        series=list(enumerate(drawing.series(lines))),
+        cases=shown,
+        clips=json.dumps(_clips(shown, folder)),
+        gain=GAIN,
+        kinds=KINDS,
+        drawing=drawing,
+        said=said,
+        is_video=sweeps[-1]["fps"] is not None,
+        prompts={row["prompt"] for line in lines for row in line.rows},
+        seeds={row["seed"] for line in lines for row in line.rows},
+        runs=sum(len(line.rows) for line in lines),
+    )
+
+
+def _curves(lines: Sequence[Line], judge: str | None) -> Iterator[Curve]:
+    """A plot of each metric, that of the verdict first."""
+    for metric in sorted(METRICS.values(), key=lambda metric: metric.name != judge):
+        svg = drawing.curves(lines, metric)
+        if svg:
+            yield Curve(metric, svg)
+
+
+def _not_measured(lines: Sequence[Line]) -> dict[str, str]:
+    """Why metrics are missing, by title."""
+    return {
+        METRICS[name].title: reason
+        for line in lines
+        for row in line.rows
+        for name, reason in row.get("not_measured", {}).items()
+    }
+
+
+def _clips(shown: Sequence[Case], folder: Path) -> dict[str, str]:
+    """Every clip once, by its path."""
+    return {path: data_url(folder / path) for case in shown for path in case.clips.values()}

@@ -1,0 +1,126 @@
+"""Rows summed up: each setting over all prompts and seeds."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median
+from typing import Any
+
+from skipstone.metrics.comparison import METRICS, Metric
+from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED
+
+MEASURED = (UNCACHED, REPEAT, PLAIN, CACHED)
+"""The rows that were timed."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One metric of one setting over prompts and seeds.
+
+    Args:
+        mean: of the clips.
+        low: the value that 5% of the clips are worse than.
+        worst: of the clips.
+        best: of the clips.
+        worst_frame: of the frames of all clips.
+    """
+
+    mean: float
+    low: float
+    worst: float
+    best: float
+    worst_frame: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One setting over prompts and seeds.
+
+    Args:
+        kind: of its rows.
+        method: the method's label, empty without one.
+        setting: its settings.
+        rows: one for each prompt and seed.
+        speedup: of the denoising loop against the uncached run of the same seed, median.
+        call_speedup: of the whole call, median.
+        slowest: the least of the loop's.
+        fastest: the most.
+        computed_share: share of the evaluations that were computed, mean.
+        steps: of the solver.
+        bytes_held: the most that was held for reuse.
+        scores: by metric.
+    """
+
+    kind: str
+    method: str
+    setting: str
+    rows: Sequence[Mapping[str, Any]]
+    speedup: float
+    call_speedup: float
+    slowest: float
+    fastest: float
+    computed_share: float
+    steps: int
+    bytes_held: int
+    scores: Mapping[str, Spread]
+
+    @property
+    def title(self) -> str:
+        """What it is called in a sentence."""
+        if self.kind == CACHED:
+            return " ".join((self.method.partition(":")[0], self.setting.replace(" ", ", "))).strip()
+        return {UNCACHED: "uncached", REPEAT: "uncached again", PLAIN: f"{self.steps} plain steps"}[self.kind]
+
+    def worst_row(self, metric: Metric) -> Mapping[str, Any]:
+        """The prompt and seed that came out worst."""
+        value = metric.worst(row[metric.name] for row in self.rows)
+        return next(row for row in self.rows if row[metric.name] == value)
+
+
+def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """The lines of a sweep in the order in which they were measured, by method and speed."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["kind"] in MEASURED:
+            groups.setdefault((row["kind"], row["method"], row["setting"], row["steps_asked"]), []).append(
+                row
+            )
+    lines = [_line(group) for group in groups.values()]
+    methods = list(dict.fromkeys(line.method for line in lines))
+    return sorted(
+        lines, key=lambda line: (MEASURED.index(line.kind), methods.index(line.method), line.speedup)
+    )
+
+
+def _line(rows: Sequence[Mapping[str, Any]]) -> Line:
+    # Processes finish in any order: what is shown must not depend on it.
+    rows = sorted(rows, key=lambda row: (row["prompt"], row["seed"]))
+    speeds = [row["speedup"] for row in rows]
+    return Line(
+        kind=rows[0]["kind"],
+        method=rows[0]["method"],
+        setting=rows[0]["setting"],
+        rows=rows,
+        speedup=median(speeds),
+        call_speedup=median(row["call_speedup"] for row in rows),
+        slowest=min(speeds),
+        fastest=max(speeds),
+        computed_share=mean(row["computed_share"] for row in rows),
+        steps=rows[0]["steps"],
+        bytes_held=max(row["bytes_held"] for row in rows),
+        scores={
+            name: _spread(metric, rows)
+            for name, metric in METRICS.items()
+            if all(name in row for row in rows)
+        },
+    )
+
+
+def _spread(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> Spread:
+    values = [row[metric.name] for row in rows]
+    return Spread(
+        mean=mean(values),
+        low=metric.low(values),
+        worst=metric.worst(values),
+        best=max(values) if metric.higher_is_better else min(values),
+        worst_frame=metric.worst(row[f"{metric.name}_worst"] for row in rows),
+    )

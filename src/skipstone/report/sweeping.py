@@ -1,0 +1,258 @@
+"""A sweep: methods x settings x prompts x seeds, every run paired with the uncached one of its seed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from skipstone.metrics.comparison import USUAL, chosen
+from skipstone.pipelines.attach import MODELS, attach
+from skipstone.pipelines.generate import warm_up
+from skipstone.report.about import about
+from skipstone.report.candidates import Candidate, candidate, climb, spread
+from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED, Bench, Setting
+from skipstone.report.previews import Previews
+from skipstone.report.rows import RowFile
+from skipstone.report.workers import Crew
+
+SEARCH = "search"
+"""A row of the search for settings: how much of one run a setting computes."""
+
+SPEEDUPS = (1.5, 2.0, 3.0, 5.0)
+"""The speeds that settings are looked for, unless others are given."""
+
+METHODS = ("first-block", "teacache", "easycache")
+"""The methods that are measured, unless others are given: they work on any transformer."""
+
+
+class Progress(Protocol):
+    """Is told what happens."""
+
+    def expect(self, runs: int) -> None:
+        """So many runs are to come."""
+
+    def done(self, title: str) -> None:
+        """One of them is over."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def expect(self, runs: int) -> None:
+        pass
+
+    def done(self, title: str) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a sweep measures.
+
+    Args:
+        prompts: what is shown.
+        seeds: of the initial noise, each for every prompt.
+        methods: as `skipstone attach` takes them, with settings after colons: ``dbcache:blocks=2``.
+        speedups: the speeds, against computing all, that a setting of each method is looked for.
+        metrics: how quality is measured.
+
+    Raises:
+        TypeError: a hyper-parameter that a method does not have.
+        ValueError: an unknown method or metric, a value out of range, or nothing to measure.
+    """
+
+    prompts: Sequence[str]
+    seeds: Sequence[int] = (0,)
+    methods: Sequence[str] = METHODS
+    speedups: Sequence[float] = SPEEDUPS
+    metrics: Sequence[str] = USUAL
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "seeds", "methods", "metrics"):
+            if not getattr(self, name):
+                raise ValueError(f"a report needs {name}: give at least one")
+        if not all(1 < speedup <= 100 for speedup in self.speedups) or not self.speedups:
+            raise ValueError(f"speedups must be numbers above 1 and at most 100, got {list(self.speedups)}")
+        if not all(0 <= seed < 2**63 for seed in self.seeds):
+            raise ValueError(f"seeds must be whole numbers from 0 to 2**63 - 1, got {list(self.seeds)}")
+        chosen(self.metrics)
+        for text in self.methods:
+            candidate(text)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [candidate(text) for text in self.methods]
+
+    @property
+    def units(self) -> list[tuple[str, int]]:
+        return [(prompt, seed) for prompt in self.prompts for seed in self.seeds]
+
+
+def sweep(
+    pipe: Any,
+    prompts: Sequence[str],
+    *,
+    seeds: Sequence[int] = (0,),
+    methods: Sequence[str] = METHODS,
+    speedups: Sequence[float] = SPEEDUPS,
+    metrics: Sequence[str] = USUAL,
+    rows: Path | None = None,
+    fps: float | None = None,
+    model: str | None = None,
+    progress: Progress | None = None,
+    **arguments: Any,
+) -> list[dict[str, Any]]:
+    """Measure methods on a pipeline, beside fewer plain steps and the noise floor.
+
+    For each method and speed the setting is chosen whose run of the first prompt comes nearest; how fast and
+    how good it is, is then measured on all of them. A sweep that was interrupted goes on where it stopped.
+    Under ``accelerate launch`` the processes share the prompts.
+
+    Args:
+        pipe: a text-to-video or text-to-image pipeline without a cache, on its device.
+        prompts: what is shown.
+        seeds: of the initial noise, each for every prompt.
+        methods: names, with settings after colons where they are to be fixed: ``teacache:threshold=0.1``.
+        speedups: above 1, against computing every step.
+        metrics: names of `skipstone.metrics.METRICS`.
+        rows: a file of JSON lines that keeps what is measured, and beside it a folder with the clips; None
+            for neither.
+        fps: frames a second of a video, None for pictures.
+        model: what the model is called in the report.
+        progress: told what happens.
+        arguments: those of the pipeline's call, such as ``num_inference_steps``.
+
+    Returns:
+        The rows, as `pandas.DataFrame` takes them.
+
+    Raises:
+        TypeError: a hyper-parameter that a method does not have.
+        ValueError: anything else that cannot be measured as asked.
+    """
+    design = Design(tuple(prompts), tuple(seeds), tuple(methods), tuple(speedups), tuple(metrics))
+    device = _parameter(pipe).device
+    crew = Crew(on_cpu=device.type == "cpu")
+    if rows is None and crew.count > 1:
+        raise ValueError("several processes bring their rows together in a file: give rows=PATH")
+    previews = None if rows is None else Previews(rows.with_name(f"{rows.stem}_clips"), fps)
+    bench = Bench(pipe, arguments, metrics, fps, previews, device)
+    return Sweep(design, bench, RowFile(rows, crew.rank), crew, model, progress or Silent()).run()
+
+
+@dataclass
+class Sweep:
+    """A sweep under way; arguments as of `sweep`."""
+
+    design: Design
+    bench: Bench
+    file: RowFile
+    crew: Crew
+    model: str | None
+    progress: Progress
+    usable: list[Candidate] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Measure what is not yet in the file."""
+        self._leave_out()
+        self._open()
+        settings = [*self._baselines(), *self._cached()]
+        mine = self.crew.share(self.design.units)
+        units = [(unit, left) for unit in mine if (left := self._left(settings, unit))]
+        self.progress.expect(sum(len(left) for _, left in units))
+        if units:
+            self._warm_up()
+        for unit, left in units:
+            for row in self.bench.rows(left, *unit):
+                self.file.append(row)
+                self.progress.done(f"{row['kind']} {row['method']}".strip())
+        self._close()
+        return self.file.rows
+
+    def _leave_out(self) -> None:
+        """Set methods aside that do not work on this model, and note why."""
+        for found in self.design.candidates:
+            try:
+                attach(self.bench.pipe, found.method(0)).remove()
+                self.usable.append(found)
+            except ValueError as error:
+                self.left_out[found.label] = str(error)
+
+    def _open(self) -> None:
+        """Take in what an interrupted sweep left, and say what this one is."""
+        dtype = _parameter(self.bench.pipe).dtype
+        header = about(self.bench, self.model, self.design, dtype, self.left_out)
+        if self.crew.rank == 0:
+            self.file.check(header)
+            self.file.absorb()
+            self.file.append(header)
+        self.crew.wait()
+        self.file.refresh()
+
+    def _close(self) -> None:
+        self.crew.wait()
+        if self.crew.rank == 0:
+            self.file.absorb()
+        self.crew.wait()
+        self.file.refresh()
+
+    def _baselines(self) -> Iterator[Setting]:
+        yield Setting(UNCACHED)
+        yield Setting(REPEAT)
+        count = self._look(Setting(UNCACHED))["steps"]
+        for steps in dict.fromkeys(max(1, round(count / speedup)) for speedup in self.design.speedups):
+            yield Setting(PLAIN, steps=steps)
+
+    def _cached(self) -> Iterator[Setting]:
+        """The settings that come nearest to the wanted speeds; the processes share the search."""
+        mine = [(found.label, self._rungs(found)) for found in self.crew.share(self.usable)]
+        rungs = dict(self.crew.gather(mine))
+        for found in self.usable:
+            for rung in rungs[found.label]:
+                yield _setting(found, rung)
+
+    def _rungs(self, found: Candidate) -> list[int]:
+        def speed(rung: int) -> float:
+            return 1 / float(self._look(_setting(found, rung))["computed_share"])
+
+        count, targets = len(found.rungs), self.design.speedups
+        if speed(0) == speed(count - 1):
+            # Methods that skip parts of an evaluation compute all of them.
+            return spread(count, len(targets))
+        return sorted({climb(count, speed, target) for target in targets})
+
+    def _look(self, setting: Setting) -> dict[str, Any]:
+        """The row of a search run, of the first prompt and seed, from the file or made now."""
+        prompt, seed = self.design.units[0]
+        wanted = {**setting.key(prompt, seed), "kind": SEARCH}
+        known = self.file.matching(wanted)
+        if known is not None:
+            return known
+        clip = self.bench.run(setting, prompt, seed)
+        share = clip.stats.computed / clip.stats.evaluations if clip.stats else 1.0
+        row = {**wanted, "steps": clip.steps, "computed_share": share}
+        self.file.append(row)
+        self.progress.done(f"looking for settings: {setting.label or 'uncached'}")
+        return row
+
+    def _left(self, settings: Sequence[Setting], unit: tuple[str, int]) -> list[Setting]:
+        return [setting for setting in settings if setting.key(*unit) not in self.file]
+
+    def _warm_up(self) -> None:
+        """Let no timed run pay for a first use."""
+        arguments = {**self.bench.arguments, "prompt": self.design.prompts[0]}
+        for found in self.usable:
+            warm_up(self.bench.pipe, arguments, found.method(len(found.rungs) - 1))
+        self.bench.run(replace(Setting(PLAIN), steps=2), *self.design.units[0])
+
+
+def _setting(found: Candidate, rung: int) -> Setting:
+    return Setting(CACHED, found.label, " ".join(found.settings(rung)), found.method(rung))
+
+
+def _parameter(pipe: Any) -> torch.Tensor:
+    """One of the model's, which is on its device and of its type."""
+    model = next(part for name in MODELS if isinstance(part := getattr(pipe, name, None), torch.nn.Module))
+    return next(model.parameters())

@@ -1,0 +1,121 @@
+"""What the measurements say, in words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from skipstone.metrics.comparison import METRICS, said
+from skipstone.report.measuring import CACHED, PLAIN, REPEAT
+from skipstone.report.summary import Line
+
+TARGETS: Mapping[str, Mapping[float, str]] = {
+    "psnr": {35: "hard to tell apart", 30: "small differences", 25: "the same scene, other details"},
+    "ssim": {0.95: "hard to tell apart", 0.9: "small differences", 0.8: "the same scene, other details"},
+    "lpips": {0.05: "hard to tell apart", 0.1: "small differences", 0.2: "the same scene, other details"},
+}
+"""How good the mean over prompts must be for what people see; the first metric that was measured judges."""
+
+FEW = 8
+"""Fewer prompts and seeds than this say little about others."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of the verdict.
+
+    Args:
+        title: what was asked, empty where nothing was.
+        text: the answer.
+        pays: whether caching pays there, None where that was not asked.
+    """
+
+    title: str
+    text: str
+    pays: bool | None = None
+
+
+def judged_by(lines: Sequence[Line]) -> str | None:
+    """The metric that settings are judged by; None where none of them was measured."""
+    measured = [line for line in lines if line.kind in (CACHED, PLAIN)]
+    names = [name for name in TARGETS if all(name in line.scores for line in measured)]
+    return names[0] if names and measured else None
+
+
+def verdict(lines: Sequence[Line]) -> list[Finding]:
+    """The best setting for each target, where caching does not pay, and how far to trust that."""
+    name = judged_by(lines)
+    targets = TARGETS.get(name or "", {})
+    found = [_best(lines, str(name), value, words) for value, words in targets.items()]
+    return [*found, *(Finding("", text) for text in (*_slow(lines), *_floor(lines, name), *_doubts(lines)))]
+
+
+def _best(lines: Sequence[Line], name: str, target: float, words: str) -> Finding:
+    metric = METRICS[name]
+    sign = "at least" if metric.higher_is_better else "at most"
+    title = f"{words[0].upper()}{words[1:]} ({metric.title} {sign} {target:g} {metric.unit}".strip() + ")"
+    good = [line for line in lines if name in line.scores and _reaches(line, name, target)]
+    cached = _fastest(line for line in good if line.kind == CACHED)
+    plain = _fastest(line for line in good if line.kind == PLAIN)
+    if cached is None:
+        other = f"; {plain.title} do, {plain.speedup:.2f}x as fast" if plain else ""
+        return Finding(title, f"No setting that was measured reaches it{other}.", pays=False)
+    if cached.speedup <= max(1.0, plain.speedup if plain else 1.0):
+        return Finding(title, _does_not_pay(cached, plain), pays=False)
+    return Finding(title, f"{_described(cached, name)} {_plainly(plain)}", pays=True)
+
+
+def _reaches(line: Line, name: str, target: float) -> bool:
+    value = line.scores[name].mean
+    return value >= target if METRICS[name].higher_is_better else value <= target
+
+
+def _fastest(lines: Iterator[Line]) -> Line | None:
+    return max(lines, key=lambda line: line.speedup, default=None)
+
+
+def _described(line: Line, name: str) -> str:
+    metric, spread = METRICS[name], line.scores[name]
+    return (
+        f"{line.title}: {line.speedup:.2f}x faster loop, {line.call_speedup:.2f}x faster call, "
+        f"{said(metric, spread.mean)} on average, {spread.worst:.{metric.digits}f} for the worst prompt."
+    )
+
+
+def _plainly(plain: Line | None) -> str:
+    if plain is None:
+        return "Fewer plain steps do not reach this at any speed that was measured."
+    return f"{plain.title[0].upper()}{plain.title[1:]} reach it at {plain.speedup:.2f}x."
+
+
+def _does_not_pay(cached: Line, plain: Line | None) -> str:
+    if plain is not None and plain.speedup > 1:
+        return (
+            f"Caching does not pay here: {plain.title} are {plain.speedup:.2f}x as fast, and the best cache "
+            f"({cached.title}) {cached.speedup:.2f}x."
+        )
+    return f"Caching does not pay here: the best cache ({cached.title}) is {cached.speedup:.2f}x as fast."
+
+
+def _slow(lines: Sequence[Line]) -> Iterator[str]:
+    slow = [line.title for line in lines if line.kind == CACHED and line.speedup <= 1]
+    if slow:
+        yield f"Not faster than computing every step: {'; '.join(slow)}."
+
+
+def _floor(lines: Sequence[Line], name: str | None) -> Iterator[str]:
+    repeat = next((line for line in lines if line.kind == REPEAT), None)
+    if name is None or repeat is None or name not in repeat.scores:
+        return
+    spread = repeat.scores[name]
+    if repeat.scores.get("psnr") and repeat.scores["psnr"].worst >= 100:
+        yield "Noise floor: uncached runs that were repeated came out identical."
+    else:
+        yield f"Noise floor: uncached runs that were repeated differ by {said(METRICS[name], spread.mean)}."
+
+
+def _doubts(lines: Sequence[Line]) -> Iterator[str]:
+    runs = min((len(line.rows) for line in lines), default=0)
+    most = max((len(line.rows) for line in lines), default=0)
+    if runs < most:
+        yield f"The sweep is not complete: some settings have {runs} runs, others {most}."
+    if runs < FEW:
+        yield f"Measured on {runs} pair{'s' * (runs != 1)} of prompt and seed: too few to speak for others."

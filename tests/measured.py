@@ -1,0 +1,35 @@
+"""Rows as a sweep writes them, with values made up."""
+
+from typing import Any
+
+from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED
+from skipstone.report.rows import SCHEMA
+
+
+def row(
+    kind: str = CACHED, prompt: str = "p0", psnr: float = 30.0, speedup: float = 2.0, **more: Any
+) -> dict[str, Any]:
+    """One measurement, as the sweep writes it."""
+    steps = more.pop("steps", 10)
+    cached = kind == CACHED
+    quality = {} if kind == UNCACHED else {"psnr": psnr, "psnr_low": psnr, "psnr_worst": psnr - 1}
+    return {
+        "schema": SCHEMA, "kind": kind, "method": "fora" if cached else "", "prompt": prompt, "seed": 0,
+        "setting": "interval=2" if cached else "", "steps_asked": steps if kind == PLAIN else None,
+        "steps": steps, "strip": "#." * (steps // 2), "computed_share": 0.5, "bytes_held": 1_000_000,
+        "loop_seconds": 1.0, "call_seconds": 2.0, "speedup": speedup, "call_speedup": speedup / 2,
+        **quality, **more,
+    }  # fmt: skip
+
+
+HEADER = {
+    "schema": SCHEMA, "kind": "sweep", "model": "tiny", "pipeline": "WanPipeline", "scheduler": "Euler",
+    "arguments": {"num_inference_steps": 10}, "dtype": "float32", "fps": None, "device": "cpu",
+    "versions": {}, "python": "3", "command": "skipstone report", "speedups": [2.0],
+    "metrics": ["psnr"], "left_out": {},
+}  # fmt: skip
+
+
+def sweep_of(*rows: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows with a reference and a repeated run before them."""
+    return [dict(HEADER), row(UNCACHED), row(REPEAT, psnr=100.0, speedup=1.0), *rows]

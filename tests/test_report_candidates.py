@@ -1,0 +1,68 @@
+"""The settings that a report looks for."""
+
+import math
+
+import pytest
+
+from skipstone.cachers import METHODS
+from skipstone.report.candidates import LADDERS, candidate, climb, spread
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_rung_of_every_method_can_be_climbed(name: str) -> None:
+    found = candidate(name)
+    made = [found.method(rung) for rung in range(len(found.rungs))]
+    assert {method.name for method in made} == {name}
+    assert len(set(made)) == len(made)
+
+
+def test_rungs_are_spread_over_the_ladder() -> None:
+    assert spread(19, 4) == [0, 6, 12, 18]
+    assert spread(3, 4) == [0, 1, 2]
+    assert spread(19, 1) == [0]
+
+
+def test_what_is_given_is_kept() -> None:
+    found = candidate("dbcache:blocks=2:warmup=1")
+    assert (
+        found.method(3)
+        .describe()
+        .startswith(f"dbcache threshold {LADDERS['threshold'][3]}, blocks 2, warmup 1")
+    )
+
+
+def test_a_given_threshold_leaves_nothing_to_choose() -> None:
+    found = candidate("teacache:threshold=0.1")
+    assert found.rungs == ((),)
+    assert found.method(0).describe() == "teacache threshold 0.1, rescale auto"
+
+
+@pytest.mark.parametrize("text", ["tea", "teacache:threshold=-1", "fora+tailor"])
+def test_candidates_that_cannot_be(text: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown|threshold"):
+        candidate(text)
+
+
+@pytest.mark.parametrize(
+    ("target", "rung"), [(0.5, 0), (1.0, 0), (2.0, 1), (2.7, 1), (3.0, 2), (7.0, 3), (100.0, 4)]
+)
+def test_the_rung_that_comes_nearest(target: float, rung: int) -> None:
+    speeds = [1.0, 2.0, 4.0, 8.0, 10.0]
+    assert climb(5, speeds.__getitem__, target) == rung
+
+
+def test_a_ladder_that_ends_too_early() -> None:
+    """The rungs beyond are no faster, and may be worse on other prompts."""
+    speeds = [1.0, 2.0, 4.0, 4.0, 4.0]
+    assert climb(5, speeds.__getitem__, 100.0) == 2
+
+
+def test_climbing_looks_at_few_rungs() -> None:
+    seen = set()
+
+    def speed(rung: int) -> float:
+        seen.add(rung)
+        return 1.1**rung
+
+    assert climb(53, speed, 3.0) == round(math.log(3, 1.1))
+    assert len(seen) <= 9

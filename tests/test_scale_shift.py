@@ -1,0 +1,171 @@
+"""The scale-shift adjustment of Block Caching: what it does by arithmetic, and that training it helps."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from saved import save_wan
+
+import skipstone
+import tiny
+import train_scale_shift
+from skipstone import BlockCaching, RunCap, ScaleShift, Taylor, WithPredictor
+from skipstone.cachers.base import Probe
+from toy import ToyModel, ToyPipeline
+
+BLOCKS = ("blocks.0", "blocks.1", "blocks.2")
+
+
+def still(steps: int, adjustment: ScaleShift | None = None) -> BlockCaching:
+    """Computes the first step only."""
+    return BlockCaching(0.5, dict.fromkeys(BLOCKS, (0.0,) * (steps - 1)), adjustment)
+
+
+def adjustment(scale: float, shift: float) -> ScaleShift:
+    """The same for every block, channel and time."""
+    made = ScaleShift(24, {name: [24] for name in BLOCKS})
+    for linear in made.linears.values():
+        linear.bias.data = torch.cat([torch.full((24,), scale), torch.full((24,), shift)])
+    return made
+
+
+def wan(method: Any = None, **kwargs: Any) -> torch.Tensor:
+    pipe = tiny.wan()
+    if method is None:
+        return pipe(**kwargs)
+    with torch.no_grad(), skipstone.attach(pipe.pipe, method):
+        return pipe(**kwargs)
+
+
+def test_a_new_adjustment_changes_nothing() -> None:
+    new = ScaleShift(24, {name: [24] for name in BLOCKS})
+    torch.testing.assert_close(wan(still(8, new)), wan(still(8)))
+
+
+def test_scale_and_shift_are_those_of_the_layer() -> None:
+    made = ScaleShift(3, {"blocks.0": [2, 1]})
+    made.linears["blocks/0/0"].weight.data[:, 0] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    residual, time = torch.tensor([[[10.0, 100.0]]]), torch.tensor([[0.5, 7.0, 7.0]])
+    # The scales are 1 + 0.5 * 1 and 1 + 0.5 * 2, the shifts 0.5 * 3 and 0.5 * 4.
+    assert made(residual, "blocks.0", 0, time).tolist() == [[[10 * 1.5 + 1.5, 100 * 2 + 2]]]
+    assert made(residual[..., :1], "blocks.0", 1, time).tolist() == [[[10.0]]]
+    assert "blocks.0" in made
+    assert "blocks.1" not in made
+
+
+def test_a_scale_of_zero_leaves_skipped_blocks_out() -> None:
+    pipe = tiny.wan()
+    seen: list[torch.Tensor] = []
+    norm = pipe.pipe.transformer.norm_out
+    patches = pipe.pipe.transformer.patch_embedding
+    hooks = [
+        norm.register_forward_pre_hook(lambda module, args: seen.append(args[0])),
+        patches.register_forward_hook(lambda module, args, out: seen.append(out.flatten(2).transpose(1, 2))),
+    ]
+    with torch.no_grad(), skipstone.attach(pipe.pipe, still(8, adjustment(0.0, 0.25))):
+        pipe()
+    for hook in hooks:
+        hook.remove()
+    # The first step runs the blocks; after it each of three adds the shift and nothing else.
+    for patch, last in list(zip(seen[0::2], seen[1::2], strict=True))[2:]:
+        torch.testing.assert_close(last, patch + 3 * 0.25)
+
+
+@pytest.mark.parametrize("wrap", [lambda m: RunCap(m, 100), lambda m: WithPredictor(m, Taylor(0))])
+def test_wrappers_keep_the_adjustment(wrap: Any) -> None:
+    method = still(8, adjustment(0.5, 0.1))
+    assert torch.equal(wan(wrap(method)), wan(method))
+    assert not torch.equal(wan(method), wan(still(8)))
+
+
+def test_it_survives_a_file(tmp_path: Path) -> None:
+    made = ScaleShift(5, {"blocks.0": [3], "refiner.blocks.10": [4, 2]})
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter)
+    method, file = BlockCaching(0.3, {"blocks.0": (0.1, 0.25)}, made), tmp_path / "trained.safetensors"
+    skipstone.save_block_caching(method, file)
+    again = skipstone.load_block_caching(file)
+    assert (again.threshold, again.changes) == (method.threshold, method.changes)
+    assert again.adjustment.state_dict().keys() == made.state_dict().keys()
+    pairs = zip(again.adjustment.state_dict().values(), made.state_dict().values(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_a_method_without_an_adjustment_survives_too_but_not_one_without_changes(
+    tmp_path: Path,
+) -> None:
+    skipstone.save_block_caching(still(8), tmp_path / "measured.safetensors")
+    assert skipstone.load_block_caching(tmp_path / "measured.safetensors") == still(8)
+    with pytest.raises(ValueError, match=r"skipstone\.fit_block_caching"):
+        skipstone.save_block_caching(BlockCaching(), tmp_path / "nothing.safetensors")
+
+
+def test_an_adjustment_of_other_blocks_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"not trained for blocks\.0"):
+        wan(still(8, ScaleShift(24, {"blocks.7": [24]})))
+
+
+def test_a_model_without_a_time_embedding_is_refused() -> None:
+    with pytest.raises(ValueError, match="looks at the time embedding, but ToyModel has none"):
+        skipstone.attach(ToyPipeline(ToyModel()), still(8, adjustment(1.0, 0.0)))
+    assert still(8).probe is Probe.NONE
+
+
+@pytest.mark.parametrize("name", ["wan", "flux"])
+def test_training_brings_the_run_nearer_to_the_uncached_one(name: str) -> None:
+    pipe = tiny.PIPELINES[name]()
+    bare, before = pipe(), {k: v.clone() for k, v in pipe.pipe.transformer.state_dict().items()}
+    kwargs = {**pipe.kwargs, "output_type": "latent"}
+
+    class Seeded:
+        """The same noise in every run: a lesson that can be learned by heart."""
+
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(pipe.pipe, attribute)
+
+        def __setattr__(self, attribute: str, value: Any) -> None:
+            setattr(pipe.pipe, attribute, value)
+
+        def __call__(self, prompt: Any, **given: Any) -> Any:
+            return pipe.pipe(prompt, generator=torch.Generator().manual_seed(0), **given)
+
+    method = skipstone.fit_block_caching(Seeded(), [None], threshold=2.0, **kwargs)
+    trained, losses = train_scale_shift.train(Seeded(), method, [None] * 40, rate=3e-3, **kwargs)
+    assert losses[-1] < 0.7 * losses[0]
+    errors = []
+    for one in (method, trained):
+        with skipstone.attach(pipe.pipe, one) as cache:
+            errors.append((pipe() - bare).square().mean().item())
+        assert "+" in cache.last_run.strip
+    assert errors[1] < errors[0]
+    after = pipe.pipe.transformer.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not any(parameter.requires_grad for parameter in trained.adjustment.parameters())
+    assert torch.equal(pipe(), bare)
+
+
+def test_the_program_writes_a_file_that_can_be_attached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, prompts, out = save_wan(tmp_path / "wan"), tmp_path / "prompts.txt", tmp_path / "out.safetensors"
+    prompts.write_text("a red apple\nan apple bounces\n")
+    size = {"height": 32, "width": 32, "num_frames": 5}
+    options = ["--steps", "6", "--threshold", "2", "--device", "cpu", "--arguments", json.dumps(size)]
+    train_scale_shift.main([str(folder), str(prompts), str(out), *options])
+    assert capsys.readouterr().out.endswith(f"wrote {out}\n")
+    method, pipe = skipstone.load_block_caching(out), tiny.wan()
+    assert method.threshold == 2.0
+    with skipstone.attach(pipe.pipe, method) as cache:
+        pipe(num_inference_steps=6)
+    assert "+" in cache.last_run.strip
+    assert cache.last_run.method == "block-caching threshold 2, adjusted"
+
+
+def test_there_must_be_something_to_train() -> None:
+    pipe = tiny.wan()
+    method = replace(still(8), changes=dict.fromkeys(BLOCKS, (1.0,) * 7))
+    with pytest.raises(ValueError, match="skips no block"):
+        train_scale_shift.train(pipe.pipe, method, [None], **{**pipe.kwargs, "output_type": "latent"})

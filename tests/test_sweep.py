@@ -1,0 +1,333 @@
+"""Sweeps of a tiny pipeline: what is measured, how it goes on after an interruption, and by two processes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import saved
+import torch
+from diffusers import DiffusionPipeline
+
+from skipstone import cli
+from skipstone.pipelines import generate
+from skipstone.report import read_rows, sweep
+from skipstone.report.measuring import Bench
+
+SIZE = {"num_inference_steps": 6, "height": 32, "width": 32, "num_frames": 5}
+SMALL = ["--size", "32x32", "--frames", "5", "--steps", "6", "--metrics", "psnr,flicker"]
+PROMPTS = ["a red apple", "a blue apple bounces"]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a tiny text-to-video pipeline."""
+    return str(saved.save_wan(tmp_path_factory.mktemp("wan")))
+
+
+@pytest.fixture(scope="session")
+def pipe(folder: str) -> Any:
+    pipe = DiffusionPipeline.from_pretrained(folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="session")
+def measure(pipe: Any) -> Callable[..., list[dict[str, Any]]]:
+    """A sweep of two methods, two speeds, two prompts and two seeds."""
+
+    def run(rows: Path | None = None, prompts: list[str] = PROMPTS, **more: Any) -> list[dict[str, Any]]:
+        settings = {"methods": ("first-block", "fora"), "speedups": (1.5, 3.0), "seeds": (0, 1)}
+        metrics = ("psnr", "flicker")
+        return sweep(pipe, prompts, rows=rows, fps=8, **{"metrics": metrics, **settings, **SIZE, **more})
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def rows(measure: Callable[..., list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return measure()
+
+
+def of(rows: list[dict[str, Any]], kind: str, method: str = "") -> list[dict[str, Any]]:
+    return [row for row in rows if row["kind"] == kind and row["method"] == method]
+
+
+def timeless(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows without what differs from run to run, in an order of their own."""
+    timed = ("loop_seconds", "call_seconds", "speedup", "call_speedup", "command", "device")
+    return sorted(
+        json.dumps({k: v for k, v in row.items() if k not in timed}, sort_keys=True) for row in rows
+    )
+
+
+def runs_of(rows: list[dict[str, Any]]) -> list[str]:
+    """`timeless` rows but the headers."""
+    return timeless([row for row in rows if row["kind"] != "sweep"])
+
+
+def test_every_setting_is_measured_on_every_prompt_and_seed(rows: list[dict[str, Any]]) -> None:
+    for kind, method, settings in (
+        ("uncached", "", 1),
+        ("repeat", "", 1),
+        ("plain", "", 2),
+        ("cached", "fora", 2),
+    ):
+        assert len(of(rows, kind, method)) == settings * 4
+    assert {(row["prompt"], row["seed"]) for row in of(rows, "cached", "fora")} == {
+        (prompt, seed) for prompt in PROMPTS for seed in (0, 1)
+    }
+
+
+def test_settings_are_those_nearest_to_the_speeds(rows: list[dict[str, Any]]) -> None:
+    """Six steps: every second one computed is 2x, the nearest to 1.5x; every third one is 3x."""
+    assert {row["setting"]: row["strip"] for row in of(rows, "cached", "fora")} == {
+        "interval=2": "#.#.#.", "interval=3": "#..#..",
+    }  # fmt: skip
+    assert {row["steps"] for row in of(rows, "plain")} == {4, 2}
+
+
+def test_where_the_search_sees_no_difference_settings_are_spread(measure: Callable[..., Any]) -> None:
+    found = measure(prompts=PROMPTS[:1], methods=("dbcache:warmup=6:blocks=1",))
+    settings = {row["setting"].split()[-1] for row in found if row["kind"] == "cached"}
+    assert settings == {"threshold=0.002", "threshold=16.4"}
+
+
+def test_runs_are_paired_with_the_uncached_one_of_their_seed(pipe: Any, rows: list[dict[str, Any]]) -> None:
+    arguments = {**SIZE, "prompt": PROMPTS[1]}
+    clips = [
+        generate.generate(pipe, {**arguments, "num_inference_steps": n}, 1, None, lambda *_: None).frames
+        for n in (6, 4)
+    ]
+    expected = -10 * (clips[1] - clips[0]).double().square().mean().log10()
+    found = [
+        row for row in of(rows, "plain") if (row["prompt"], row["seed"], row["steps"]) == (PROMPTS[1], 1, 4)
+    ]
+    assert [row["psnr"] for row in found] == pytest.approx([float(expected)], abs=1e-3)
+
+
+def test_a_repeated_run_is_the_noise_floor(rows: list[dict[str, Any]]) -> None:
+    assert {row["psnr"] for row in of(rows, "repeat")} == {100.0}
+
+
+def test_frames_are_kept(rows: list[dict[str, Any]]) -> None:
+    row = of(rows, "cached", "fora")[0]
+    assert len(row["psnr_frames"]) == 5
+    assert len(row["flicker_frames"]) == 4
+    assert row["psnr_worst"] == pytest.approx(min(row["psnr_frames"]), abs=1e-4)
+    assert row["bytes_held"] > 0
+
+
+def test_rows_are_flat_enough_for_a_table(rows: list[dict[str, Any]]) -> None:
+    for row in of(rows, "cached", "fora"):
+        assert all(isinstance(row[name], float) for name in ("psnr", "psnr_low", "speedup", "loop_seconds"))
+    assert timeless(json.loads(json.dumps(rows))) == timeless(rows)
+
+
+def test_a_method_that_does_not_work_is_left_out(measure: Callable[..., Any]) -> None:
+    found = measure(prompts=PROMPTS[:1], methods=("fora:interval=2", "magcache", "deepcache"))
+    left_out = found[0]["left_out"]
+    assert sorted(left_out) == ["deepcache", "magcache"]
+    assert "no published ratios" in left_out["magcache"]
+    assert {row["method"] for row in found if row["kind"] == "cached"} == {"fora:interval=2"}
+
+
+def test_an_interrupted_sweep_goes_on(
+    measure: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, run, count = tmp_path / "rows.jsonl", Bench.run, 0
+    small = {"methods": ("fora:interval=2",), "seeds": (0,), "metrics": ("psnr",)}
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 7:
+            raise KeyboardInterrupt
+        return run(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Bench, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            measure(path, **small)
+    kept = read_rows(path)
+    assert len(of(kept, "plain")) == 1
+    with path.open("a") as file:
+        file.write('{"schema": 1, "kind": "cach')
+
+    whole = measure(path, **small)
+    assert whole[: len(kept)] == kept
+    bare = [{key: v for key, v in row.items() if key not in ("clip", "difference")} for row in whole]
+    assert runs_of(bare) == runs_of(measure(**small))
+
+    def forbidden(*_: Any) -> Any:
+        raise AssertionError("there is nothing left to run")
+
+    monkeypatch.setattr(Bench, "run", forbidden)
+    measure(path, **small)
+
+
+def test_clips_are_kept_beside_the_rows(measure: Callable[..., Any], tmp_path: Path) -> None:
+    found = measure(tmp_path / "a.jsonl", prompts=PROMPTS[:1], methods=("fora:interval=2",))
+    for row in of(found, "cached", "fora:interval=2"):
+        assert (tmp_path / row["clip"]).is_file()
+        assert (tmp_path / row["difference"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"prompts": []}, "a report needs prompts"),
+        ({"speedups": (1.0,)}, "numbers above 1"),
+        ({"methods": ("tea",)}, "unknown method 'tea'"),
+        ({"metrics": ("pnsr",)}, "unknown metric 'pnsr'"),
+    ],
+)
+def test_what_cannot_be_measured(measure: Callable[..., Any], change: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        measure(**change)
+
+
+# The command
+
+
+@pytest.fixture
+def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Path("prompts.txt").write_text("\n".join(PROMPTS))
+    return "prompts.txt"
+
+
+def report(folder: str, *arguments: str) -> int:
+    chosen = ["--methods", "fora", "--speedups", "2,3", *SMALL]
+    return cli.run(["report", "--model", folder, "--prompts", "prompts.txt", *chosen, *arguments])
+
+
+def test_the_command_writes_a_page_and_rows(
+    folder: str, prompts: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(folder, "-o", "page.html") == 0
+    out, err = capsys.readouterr()
+    assert out == "wrote page.html\n"
+    assert "12/12" in err
+    first = Path("page.html").read_text()
+    assert cli.run(["report", "--from", "rows.jsonl", "-o", "again.html"]) == 0
+    assert Path("again.html").read_text() == first
+    assert "data:video/mp4;base64" in first
+
+
+def test_a_report_of_pictures(
+    tmp_path_factory: pytest.TempPathFactory, prompts: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(saved.save_flux(tmp_path_factory.mktemp("flux")))
+    small = ["--size", "32x32", "--steps", "4", "--limit", "1", "--metrics", "psnr,vmaf"]
+    command = [
+        "report",
+        "--model",
+        folder,
+        "--prompts",
+        prompts,
+        "--methods",
+        "fora",
+        "--speedups",
+        "2",
+        *small,
+    ]
+    assert cli.run([*command, "-o", "page.html"]) == 0
+    written = Path("page.html").read_text()
+    assert "data:image/webp;base64" in written
+    assert "VMAF was not measured: it needs a video, and this is one picture" in written
+
+
+def test_two_processes_measure_the_same(folder: str, prompts: str) -> None:
+    assert report(folder, "-o", "one.html", "--rows", "one.jsonl") == 0
+    assert report(folder, "-o", "two.html", "--rows", "two.jsonl", "--workers", "2") == 0
+    one, two = (runs_of(read_rows(Path(f"{name}.jsonl"))) for name in ("one", "two"))
+    assert [row.replace("one_clips", "clips") for row in one] == [
+        row.replace("two_clips", "clips") for row in two
+    ]
+    assert len(list(Path("two_clips").iterdir())) == len(list(Path("one_clips").iterdir()))
+    assert not list(Path().glob("*.part-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["-o", "page.htm"], "cannot write 'page.htm': name a file that ends in .html"),
+        (["-o", "no/page.html"], "there is no folder 'no'"),
+        (["-o", "p.html", "--rows", "rows.txt"], "cannot write 'rows.txt': name a file that ends in .jsonl"),
+        (["-o", "p.html", "--prompts", "no.txt"], "cannot read the prompts 'no.txt': No such file"),
+        (["-o", "p.html", "--methods", "tea"], "unknown method 'tea'; choose one of: dbcache"),
+        (["-o", "p.html", "--methods", ","], "a report needs methods: give at least one"),
+        (["-o", "p.html", "--metrics", "pnsr"], "unknown metric 'pnsr'; choose from: psnr"),
+        (["-o", "p.html", "--speedups", "fast"], "--speedups fast: expected numbers between commas"),
+        (["-o", "p.html", "--seeds", "-1"], "seeds must be whole numbers from 0"),
+        (["-o", "p.html", "--from", "no.jsonl"], "cannot read the rows 'no.jsonl': No such file"),
+        (["-o", "p.html", "--from", "prompts.txt"], "prompts.txt:1 is no row of a report"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    folder: str, prompts: str, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
+) -> None:
+    before = sorted(Path().iterdir())
+    assert report(folder, *arguments) == 2
+    _, err = capsys.readouterr()
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert problem in err
+    assert sorted(Path().iterdir()) == before
+
+
+def test_a_model_of_the_users_own_needs_prompts(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["report", "--model", folder, "-o", "page.html"]) == 2
+    assert "name a file with prompts" in capsys.readouterr().err
+
+
+def test_rows_of_another_sweep_are_left_alone(
+    folder: str, prompts: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report(folder, "-o", "page.html", "--limit", "1") == 0
+    before = Path("rows.jsonl").read_bytes()
+    assert report(folder, "-o", "page.html", "--limit", "1", "--steps", "5") == 2
+    assert "rows of another sweep (arguments {'num_inference_steps': 6" in capsys.readouterr().err
+    assert Path("rows.jsonl").read_bytes() == before
+
+
+# The gate for continuous integration
+
+
+def check(folder: str, *arguments: str) -> int:
+    chosen = ["--cacher", "fora", "--set", "interval=2", *SMALL[:6]]
+    return cli.run(["check", "--model", folder, "--prompts", "prompts.txt", *chosen, *arguments])
+
+
+def test_a_check_that_passes(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(folder, "--min-psnr", "5", "--min-speedup", "0", "--json") == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert outcome["described"] == "fora interval 2"
+    assert outcome["runs"] == 2
+    assert outcome["worst_psnr"] <= outcome["psnr"] < 100
+    assert outcome["failures"] == []
+
+
+def test_a_check_that_fails(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(folder, "--min-psnr", "99", "--min-speedup", "1000") == 1
+    out = capsys.readouterr().out
+    assert out.startswith("fora interval 2: PSNR")
+    assert "dB is below 99" in out
+    assert "x is below 1000x" in out
+
+
+def test_a_check_of_the_same_as_uncached(folder: str, prompts: str) -> None:
+    """Computing every step keeps the highest demand on quality."""
+    with torch.no_grad():
+        assert check(folder, "--set", "interval=1", "--min-psnr", "100") == 2
+        assert cli.run([
+            "check", "--model", folder, "--prompts", "prompts.txt", "--cacher", "fora", "--set", "interval=1",
+            "--min-psnr", "100", *SMALL[:6],
+        ]) == 0  # fmt: skip
+
+
+def test_a_check_without_demands(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(folder) == 2
+    assert "demand something: --min-psnr, --min-speedup or both" in capsys.readouterr().err
