@@ -4,11 +4,21 @@ import math
 
 import pytest
 
-from skipstone.cachers import METHODS
-from skipstone.report.candidates import LADDERS, candidate, climb, spread
+from skipstone.cachers import METHODS, Planned
+from skipstone.report.candidates import LADDERS, candidate, climb, guard_of, spread
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_plan_has_no_ladder_and_may_have_a_guard() -> None:
+    assert candidate("planned").rungs == ()
+    assert guard_of(candidate("planned:guard=3").fixed) == 3
+    assert guard_of(candidate("planned:guard=none").fixed) is None
+    assert guard_of(candidate("planned").fixed) == Planned.guard
+    for text in ("planned:guard=0.5", "planned:guard=much", "planned:speedup=2"):
+        with pytest.raises(ValueError, match=r"guard|float"):
+            candidate(text)
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {Planned.name}))
 def test_every_rung_of_every_method_can_be_climbed(name: str) -> None:
     found = candidate(name)
     made = [found.method(rung) for rung in range(len(found.rungs))]

@@ -310,6 +310,9 @@ def check(
     model: ModelOption = "pebble-video",
     cacher: CacherOption = None,
     settings: SettingsOption = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Instead of a method, a plan that `skipstone plan` wrote.")
+    ] = None,
     min_psnr: Annotated[
         float | None, typer.Option(callback=finite, help="Against the uncached runs, mean over prompts, dB.")
     ] = None,
@@ -330,14 +333,15 @@ def check(
 ) -> None:  # fmt: skip
     """Exit with 1 where a method no longer is as good or as fast as demanded: for continuous integration."""
     with redirect_stdout(sys.stderr), refusing(ValueError, TypeError):
-        from skipstone.generation import DEFAULT_METHOD
+        if plan is not None and (cacher or settings):
+            raise ValueError("--plan says how to skip: drop --cacher and --set")
+        from skipstone.generation import method_of
         from skipstone.report import checking, making
 
         outcome = checking.check(
             model,
             making.prompts_of(prompts, model, limit),
-            cacher or DEFAULT_METHOD,
-            settings or (),
+            method_of(plan, cacher, settings or ()),
             checking.Demands(min_psnr, min_speedup),
             options_of("", negative, steps, guidance, size, frames),
             seed,

@@ -1,6 +1,6 @@
 """`skipstone generate`, step by step: refuse what cannot work, load, run, measure, write."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -201,16 +201,26 @@ def prepare(request: Request) -> Job:
 
 def _named_method(request: Request) -> "Cacher[Any] | None":
     """The method that is known before the pipeline is; None where there is none yet, or none at all."""
-    if request.plan is not None:
+    if not request.caching or request.speedup is not None or request.quality is not None:
+        return None
+    return method_of(request.plan, request.method, request.settings)
+
+
+def method_of(plan: Path | None, name: str | None, settings: Sequence[str]) -> "Cacher[Any]":
+    """The method that follows a plan's file, or the one of a name; the default one without either.
+
+    Raises:
+        TypeError: a hyper-parameter that the method does not have.
+        ValueError: an unknown method, a value that it refuses, or a file that holds no plan.
+    """
+    if plan is not None:
         from skipstone.cachers import Planned
         from skipstone.schedules.plan import load_plan
 
-        return Planned(load_plan(request.plan))
-    if not request.caching or request.speedup is not None or request.quality is not None:
-        return None
+        return Planned(load_plan(plan))
     from skipstone.settings import make_method
 
-    return make_method(request.method or DEFAULT_METHOD, request.settings)
+    return make_method(name or DEFAULT_METHOD, settings)
 
 
 def _check_words(request: Request) -> None:
