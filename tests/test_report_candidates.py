@@ -6,6 +6,7 @@ import pytest
 
 from skipstone.cachers import METHODS, Planned
 from skipstone.report.candidates import LADDERS, candidate, climb, guard_of, spread
+from skipstone.schedules.codebooks import published
 
 
 def test_a_plan_has_no_ladder_and_may_have_a_guard() -> None:
@@ -24,6 +25,14 @@ def test_every_rung_of_every_method_can_be_climbed(name: str) -> None:
     made = [found.method(rung) for rung in range(len(found.rungs))]
     assert {method.name for method in made} == {name}
     assert len(set(made)) == len(made)
+
+
+def test_a_faster_codebook_never_lets_fewer_steps_be_skipped() -> None:
+    """The one for 100 steps does at some changes, so it is no rung."""
+    books = [published(name) for name in LADDERS["codebook"]]
+    rates = [[book.rate(change / 100) for change in range(120)] for book in books]
+    assert all(strict <= loose for strict, loose in zip(*rates, strict=True))
+    assert rates[0] != rates[1]
 
 
 def test_rungs_are_spread_over_the_ladder() -> None:

@@ -295,7 +295,7 @@ def test_two_processes_measure_the_same(folder: str, prompts: str) -> None:
         (["-o", "no/page.html"], "there is no folder 'no'"),
         (["-o", "p.html", "--rows", "rows.txt"], "cannot write 'rows.txt': name a file that ends in .jsonl"),
         (["-o", "p.html", "--prompts", "no.txt"], "cannot read the prompts 'no.txt': No such file"),
-        (["-o", "p.html", "--methods", "tea"], "unknown method 'tea'; choose one of: dbcache"),
+        (["-o", "p.html", "--methods", "tea"], "unknown method 'tea'; choose one of: adacache"),
         (["-o", "p.html", "--methods", ","], "a report needs methods: give at least one"),
         (["-o", "p.html", "--metrics", "pnsr"], "unknown metric 'pnsr'; choose from: psnr"),
         (["-o", "p.html", "--speedups", "fast"], "--speedups fast: expected numbers between commas"),

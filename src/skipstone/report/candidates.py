@@ -14,6 +14,7 @@ LADDERS: Mapping[str, Sequence[str]] = {
     "threshold": tuple(f"{0.002 * 2 ** (n / 4):.3g}" for n in range(53)),
     "interval": tuple(str(n) for n in range(2, 21)),
     "spatial": tuple(str(n) for n in range(2, 9)),
+    "codebook": ("open-sora-30-slow", "open-sora-30-fast"),
 }
 """For each hyper-parameter that trades quality for speed, values from strict to permissive."""
 
