@@ -22,6 +22,7 @@ from skipstone.cachers.limits import RunCap, StepMask, StepRange, Tail, Warmup
 from skipstone.cachers.magcache import MagCache
 from skipstone.cachers.pab import PAB
 from skipstone.cachers.per_model import PerModel
+from skipstone.cachers.planned import Planned
 from skipstone.cachers.predictor import Predictor
 from skipstone.cachers.reuse import Reuse
 from skipstone.cachers.scale_shift import ScaleShift
@@ -48,6 +49,7 @@ METHODS: dict[str, type[Cacher[Any]]] = {
         FORA,
         MagCache,
         PAB,
+        Planned,
         SeaCache,
         SmoothCache,
         TeaCache,
@@ -81,6 +83,7 @@ __all__ = [
     "Hermite",
     "MagCache",
     "PerModel",
+    "Planned",
     "Predictor",
     "Probe",
     "Reason",

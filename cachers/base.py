@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
@@ -77,6 +78,9 @@ class Reason(str, Enum):
     OUT_OF_RANGE = "outside the range of steps that may be skipped"
     INTERVAL = "its turn in the interval"
     MASK = "the step mask asks for it"
+    PLANNED = "the plan asks for it"
+    DEVIATES = "the run deviates from the record, so a denser plan is followed"
+    NOT_PLANNED = "the plan does not serve such a run"
     RECORDING = "it is being recorded"
     RUN_CAP = "as many skipped in a row as allowed"
     CHANGED = "the change reached the threshold"
@@ -154,22 +158,49 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class RunFacts:
+    """What a method may know of a run when its model is called for the first time.
+
+    Args:
+        steps: all steps of the run.
+        shape: the latents that the model is given, ``(channels, *grid)`` without the batch; empty where they
+            cannot be read.
+        dtype: their type.
+    """
+
+    steps: tuple[Step, ...]
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The noise level of each step, falling; shares of the run that are left where that is not known."""
+        known = [step.noise for step in self.steps if step.noise is not None]
+        if len(known) == len(self.steps) and all(before > after for before, after in pairwise(known)):
+            return tuple(known)
+        return tuple(1 - n / len(self.steps) for n in range(len(self.steps)))
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a computed step gave.
 
     Args:
         residual: what the skippable blocks added to the main stream, ``(batch, tokens, dim)``; None where
             they wrote into their inputs before it could be read. At the layers, what this layer returned or
-            this block added; None at the other sites.
+            this block added; None at the other sites. Only `Cacher.coordinates` of a stack's,
+            ``(batch, coordinates)``, where a method asks for no more.
         output: what the model returned, in the layout of `Probe.MODEL_INPUT`; None where it is no tensor.
         attention: what a middle block's self-attention returned for the main stream, ``(batch, frames,
             positions, dim)``, with one frame where frames cannot be told; None where it could not be read,
             and for methods that do not watch it.
+        branch: the name of the guidance branch, empty at the layers.
     """
 
     residual: Tensor | None = None
     output: Tensor | None = None
     attention: Tensor | None = None
+    branch: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,8 +222,13 @@ class Cacher(ABC, Generic[StateT]):
 
     @property
     def history(self) -> int:
-        """How many computed residuals the predictor uses."""
+        """How many computed residuals the predictor uses; a method that never skips needs 0."""
         return 1
+
+    @property
+    def coordinates(self) -> int | None:
+        """How many random elements of a stack's residual `update` is given of each sample, None for all."""
+        return None
 
     @property
     def head_blocks(self) -> int:
@@ -235,6 +271,12 @@ class Cacher(ABC, Generic[StateT]):
     def probe(self) -> Probe:
         """The signal that `reason_to_compute` is given."""
 
+    @property
+    def looks(self) -> bool:
+        """Whether decisions depend on what the model computes, so that processes must agree on them."""
+        blind = Probe.NONE, Probe.TIME_EMBEDDING, Probe.TIME_PROJECTION
+        return self.watches_attention or self.probe not in blind
+
     @abstractmethod
     def new_state(self) -> StateT:
         """A fresh state for one branch of one run."""
@@ -271,6 +313,27 @@ class Cacher(ABC, Generic[StateT]):
     def for_layer(self, layer: Layer) -> "Cacher[StateT] | None":
         """At `Site.LAYER`, the method of one layer, which has a state of its own; None to always run it."""
         return self if layer.kind in self.layer_kinds else None
+
+    def for_run(self, run: RunFacts) -> "Cacher[Any]":
+        """What one run is made with: this method, or another one at the same site with the same probe."""
+        del run
+        return self
+
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        """Learn that a run is over, to its last step. Told to the method that is attached.
+
+        Args:
+            skip_cost: measures what a skipped evaluation cost of a computed one, None without both kinds; it
+                waits for the device.
+        """
+        del skip_cost
+
+    def deviations(self) -> Sequence[float]:
+        """For each sample of a run, how its errors compare with the expected ones; empty if not known.
+
+        Asked of what `for_run` returned, after the run.
+        """
+        return ()
 
     def describe(self) -> str:
         """The method and its hyper-parameters in one line."""

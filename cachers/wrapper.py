@@ -1,6 +1,6 @@
 """The base of what changes one thing about a method and leaves the rest to it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from skipstone.cachers.base import (
     Outcome,
     Probe,
     Reason,
+    RunFacts,
     Site,
     Step,
     short,
@@ -47,6 +48,10 @@ class Wrapper(Cacher[Any]):
         return self.cacher.head_blocks
 
     @property
+    def coordinates(self) -> int | None:
+        return self.cacher.coordinates
+
+    @property
     def tail_blocks(self) -> int:
         return self.cacher.tail_blocks
 
@@ -70,6 +75,10 @@ class Wrapper(Cacher[Any]):
     def probe(self) -> Probe:
         return self.cacher.probe
 
+    @property
+    def looks(self) -> bool:
+        return self.cacher.looks
+
     def new_state(self) -> Any:
         return self.cacher.new_state()
 
@@ -91,6 +100,15 @@ class Wrapper(Cacher[Any]):
     def for_layer(self, layer: Layer) -> Cacher[Any] | None:
         cacher = self.cacher.for_layer(layer)
         return None if cacher is None else replace(self, cacher=cacher)
+
+    def for_run(self, run: RunFacts) -> Cacher[Any]:
+        return replace(self, cacher=self.cacher.for_run(run))
+
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        self.cacher.end_run(skip_cost)
+
+    def deviations(self) -> Sequence[float]:
+        return self.cacher.deviations()
 
     def describe(self) -> str:
         settings = (f"{f.name} {short(getattr(self, f.name))}" for f in fields(self) if f.name != "cacher")

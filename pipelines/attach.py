@@ -3,20 +3,22 @@
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
 
-from skipstone.cachers import METHODS, PREDICTORS, WithPredictor
+from skipstone.cachers import METHODS, PREDICTORS, Planned, WithPredictor
 from skipstone.cachers.base import Cacher, Step
+from skipstone.pipelines.autoplan import Autoplan
 from skipstone.pipelines.calls import PipelineCalls
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.devices import find_device
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.stats import RunLog, RunStats
+from skipstone.schedules.plan import Plan
 
 MODELS = ("transformer", "transformer_2", "unet")
 """Where diffusers pipelines keep the model that is called on every step."""
@@ -32,9 +34,10 @@ _attached: "weakref.WeakKeyDictionary[nn.Module, CacheHandle]" = weakref.WeakKey
 
 def attach(
     pipe: Any,
-    method: str | Cacher[Any],
+    method: str | Cacher[Any] | Plan | None = None,
     /,
     *,
+    speedup: float | None = None,
     cache_device: str | torch.device | None = None,
     **hyperparameters: Any,
 ) -> "CacheHandle":
@@ -43,21 +46,27 @@ def attach(
     Args:
         pipe: a diffusers pipeline. Its own calls stay as they are.
         method: a method's name (``skipstone methods`` lists them), one with a predictor's, as in
-            ``fora+taylor``, or an instance of a method.
+            ``fora+taylor``, an instance of a method, or a plan.
+        speedup: instead of a method, how many times faster than computing every step the runs shall be, above
+            1. The first run of its kind computes everything and is recorded; later ones follow a plan made
+            from the record, which is kept in the user's cache folder.
         cache_device: where residuals are kept between steps, such as ``cpu`` to spare the GPU's memory at the
             price of a copy on every computed and every skipped step; by default where they are made.
-        hyperparameters: the method's own, where it is given by name.
+        hyperparameters: the method's own, where it is given by name; ``guard`` with a plan or a speedup.
 
     Returns:
         A handle with the statistics of the last run. It is also a context manager that detaches at its end.
 
     Raises:
-        TypeError: ``pipe`` is no pipeline, or a hyper-parameter that the method does not have.
+        TypeError: ``pipe`` is no pipeline, a hyper-parameter that the method does not have, or not one of a
+            method and a speedup.
         ValueError: an unknown method or device, a hyper-parameter outside its range, a model that the method
             cannot work on, or one that has a cache already.
     """
-    cacher = make(method, **hyperparameters)
-    models = {name: part for name in MODELS if isinstance(part := getattr(pipe, name, None), nn.Module)}
+    if (method is None) == (speedup is None):
+        raise TypeError("give a method, such as 'teacache', or speedup=..., and not both")
+    cacher = None if method is None else make(method, **hyperparameters)
+    models = models_of(pipe)
     if not models or not hasattr(pipe, "scheduler") or not callable(pipe):
         raise TypeError(
             f"expected a diffusers pipeline with a scheduler and one of {', '.join(MODELS)}, "
@@ -65,15 +74,23 @@ def attach(
         )
     for name, model in models.items():
         if model in _attached:
-            used = _attached[model].method
-            raise ValueError(f"{type(pipe).__name__}.{name} has a cache already ({used}); remove() it first")
+            other = _attached[model].method
+            raise ValueError(f"{type(pipe).__name__}.{name} has a cache already ({other}); remove() it first")
     device = None if cache_device is None else find_device(str(cache_device))
+    if cacher is None:
+        assert speedup is not None
+        cacher = Autoplan(pipe, models, speedup, **hyperparameters).method
     engines = [Engine(name, model, cacher, tuple(models), device) for name, model in models.items()]
     return CacheHandle(pipe, engines)
 
 
-def make(method: str | Cacher[Any], /, **hyperparameters: Any) -> Cacher[Any]:
-    """A method from its name and hyper-parameters.
+def models_of(pipe: Any) -> dict[str, nn.Module]:
+    """The models of a pipeline that are called on its steps, by name."""
+    return {name: part for name in MODELS if isinstance(part := getattr(pipe, name, None), nn.Module)}
+
+
+def make(method: str | Cacher[Any] | Plan, /, **hyperparameters: Any) -> Cacher[Any]:
+    """A method from its name and hyper-parameters, or from a plan.
 
     Raises:
         TypeError: a hyper-parameter that the method does not have, or hyper-parameters beside an instance.
@@ -84,11 +101,20 @@ def make(method: str | Cacher[Any], /, **hyperparameters: Any) -> Cacher[Any]:
             given = ", ".join(hyperparameters)
             raise TypeError(f"{given}: set hyper-parameters where the {type(method).__name__} is made")
         return method
+    if isinstance(method, Plan):
+        return make(Planned.name, plan=method, **hyperparameters)
     kinds = kinds_of(method)
     accepted = [field.name for kind in kinds for field in fields(kind)]
     for name in hyperparameters:
         if name not in accepted:
             raise TypeError(f"{method} has no hyper-parameter {name!r}; it has: {', '.join(accepted)}")
+    for field in (field for kind in kinds for field in fields(kind)):
+        if (
+            field.default is MISSING
+            and field.default_factory is MISSING
+            and field.name not in hyperparameters
+        ):
+            raise TypeError(f"{method} needs {field.name}=..., which can only be given in Python")
     gate, *predictors = (
         kind(**{f.name: hyperparameters[f.name] for f in fields(kind) if f.name in hyperparameters})
         for kind in kinds
@@ -116,8 +142,7 @@ class CacheHandle:
     def __init__(self, pipe: Any, engines: list[Engine]) -> None:
         self._engines = engines
         self._watchers: list[Watcher] = []
-        self.method = "; ".join(dict.fromkeys(engine.cacher.describe() for engine in engines))
-        self._log = RunLog(self.method)
+        self._log = self._new_log()
         with ExitStack() as undo:
             self._clock = Clock(pipe, self._begin_run, self._end_step)
             self._calls = PipelineCalls(pipe, self._end_call)
@@ -126,6 +151,11 @@ class CacheHandle:
                 engine.install(self._clock, self._log)
                 _attached[engine.model] = self
             undo.pop_all()
+
+    @property
+    def method(self) -> str:
+        """The method with its hyper-parameters."""
+        return self._new_log().method
 
     @property
     def last_run(self) -> RunStats:
@@ -154,9 +184,12 @@ class CacheHandle:
         self.remove()
 
     def _begin_run(self) -> None:
-        self._log = RunLog(self.method)
+        self._log = self._new_log()
         for engine in self._engines:
             engine.begin_run(self._log)
+
+    def _new_log(self) -> RunLog:
+        return RunLog({engine.name: engine.cacher for engine in self._engines})
 
     def _end_step(self, step: Step) -> None:
         for engine in self._engines:

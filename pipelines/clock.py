@@ -58,12 +58,12 @@ class Clock:
         self._notice_new_scheduler()
         if self._first is None:
             self._first = getattr(self._scheduler, "begin_index", None)
-        if self.finished:
-            return None
-        position = (self._first or 0) + self._taken
-        sigma = self._sigmas[position] if position < len(self._sigmas) else None
-        timestep, level = self._timesteps[position], self._levels[position]
-        return Step(self._taken, len(self.timesteps), timestep, sigma, *level)
+        return None if self.finished else self._step(self._taken)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps that this run executes, as far as known."""
+        return tuple(self._step(index) for index in range(len(self.timesteps)))
 
     @property
     def finished(self) -> bool:
@@ -79,6 +79,12 @@ class Clock:
         if self._scheduler is not None:
             take_subclass_back(self._scheduler)
             self._scheduler = None
+
+    def _step(self, index: int) -> Step:
+        position = (self._first or 0) + index
+        sigma = self._sigmas[position] if position < len(self._sigmas) else None
+        timestep, level = self._timesteps[position], self._levels[position]
+        return Step(index, len(self.timesteps), timestep, sigma, *level)
 
     def _notice_new_scheduler(self) -> None:
         pipe = self._pipe()

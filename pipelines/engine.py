@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, Site, Step
+from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
 from skipstone.pipelines.attention import middle_block
 from skipstone.pipelines.blocks import proxied
 from skipstone.pipelines.branches import BranchNames
@@ -72,6 +72,7 @@ class Engine:
         self._called = model
         self._placement = place(self.cacher, self.model)
         self._parts = parts_at(self._placement, self.model, self.cacher.head_blocks)
+        self._method = self.cacher
         self._clock: Clock | None = None
         self._log: RunLog | None = None
         self._branches: dict[Hashable, Branch[Any]] = {}
@@ -114,13 +115,14 @@ class Engine:
             self._guided.new_step()
 
     def end_run(self) -> None:
-        """Say what the run has shown of this model, and forget it."""
+        """Say what the run has shown of this model, forget it, and tell the method."""
         assert self._log is not None
         if not self._log.called(self.name):
             self._log.note(f"{self.name}: the run never called it, so nothing of it was cached")
         elif self._guided is not None and not self._guided.found:
             self._log.note(f"{self.name}: {NO_BRANCH}")
         self.forget()
+        self.cacher.end_run(self._log.skip_cost)
 
     def forget(self) -> None:
         """Drop all that is held for reuse."""
@@ -199,6 +201,8 @@ class Engine:
         if step is None:
             self._log.note(f"{self.name}: it was called outside a run's steps, and that was not cached")
             return True, None, args, kwargs
+        if not self._branches or step.count != self._log.planned_steps:
+            self._meet_run(args, kwargs)
         name, whole = self._names.next(kwargs), (args, kwargs)
         known = None if self._guided is None else self._guided.begin(name, step, args, kwargs)
         half = None if self._guided is None else self._guided.half
@@ -252,6 +256,8 @@ class Engine:
         entry.reason = evaluation.reason
         entry.parts = evaluation.parts + (Counter() if self._guided is None else self._guided.parts)
         entry.end = self.mark()
+        if not self._method.history:
+            evaluation.branch.snapshots.clear()
         self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
         for branch in self._branches.values():
             for remark in branch.remarks:
@@ -259,24 +265,25 @@ class Engine:
 
     def _new_branch(self, name: str, layout: Hashable) -> Branch[Any]:
         problem = self._verdicts.get(layout)
-        placement = self._placement if problem is None else at_output(self.cacher, problem)
-        branch = Branch(name, layout, self.cacher, placement or self._placement, self._cache_device)
+        placement = self._placement if problem is None else at_output(self._method, problem)
+        branch = Branch(name, layout, self._method, placement or self._placement, self._cache_device)
+        branch.checked = layout in self._verdicts
         branch.problem = problem if placement is None else None
         if any(other.name == name for other in self._branches.values()):
             branch.why_empty = Reason.SHAPE_CHANGED
         return branch
 
     def _watch_attention(self, branch: Branch[Any]) -> None:
-        if self.cacher.watches_attention:
+        if self._method.watches_attention:
             branch.watched = middle_block(self._parts)
             branch.grid = token_grid(self.model, *self._given)
 
     def _new_evaluation(self, branch: Branch[Any], step: Step, known: Any = None) -> Evaluation[Any]:
         if known is not None:
-            return GivenEvaluation(self.cacher, step, branch, known)
+            return GivenEvaluation(self._method, step, branch, known)
         probe = self._early_probe(branch.placement.probe, step, *self._given)
         kind = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
-        evaluation = kind(self.cacher, step, branch, probe, process_group(self.model))
+        evaluation = kind(self._method, step, branch, probe, process_group(self.model))
         evaluation.half = None if self._guided is None else self._guided.half
         return evaluation
 
@@ -291,18 +298,40 @@ class Engine:
         branch = evaluation.branch
         if branch.trace is None or branch.layout in self._verdicts or not len(branch.snapshots):
             return
-        if not self._gives(output, Replay(self.cacher, evaluation.step, branch), *self._given):
+        if not self._gives(output, Replay(self._method, evaluation.step, branch), *self._given):
             raise NotUnderstoodError(
                 f"{type(self.model).__name__} does more with its blocks than run them in turn"
             )
         self._verdicts[branch.layout] = None
+        branch.checked = True
+
+    def _meet_run(self, args: Any, kwargs: Any) -> None:
+        """Take what this run is made with.
+
+        Asked again where the first step has shown that the run begins late in the schedule. What was kept for
+        another method is dropped.
+        """
+        assert self._log is not None
+        method = self.cacher.for_run(self._run_facts(args, kwargs))
+        if method != self._method:
+            self._branches.clear()
+        self._method = self._log.methods[self.name] = method
+
+    def _run_facts(self, args: Any, kwargs: Any) -> RunFacts:
+        assert self._clock is not None
+        latents = model_input(self.model, args, kwargs)
+        if latents is None:
+            return RunFacts(self._clock.steps)
+        return RunFacts(
+            self._clock.steps, tuple(latents.shape[1:]), str(latents.dtype).removeprefix("torch.")
+        )
 
     def _try_half(self, guided: GuidedBranches, output: Any) -> None:
         """Compute half of a batch that was just computed, once for each layout of the inputs, and compare."""
         half, evaluation = guided.untried, self._evaluation
         if half is None or evaluation is None:
             return
-        plain: Evaluation[Any] = Evaluation(self.cacher, evaluation.step, evaluation.branch)
+        plain: Evaluation[Any] = Evaluation(self._method, evaluation.step, evaluation.branch)
         expected = refilled(output, map(half.of, floats_in(output)))
         right = self._gives(expected, plain, *half.arguments(*self._given))
         guided.judge(right)

@@ -7,11 +7,12 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, LayerKind, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, LayerKind, Reason, Step
+from skipstone.cachers.coordinates import Coordinates
 from skipstone.pipelines.grids import Grid
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.layer_memory import LayerMemory, reason_to_compute
-from skipstone.pipelines.probes import OF_THE_TIME
+from skipstone.pipelines.outputs import floats_in
 from skipstone.pipelines.ranks import any_rank
 from skipstone.pipelines.sites import Placement
 from skipstone.pipelines.snapshots import Snapshots
@@ -33,8 +34,9 @@ class Branch(Generic[StateT]):
     ``method`` is the method's own state, ``why_empty`` why there is nothing to reuse at first, ``trace`` how
     the model runs its blocks, ``hollows`` the structure of what each part at the site gives, ``layers`` what
     each call of a layer remembers (all three once seen), ``writes_in_place`` whether streams are written into
-    on their way, ``watched`` the block whose attention the method watches, ``grid`` how its tokens are laid
-    out, and ``problem`` why this branch cannot be skipped at all.
+    on their way, ``checked`` whether skipping was tried with these shapes, ``watched`` the block whose
+    attention the method watches, ``grid`` how its tokens are laid out, ``coordinates`` those that a method
+    reads which asks for no more, and ``problem`` why this branch cannot be skipped at all.
     """
 
     def __init__(
@@ -50,12 +52,15 @@ class Branch(Generic[StateT]):
         self.placement = placement
         self.method = cacher.new_state()
         self.device = device
-        self.snapshots = Snapshots(cacher.history, device)
+        # One at least: whether skipping is right is tried with a computed step's own residual.
+        self.snapshots = Snapshots(max(1, cacher.history), device)
+        self.coordinates = None if cacher.coordinates is None else Coordinates(cacher.coordinates)
         self.why_empty = Reason.NO_SNAPSHOT
         self.trace: Trace | None = None
         self.layers: dict[Hashable, LayerMemory] = {}
         self.hollows: dict[Place, Any] = {}
         self.writes_in_place = False
+        self.checked = False
         self.watched: Place | None = None
         self.grid: Grid | None = None
         self.problem: str | None = None
@@ -160,16 +165,17 @@ class Evaluation(Generic[StateT]):
     def _decide_early(self) -> None:
         """Decide by a probe that is known before the model runs."""
         self._decide(self._probe)
-        if self._probe is not None:
-            self._agree(self._probe)
+        # Without a first output all processes compute, and there is nothing to agree on.
+        like = next(floats_in([self._probe, *self.branch.hollows.values()]), None)
+        if like is not None:
+            self._agree(like)
 
     def _agree(self, like: Tensor) -> None:
         """Compute where another process does: the worst part decides for all.
 
         All processes ask, whatever they decided. Gates that look at no tensor of the sample decide alike.
         """
-        blind = self._cacher.probe in (Probe.NONE, *OF_THE_TIME) and not self._cacher.watches_attention
-        if self._group is None or blind:
+        if self._group is None or not self._cacher.looks:
             return
         if any_rank(self._group, not self.skipped, like) and self.skipped:
             self.reason = Reason.OTHER_RANK

@@ -63,8 +63,8 @@ def generate(
         return Clip(_frames(output), timer.steps, timer.seconds, call_seconds, stats)
 
 
-def warm_up(pipe: Any, arguments: Mapping[str, Any], method: Cacher[Any]) -> None:
-    """Run a few steps with the cache on, so that no run after this pays for the device's first use."""
+def warm_up(pipe: Any, arguments: Mapping[str, Any], method: Cacher[Any] | None) -> None:
+    """Run a few steps, if possible with the cache on: no run after this pays for the device's first use."""
     short = {**arguments, "num_inference_steps": WARM_UP_STEPS}
     generate(pipe, short, seed=0, method=method, watch=lambda step, computed, skipped: None)
 

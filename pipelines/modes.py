@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from skipstone.cachers.coordinates import Coordinates
 from skipstone.pipelines.snapshots import Residual, Snapshots
 from skipstone.pipelines.streams import Call, Segment, Slot
 from skipstone.pipelines.trace import Entry, Learner, Trace
@@ -58,11 +59,13 @@ class Computing:
     Args:
         trace: what an earlier evaluation has shown.
         copy: whether blocks write into their inputs, so that these must be copied.
+        coordinates: which elements of the residuals are wanted, None for all. Nothing else is held then.
     """
 
-    def __init__(self, trace: Trace, copy: bool) -> None:
+    def __init__(self, trace: Trace, copy: bool, coordinates: Coordinates | None = None) -> None:
         self._trace = trace
         self._copy = copy
+        self._coordinates = coordinates
         self._position = 0
         self._entry: Entry | None = None
         self._residuals: list[Residual] = []
@@ -74,7 +77,7 @@ class Computing:
         self.as_learned &= self._trace.has(position, call.place)
         segment = self._trace.segment_at(position) if self.as_learned else None
         if segment is not None and position == segment.first:
-            self._entry = Entry.of(call, segment.bases, self._copy)
+            self._entry = self._entering(call, segment)
         outputs = call.run()
         if segment is not None and position == segment.last:
             self._leave(segment, replace(call, outputs=outputs))
@@ -88,8 +91,14 @@ class Computing:
     def _leave(self, segment: Segment, call: Call) -> None:
         assert self._entry is not None
         self.intact &= self._entry.intact
-        self._residuals.append(residual(segment, self._entry, call.output_tensors()))
+        self._residuals.append(residual(segment, self._entry, call.output_tensors(), self._coordinates))
         self._entry = None
+
+    def _entering(self, call: Call, segment: Segment) -> Entry:
+        if self._coordinates is None:
+            return Entry.of(call, segment.bases, self._copy)
+        tensors = call.tensors()
+        return Entry.holding({slot: self._coordinates.of(tensors[slot]) for slot in segment.bases})
 
 
 class Passing:
@@ -162,10 +171,11 @@ class Skipping:
         return segment.exits.through(streams)
 
 
-def residual(segment: Segment, entry: Entry, outputs: Mapping[Slot, Tensor]) -> Residual:
-    """What a segment added to each stream that leaves it."""
-    return {
-        slot: (outputs[position] - entry.tensors[slot]).detach()
-        for position, slot in enumerate(segment.exits.slots)
-        if slot is not None
-    }
+def residual(
+    segment: Segment, entry: Entry, outputs: Mapping[Slot, Tensor], coordinates: Coordinates | None = None
+) -> Residual:
+    """What a segment added to each stream that leaves it, the largest stream first."""
+    leaving = [(slot, outputs[n]) for n, slot in enumerate(segment.exits.slots) if slot is not None]
+    leaving.sort(key=lambda one: one[1].numel(), reverse=True)
+    seen = coordinates.of if coordinates is not None else Tensor.detach
+    return {slot: seen(output).detach() - entry.tensors[slot].detach() for slot, output in leaving}

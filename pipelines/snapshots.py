@@ -74,5 +74,8 @@ class Snapshots:
 
 
 def main_residual(segments: Sequence[Residual] | None) -> Tensor | None:
-    """That of the largest stream of the last segment, the one nearest to the model's output."""
+    """That of the largest stream of the last segment, the one nearest to the model's output.
+
+    Of residuals that are only coordinates of it, and so of one size, the first: `residual` sorts them.
+    """
     return max(segments[-1].values(), key=Tensor.numel) if segments else None

@@ -28,6 +28,8 @@ class StackEvaluation(Evaluation[StateT]):
         self._calls = 0
         self._heads: dict[int, Entry] = {}
         self._probes: dict[int, Tensor | None] = {}
+        known = self.branch.checked and self.branch.trace is not None
+        self._samples = known and self.branch.coordinates is not None
         self._attention: list[Tensor] = []
         self._mode: Mode = self._computing()
         self._ready = False
@@ -68,9 +70,11 @@ class StackEvaluation(Evaluation[StateT]):
             # A CUDA graph writes over what it has returned.
             residuals = [{slot: tensor.clone() for slot, tensor in one.items()} for one in residuals]
             latents = None if latents is None else latents.clone()
-        if residuals:
+        if residuals and not self._samples:
             self.branch.snapshots.push(self.step, residuals)
-        outcome = Outcome(main_residual(residuals), latents, self._attended())
+        outcome = Outcome(
+            self._asked_for(main_residual(residuals)), latents, self._attended(), self.branch.name
+        )
         self._cacher.update(self._probe, outcome, self.step, self.branch.method)
 
     def _attended(self) -> Tensor | None:
@@ -82,7 +86,15 @@ class StackEvaluation(Evaluation[StateT]):
     def _computing(self) -> Mode:
         if self.branch.trace is None:
             return Learning(self._cacher.head_blocks, self._cacher.tail_blocks)
-        return Computing(self.branch.trace, self.branch.writes_in_place)
+        coordinates = self.branch.coordinates if self._samples else None
+        return Computing(self.branch.trace, self.branch.writes_in_place, coordinates)
+
+    def _asked_for(self, residual: Tensor | None) -> Tensor | None:
+        """As much of a residual as the method wants to see."""
+        coordinates = self.branch.coordinates
+        if residual is None or coordinates is None or self._samples:
+            return residual
+        return coordinates.of(residual)
 
     def _skipping(self, snapshots: Snapshots, weights: Sequence[float], position: int) -> Skipping:
         assert self.branch.trace is not None

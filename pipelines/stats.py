@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import mean
 from typing import Any
 
-from skipstone.cachers.base import Reason
+from skipstone.cachers.base import Cacher, Reason
 from skipstone.pipelines.stopwatch import Mark
 
 FEW_STEPS = 8
@@ -59,6 +59,10 @@ class RunStats:
         speedup: that time against the time that the run would have taken had it computed everything,
             estimated from its own computed and skipped evaluations; None without both kinds.
         bytes_held: the most that was held for reuse at any time.
+        skip_cost: the time of an evaluation that was skipped, wholly or in part, over that of a computed one;
+            None without both kinds.
+        deviations: for each sample, the errors of estimates that were compared with computed residuals,
+            over the errors that the record leads to expect; empty for methods that do not compare.
         notes: what a user should know beside the figures.
     """
 
@@ -76,6 +80,8 @@ class RunStats:
     seconds: float = 0.0
     speedup: float | None = None
     bytes_held: int = 0
+    skip_cost: float | None = None
+    deviations: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -98,14 +104,19 @@ class RunStats:
 
 @dataclass
 class RunLog:
-    """Collects a run's evaluations as they happen."""
+    """Collects a run's evaluations as they happen; ``methods`` has each model's."""
 
-    method: str
+    methods: dict[str, Cacher[Any]]
     planned_steps: int = 0
     entries: list[LogEntry] = field(default_factory=list)
     end: Mark | None = None
     bytes_held: int = 0
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def method(self) -> str:
+        """The methods with the hyper-parameters that were used."""
+        return "; ".join(dict.fromkeys(method.describe() for method in self.methods.values()))
 
     def note(self, text: str) -> None:
         """Say something once."""
@@ -139,7 +150,9 @@ class RunLog:
             strip=strip,
             seconds=seconds,
             speedup=self._speedup(seconds),
+            skip_cost=self.skip_cost(),
             bytes_held=self.bytes_held,
+            deviations=self._deviations(),
             notes=(*self.notes, *self._hints()),
         )
 
@@ -150,6 +163,11 @@ class RunLog:
         if not 0 < self.planned_steps <= steps or any(e.reason not in expected for e in self.entries):
             return []
         return [f"{steps} steps leave too few that could be skipped: take more steps"]
+
+    def _deviations(self) -> tuple[float, ...]:
+        """Each sample's largest of all models."""
+        known = [seen for method in self.methods.values() if (seen := method.deviations())]
+        return tuple(map(max, zip(*known, strict=False)))
 
     def _branches(self) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}
@@ -169,15 +187,25 @@ class RunLog:
         return self.entries[0].begin.seconds_until(self.end or self.entries[-1].end)
 
     def _speedup(self, seconds: float) -> float | None:
-        # The first step also learns the model and warms the device up: it does not stand for the others.
-        saving = [e.reason is None or e.skipped_in_part for e in self.entries]
-        computed = [
-            e.seconds for e, saves in zip(self.entries, saving, strict=True) if not saves and e.step > 0
-        ]
-        skipped = [e.seconds for e, saves in zip(self.entries, saving, strict=True) if saves]
+        computed, skipped = self._times()
         if not computed or not skipped or not seconds:
             return None
         return 1 + len(skipped) * (mean(computed) - mean(skipped)) / seconds
+
+    def skip_cost(self) -> float | None:
+        """The time of a skipped evaluation over that of a computed one, None without both kinds."""
+        computed, skipped = self._times()
+        return mean(skipped) / mean(computed) if computed and skipped and any(computed) else None
+
+    def _times(self) -> tuple[list[float], list[float]]:
+        """The seconds of computed evaluations, and of those that were skipped, wholly or in part.
+
+        The first step also learns the model and warms the device up: it does not stand for the others.
+        """
+        saving = [e.reason is None or e.skipped_in_part for e in self.entries]
+        pairs = list(zip(self.entries, saving, strict=True))
+        computed = [e.seconds for e, saves in pairs if not saves and e.step > 0]
+        return computed, [e.seconds for e, saves in pairs if saves]
 
 
 def _mark(entries: list[LogEntry]) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from skipstone import (
     FORA,
     PAB,
@@ -17,6 +19,8 @@ from skipstone import (
     FasterCache,
     FirstBlock,
     MagCache,
+    Planned,
+    Record,
     SeaCache,
     SmoothCache,
     TeaCache,
@@ -25,6 +29,8 @@ from skipstone import (
 from skipstone.cachers import Site
 from skipstone.cachers.base import LayerKind
 from skipstone.schedules.codebooks import Codebook
+from skipstone.schedules.moments import Moments
+from skipstone.schedules.record import Quantity
 from tiny import PIPELINES
 
 TRANSFORMERS = tuple(PIPELINES)
@@ -73,6 +79,14 @@ def thresholds(method: type[Any], first: int = 1, last: int = 0, looks: bool = T
     values = (0.01, 0.05, 0.1, 0.3, 1.0)
     made = [method(threshold=value, **settings) for value in (0.0, *values, 1e9)]
     return Case(made[0], made[-1], first, last, made[1:-1], looks)
+
+
+def planned(steps: int, computed: int) -> Planned:
+    """A plan from a record of a model whose residual never changes, so that it is reused as it is."""
+    moments = Moments(tuple(range(steps)), np.ones((steps, steps)))
+    levels = tuple(np.linspace(1, 0, steps).tolist())
+    record = Record({}, levels, {Quantity("transformer", "branch 0", "residual"): moments})
+    return Planned(record.plan(computed=computed), guard=None)
 
 
 def codebook(end: float, rate: int = 8) -> AdaCache:
@@ -156,6 +170,14 @@ METHODS = [
         [PAB(n, 2 * n, 3 * n) for n in (1, 2, 3, 5, 8)],
         looks=False,
         pipelines=(*TRANSFORMERS, *UNETS),
+    ),
+    Case(
+        planned(8, 8),
+        planned(8, 1),
+        1,
+        0,
+        [planned(20, n) for n in (20, 15, 10, 5, 2)],
+        looks=False,
     ),
     thresholds(SeaCache, last=1),
     Case(smooth(1.0), smooth(0.0), 1, 1, [smooth(0.6), smooth(0.0)], looks=False),

@@ -89,6 +89,20 @@ class OneRankRefusesOutputs(OneRankRefuses):
     probe = Probe.MODEL_INPUT
 
 
+class OneRankRefusesUnseen(OneRankRefuses):
+    """The same for the whole output, by something that the engine does not see."""
+
+    site = Site.OUTPUT
+    head_blocks = 0
+    probe = Probe.NONE
+    looks = True
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Any:
+        if step.is_first:
+            return Reason.FIRST_STEP
+        return Reason.CHANGED if dist.get_rank() else None
+
+
 class OneRankRefusesUnasked(OneRankRefuses):
     """The same without a probe, by what it was shown of an attention."""
 

@@ -8,6 +8,7 @@ import torch
 import skipstone
 from skipstone import FORA, Cacher, PerModel, RunCap, StepMask, StepRange, Tail, Taylor, TeaCache, Warmup
 from skipstone import WithPredictor as With
+from skipstone.cachers.wrapper import Wrapper
 from toy import ToyModel, ToyPipeline, constant, drifting
 
 NEVER = FORA(1000)
@@ -38,6 +39,11 @@ def strip(method: Cacher[Any], steps: int = 10) -> str:
 )
 def test_computed_steps(method: Cacher[Any], expected: str) -> None:
     assert strip(method) == expected
+
+
+def test_a_wrapper_asks_its_method_for_all_that_an_engine_asks() -> None:
+    asked = {name for name in vars(Cacher) if not name.startswith("_") and name != "name"}
+    assert asked <= set(vars(Wrapper))
 
 
 def test_the_gate_sees_the_steps_that_are_forced() -> None:

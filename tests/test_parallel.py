@@ -1,16 +1,19 @@
 """Two processes: where they share a model they decide as one, where they do not each decides for itself."""
 
 import functools
+from dataclasses import replace
 
 import diffusers
 import pytest
 
 import skipstone
 import tiny
+from methods import planned
 from processes import (
     OneRankRefuses,
     OneRankRefusesOutputs,
     OneRankRefusesUnasked,
+    OneRankRefusesUnseen,
     flux,
     reasons_of_a_shared_run,
     reasons_where_one_check_fails,
@@ -18,17 +21,22 @@ from processes import (
     shared_runs,
     strip_of_an_own_run,
 )
-from skipstone import DBCache, FirstBlock, TeaCache
+from skipstone import DBCache, FirstBlock, Planned, TeaCache
 
 needs_context_parallel = pytest.mark.skipif(
     not hasattr(diffusers, "ContextParallelConfig"), reason="this diffusers has no context parallelism"
 )
 
 
+def guarded() -> Planned:
+    """A plan whose guard is alarmed by every comparison: its record knows no change at all."""
+    return replace(planned(8, 2), guard=1.5)
+
+
 @needs_context_parallel
 @pytest.mark.parametrize("attached_first", [False, True], ids=["shared first", "attached first"])
 def test_a_shared_run_equals_that_of_one_process(attached_first: bool) -> None:
-    methods = [FirstBlock(1e9), TeaCache(1e9), TeaCache(0.0)]
+    methods = [FirstBlock(1e9), TeaCache(1e9), TeaCache(0.0), guarded()]
     alone = []
     for method in methods:
         with skipstone.attach((pipe := flux()).pipe, method):
@@ -54,8 +62,8 @@ def test_a_block_that_splits_its_input_runs_on_every_step_and_the_others_do_not(
 @needs_context_parallel
 @pytest.mark.parametrize(
     "method",
-    [OneRankRefuses(), OneRankRefusesOutputs(), OneRankRefusesUnasked()],
-    ids=["stack", "output", "attention"],
+    [OneRankRefuses(), OneRankRefusesOutputs(), OneRankRefusesUnseen(), OneRankRefusesUnasked()],
+    ids=["stack", "output", "unseen", "attention"],
 )
 def test_one_process_that_computes_makes_all_compute(method: FirstBlock) -> None:
     """Without it the two would wait for each other in an attention that only one of them runs."""

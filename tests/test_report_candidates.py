@@ -4,16 +4,35 @@ import math
 
 import pytest
 
-from skipstone.cachers import METHODS
-from skipstone.report.candidates import LADDERS, candidate, climb, spread
+from skipstone.cachers import METHODS, Planned
+from skipstone.report.candidates import LADDERS, candidate, climb, guard_of, spread
+from skipstone.schedules.codebooks import published
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_plan_has_no_ladder_and_may_have_a_guard() -> None:
+    assert candidate("planned").rungs == ()
+    assert guard_of(candidate("planned:guard=3").fixed) == 3
+    assert guard_of(candidate("planned:guard=none").fixed) is None
+    assert guard_of(candidate("planned").fixed) == Planned.guard
+    for text in ("planned:guard=0.5", "planned:guard=much", "planned:speedup=2"):
+        with pytest.raises(ValueError, match=r"guard|float"):
+            candidate(text)
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {Planned.name}))
 def test_every_rung_of_every_method_can_be_climbed(name: str) -> None:
     found = candidate(name)
     made = [found.method(rung) for rung in range(len(found.rungs))]
     assert {method.name for method in made} == {name}
     assert len(set(made)) == len(made)
+
+
+def test_a_faster_codebook_never_lets_fewer_steps_be_skipped() -> None:
+    """The one for 100 steps does at some changes, so it is no rung."""
+    books = [published(name) for name in LADDERS["codebook"]]
+    rates = [[book.rate(change / 100) for change in range(120)] for book in books]
+    assert all(strict <= loose for strict, loose in zip(*rates, strict=True))
+    assert rates[0] != rates[1]
 
 
 def test_rungs_are_spread_over_the_ladder() -> None:

@@ -8,7 +8,7 @@ import torch
 from measured import HEADER, row, sweep_of
 from skipstone.metrics import METRICS
 from skipstone.report.cases import cases
-from skipstone.report.drawing import Axis, curves, strip
+from skipstone.report.drawing import Axis, curves, expected_errors, strip
 from skipstone.report.measuring import PLAIN, REPEAT, UNCACHED
 from skipstone.report.page import page
 from skipstone.report.previews import GAIN, LONGEST, difference, shrunk
@@ -27,6 +27,15 @@ def test_a_strip_has_a_cell_for_each_step() -> None:
     assert drawn.count("h5v12h-5z") == 2
     assert drawn.count("h5v1.5h-5z") == 2
     assert drawn.count("h5v6h-5z") == 1
+
+
+def test_expected_errors_have_a_bar_for_each_skipped_step() -> None:
+    drawn = expected_errors([None, 0.1, 0.2, None])
+    assert "M6,6.0h5" in drawn
+    assert "M12,0.0h5" in drawn
+    assert "at most 0.200" in drawn
+    assert drawn.count("h5V12") == 2
+    assert not expected_errors([])
 
 
 def test_a_curve_runs_through_its_points() -> None:

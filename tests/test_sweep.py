@@ -1,5 +1,6 @@
 """Sweeps of a tiny pipeline: what is measured, how it goes on after an interruption, and by two processes."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ import saved
 import torch
 from diffusers import DiffusionPipeline
 
+import skipstone
 from skipstone import cli
 from skipstone.pipelines import generate
-from skipstone.report import read_rows, sweep
+from skipstone.pipelines.recording import record_call
+from skipstone.report import plans, read_rows, sweep
 from skipstone.report.measuring import Bench
 
 SIZE = {"num_inference_steps": 6, "height": 32, "width": 32, "num_frames": 5}
@@ -86,6 +89,41 @@ def test_settings_are_those_nearest_to_the_speeds(rows: list[dict[str, Any]]) ->
         "interval=2": "#.#.#.", "interval=3": "#..#..",
     }  # fmt: skip
     assert {row["steps"] for row in of(rows, "plain")} == {4, 2}
+
+
+@pytest.fixture
+def free_skips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skipped steps that cost nothing: what plans can reach does not depend on the machine."""
+
+    def recorded(*arguments: Any) -> Any:
+        return dataclasses.replace(record_call(*arguments), skip_cost=0.0)
+
+    monkeypatch.setattr(plans, "record_call", recorded)
+
+
+@pytest.mark.usefixtures("free_skips")
+def test_plans_are_made_from_one_recorded_run(measure: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    found = measure(path, methods=("planned:guard=none",), speedups=(1.5, 2.0))
+    planned = of(found, "cached", "planned:guard=none")
+    written = {
+        name: skipstone.load_plan(tmp_path / f"rows_plans/speedup-{name}.json") for name in ("1.5", "2")
+    }
+    assert len(planned) == 2 * 4
+    for row in planned:
+        plan = written[row["setting"].removeprefix("guard=none speedup=")]
+        assert row["strip"] == plan.strip
+        assert row["expected_errors"] == pytest.approx(plan.expected_errors())
+    before = path.stat().st_size
+    assert len(measure(path, methods=("planned:guard=none",), speedups=(1.5, 2.0))) == len(found) + 1
+    assert path.stat().st_size > before
+
+
+@pytest.mark.usefixtures("free_skips")
+def test_speeds_that_no_plan_reaches_are_left_out(measure: Callable[..., Any]) -> None:
+    found = measure(prompts=PROMPTS[:1], methods=("planned",), speedups=(1.5, 90.0))
+    assert list(found[0]["left_out"]) == ["planned at 90x"]
+    assert {row["setting"] for row in of(found, "cached", "planned")} == {"speedup=1.5"}
 
 
 def test_where_the_search_sees_no_difference_settings_are_spread(measure: Callable[..., Any]) -> None:
@@ -257,7 +295,7 @@ def test_two_processes_measure_the_same(folder: str, prompts: str) -> None:
         (["-o", "no/page.html"], "there is no folder 'no'"),
         (["-o", "p.html", "--rows", "rows.txt"], "cannot write 'rows.txt': name a file that ends in .jsonl"),
         (["-o", "p.html", "--prompts", "no.txt"], "cannot read the prompts 'no.txt': No such file"),
-        (["-o", "p.html", "--methods", "tea"], "unknown method 'tea'; choose one of: dbcache"),
+        (["-o", "p.html", "--methods", "tea"], "unknown method 'tea'; choose one of: adacache"),
         (["-o", "p.html", "--methods", ","], "a report needs methods: give at least one"),
         (["-o", "p.html", "--metrics", "pnsr"], "unknown metric 'pnsr'; choose from: psnr"),
         (["-o", "p.html", "--speedups", "fast"], "--speedups fast: expected numbers between commas"),
@@ -308,6 +346,18 @@ def test_a_check_that_passes(folder: str, prompts: str, capsys: pytest.CaptureFi
     assert outcome["runs"] == 2
     assert outcome["worst_psnr"] <= outcome["psnr"] < 100
     assert outcome["failures"] == []
+
+
+def test_a_check_of_a_plan(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = ["plan", PROMPTS[0], "--model", folder, "--computed", "3", "-o", "plan.json", *SMALL[:6]]
+    assert cli.run(plan) == 0
+    capsys.readouterr()
+    gate = ["check", "--model", folder, "--prompts", prompts, "--plan", "plan.json", *SMALL[:6]]
+    assert cli.run([*gate, "--min-psnr", "5"]) == 0
+    assert capsys.readouterr().out.startswith("planned 3 of 6 steps, guard 2: PSNR")
+    assert cli.run([*gate, "--min-psnr", "99"]) == 1
+    assert cli.run([*gate, "--min-psnr", "99", "--cacher", "fora"]) == 2
+    assert "--plan says how to skip: drop --cacher and --set" in capsys.readouterr().err
 
 
 def test_a_check_that_fails(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Hermite,
         MagCache,
         PerModel,
+        Planned,
         Predictor,
         Reuse,
         RunCap,
@@ -53,7 +54,10 @@ if TYPE_CHECKING:
         fit_smoothcache,
         fit_teacache,
     )
+    from skipstone.pipelines.recording import record
     from skipstone.pipelines.stats import RunStats
+    from skipstone.schedules.plan import Plan, load_plan
+    from skipstone.schedules.record import Record, load_record
 
 __version__ = "0.1.0"
 
@@ -80,7 +84,10 @@ __all__ = [
     "Hermite",
     "MagCache",
     "PerModel",
+    "Plan",
+    "Planned",
     "Predictor",
+    "Record",
     "Reuse",
     "RunCap",
     "RunStats",
@@ -105,6 +112,9 @@ __all__ = [
     "fit_teacache",
     "load",
     "load_block_caching",
+    "load_plan",
+    "load_record",
+    "record",
     "save_block_caching",
 ]
 
@@ -133,6 +143,8 @@ _HOMES = {
     "DeltaDiT": "cachers",
     "PREDICTORS": "cachers",
     "PerModel": "cachers",
+    "Plan": "schedules.plan",
+    "Planned": "cachers",
     "Predictor": "cachers",
     "Reuse": "cachers",
     "RunCap": "cachers",
@@ -154,9 +166,13 @@ _HOMES = {
     "CacheHandle": "pipelines.attach",
     "attach": "pipelines.attach",
     "load": "pipelines.bundled",
+    "Record": "schedules.record",
     "load_block_caching": "pipelines.block_caching_file",
     "save_block_caching": "pipelines.block_caching_file",
     "RunStats": "pipelines.stats",
+    "load_plan": "schedules.plan",
+    "load_record": "schedules.record",
+    "record": "pipelines.recording",
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: `skipstone generate`, `report`, `check`, `methods` and `doctor`."""
+"""The command line: `skipstone generate`, `plan`, `report`, `check`, `methods` and `doctor`."""
 
 import json
 import sys
@@ -109,6 +109,24 @@ def generate(
     model: ModelOption = "pebble-video",
     cacher: CacherOption = None,
     settings: SettingsOption = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Instead of a method, a plan that `skipstone plan` wrote.")
+    ] = None,
+    speedup: Annotated[
+        float | None,
+        typer.Option(
+            min=1, callback=finite,
+            help="Instead of a method, how many times faster to be, by a plan. The first run of a kind is "
+            "made twice, to be recorded.",
+        ),
+    ] = None,
+    quality: Annotated[
+        float | None,
+        typer.Option(
+            callback=finite,
+            help="Instead of a method, the PSNR in dB to keep, by a plan that a dozen runs find.",
+        ),
+    ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every step.")] = False,
     compare: Annotated[
         bool,
@@ -136,6 +154,9 @@ def generate(
         caching=not no_cache,
         method=cacher,
         settings=tuple(settings or ()),
+        plan=plan,
+        speedup=speedup,
+        quality=quality,
         seed=seed,
         fps=fps,
         scale=scale,
@@ -152,6 +173,62 @@ def generate(
         print(json.dumps(result.as_dict(), allow_nan=False))
     else:
         print("\n".join(result.lines()))
+
+
+@app.command("plan")
+def make_plan(
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to record; not with --show.", show_default=False)
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("plan.json"),
+    model: ModelOption = "pebble-video",
+    speedup: Annotated[
+        float | None, typer.Option(min=1, callback=finite, help="How many times faster to be.")
+    ] = None,
+    computed: Annotated[int | None, typer.Option(min=1, help="How many steps to compute.")] = None,
+    quality: Annotated[float | None, typer.Option(callback=finite, help="The PSNR in dB to keep.")] = None,
+    refine: Annotated[int, typer.Option(min=0, help="Runs to spend on moving single steps.")] = 0,
+    show: Annotated[
+        Path | None, typer.Option(help="Only show this plan.", show_default=False)
+    ] = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    negative: NegativeOption = None,
+    size: SizeOption = None,
+    frames: FramesOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Record a run and find out which of its steps need not be computed on runs like it."""
+    from skipstone.planning import PlanRequest, make_and_write
+    from skipstone.schedules.plan import load_plan
+    from skipstone.schedules.search import Target
+
+    with redirect_stdout(sys.stderr), refusing(ValueError, TypeError):
+        if show is not None:
+            plan = load_plan(show)
+        elif prompt is None:
+            raise ValueError("name a prompt to record, or --show a plan")
+        else:
+            request = PlanRequest(
+                options=options_of(prompt, negative, steps, guidance, size, frames),
+                output=output,
+                model=model,
+                target=Target(speedup, computed, quality),
+                refine=refine,
+                seed=seed,
+                device=device,
+                dtype=dtype,
+            )
+            plan = make_and_write(request, Console(stderr=True))
+    if as_json:
+        print(json.dumps(plan.summary(), allow_nan=False))
+        return
+    print(plan.explain())
+    if show is None:
+        print(f"wrote {output}")
 
 
 @app.command()
@@ -233,6 +310,9 @@ def check(
     model: ModelOption = "pebble-video",
     cacher: CacherOption = None,
     settings: SettingsOption = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="Instead of a method, a plan that `skipstone plan` wrote.")
+    ] = None,
     min_psnr: Annotated[
         float | None, typer.Option(callback=finite, help="Against the uncached runs, mean over prompts, dB.")
     ] = None,
@@ -253,14 +333,15 @@ def check(
 ) -> None:  # fmt: skip
     """Exit with 1 where a method no longer is as good or as fast as demanded: for continuous integration."""
     with redirect_stdout(sys.stderr), refusing(ValueError, TypeError):
-        from skipstone.generation import DEFAULT_METHOD
+        if plan is not None and (cacher or settings):
+            raise ValueError("--plan says how to skip: drop --cacher and --set")
+        from skipstone.generation import method_of
         from skipstone.report import checking, making
 
         outcome = checking.check(
             model,
             making.prompts_of(prompts, model, limit),
-            cacher or DEFAULT_METHOD,
-            settings or (),
+            method_of(plan, cacher, settings or ()),
             checking.Demands(min_psnr, min_speedup),
             options_of("", negative, steps, guidance, size, frames),
             seed,

@@ -1,7 +1,7 @@
 """`skipstone generate`, step by step: refuse what cannot work, load, run, measure, write."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,9 @@ class Request:
         caching: whether steps may be skipped.
         method: a caching method, None for the default one.
         settings: its hyper-parameters, ``key=value`` each.
+        plan: instead of a method, the file of a plan.
+        speedup: instead of a method, how many times faster to be; the first time a run is recorded for it.
+        quality: instead of a method, the PSNR in dB that a plan shall keep; found by some runs.
         seed: of the initial noise, 0 to 2**63 - 1.
         fps: frames a second of a video, None for 16.
         scale: whole factor by which pixels are repeated in the file.
@@ -48,6 +51,9 @@ class Request:
     caching: bool = True
     method: str | None = None
     settings: tuple[str, ...] = ()
+    plan: Path | None = None
+    speedup: float | None = None
+    quality: float | None = None
     seed: int = 0
     fps: float | None = None
     scale: int = 1
@@ -185,22 +191,50 @@ def prepare(request: Request) -> Job:
     method = _named_method(request)
     fps = _check_class(request, source)
     pipe, arguments = open_pipeline(source, request.options, request.device, request.dtype)
+    if request.speedup is not None:
+        from skipstone.pipelines.attach import models_of
+        from skipstone.pipelines.autoplan import Autoplan
+
+        method = Autoplan(pipe, models_of(pipe), request.speedup).method
     return Job(request, pipe, arguments, method, fps)
 
 
 def _named_method(request: Request) -> "Cacher[Any] | None":
-    """The method that the user named; None to compute every step."""
-    if not request.caching:
+    """The method that is known before the pipeline is; None where there is none yet, or none at all."""
+    if not request.caching or request.speedup is not None or request.quality is not None:
         return None
+    return method_of(request.plan, request.method, request.settings)
+
+
+def method_of(plan: Path | None, name: str | None, settings: Sequence[str]) -> "Cacher[Any]":
+    """The method that follows a plan's file, or the one of a name; the default one without either.
+
+    Raises:
+        TypeError: a hyper-parameter that the method does not have.
+        ValueError: an unknown method, a value that it refuses, or a file that holds no plan.
+    """
+    if plan is not None:
+        from skipstone.cachers import Planned
+        from skipstone.schedules.plan import load_plan
+
+        return Planned(load_plan(plan))
     from skipstone.settings import make_method
 
-    return make_method(request.method or DEFAULT_METHOD, request.settings)
+    return make_method(name or DEFAULT_METHOD, settings)
 
 
 def _check_words(request: Request) -> None:
     """What is wrong whatever the model."""
-    if not request.caching and (request.method or request.settings or request.compare):
-        raise ValueError("--no-cache leaves nothing for --cacher, --set or --compare to do: drop one of them")
+    names = ("plan", "speedup", "quality")
+    planned = [f"--{name}" for name in names if getattr(request, name) is not None]
+    named = ["--cacher"] * bool(request.method) + ["--set"] * bool(request.settings)
+    if not request.caching and (planned or named or request.compare):
+        raise ValueError(
+            f"--no-cache leaves nothing for {', '.join(planned or named or ['--compare'])} to do: "
+            "drop one of them"
+        )
+    if len(planned) > 1 or (planned and named):
+        raise ValueError(f"{', '.join(planned + named)}: each of them says how to skip, give one")
     media.check_extension(request.output, tuple(dict.fromkeys(media.VIDEO + media.IMAGE)))
     media.check_folder(request.output)
 
@@ -227,16 +261,35 @@ def carry_out(job: Job, console: Console) -> Result:
     from skipstone.progress import StepLines
 
     with StepLines(console) as steps:
+        job = _with_plan(job, steps)
         result = _compare(job, steps) if job.request.compare else Result(job, _run(job, steps, job.method))
     _write(result)
     return result
 
 
+def _with_plan(job: Job, steps: "StepLines") -> Job:
+    """The job with a plan that keeps the asked quality; as it is where none is asked for."""
+    if job.request.quality is None:
+        return job
+    from skipstone.cachers import Planned
+    from skipstone.planning import find_plan
+    from skipstone.schedules.search import Target
+
+    target = Target(quality=job.request.quality)
+    plan = find_plan(job.pipe, job.arguments, job.request.seed, target, steps)
+    return replace(job, method=Planned(plan))
+
+
 def _run(job: Job, steps: "StepLines", method: "Cacher[Any] | None") -> "Clip":
+    from skipstone.cachers.base import Reason
     from skipstone.pipelines.generate import generate
 
-    watch = steps.line("uncached" if method is None else method.name)
-    return generate(job.pipe, job.arguments, job.request.seed, method, watch)
+    def once(title: str) -> "Clip":
+        return generate(job.pipe, job.arguments, job.request.seed, method, steps.line(title))
+
+    clip = once("uncached" if method is None else method.name)
+    was_recorded = clip.stats is not None and Reason.RECORDING.value in clip.stats.reasons
+    return once("planned") if was_recorded else clip
 
 
 def _compare(job: Job, steps: "StepLines") -> Result:
@@ -244,7 +297,8 @@ def _compare(job: Job, steps: "StepLines") -> Result:
     from skipstone.pipelines.generate import warm_up
 
     assert job.method is not None
-    warm_up(job.pipe, job.arguments, job.method)
+    # A method that plans on the go would record the short run.
+    warm_up(job.pipe, job.arguments, None if job.request.speedup is not None else job.method)
     uncached = _run(job, steps, None)
     cached = _run(job, steps, job.method)
     return Result(job, cached, uncached, quality(cached.frames, uncached.frames))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from skipstone.cachers.base import Cacher
+from skipstone.cachers.planned import Planned, checked_guard
 from skipstone.pipelines.attach import kinds_of
 from skipstone.settings import make_method
 
@@ -13,6 +14,7 @@ LADDERS: Mapping[str, Sequence[str]] = {
     "threshold": tuple(f"{0.002 * 2 ** (n / 4):.3g}" for n in range(53)),
     "interval": tuple(str(n) for n in range(2, 21)),
     "spatial": tuple(str(n) for n in range(2, 9)),
+    "codebook": ("open-sora-30-slow", "open-sora-30-fast"),
 }
 """For each hyper-parameter that trades quality for speed, values from strict to permissive."""
 
@@ -30,6 +32,11 @@ class Candidate:
     name: str
     fixed: tuple[str, ...]
     rungs: tuple[tuple[str, ...], ...]
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether its settings come from a plan and not from a ladder."""
+        return self.name == Planned.name
 
     @property
     def label(self) -> str:
@@ -53,6 +60,8 @@ def candidate(text: str) -> Candidate:
     """
     name, *fixed = text.split(":")
     kinds = kinds_of(name)
+    if name == Planned.name:
+        return Candidate(name, _checked_guard(fixed), ())
     given = {setting.partition("=")[0] for setting in fixed}
     known = [field.name for kind in kinds for field in fields(kind)]
     knob = next((knob for knob in LADDERS if knob in known), None)
@@ -62,6 +71,32 @@ def candidate(text: str) -> Candidate:
     found = Candidate(name, tuple(fixed), rungs)
     found.method(0)
     return found
+
+
+def _checked_guard(fixed: Sequence[str]) -> tuple[str, ...]:
+    """The settings that a plan may have.
+
+    Raises:
+        ValueError: another one, or a guard that is refused.
+    """
+    for setting in fixed:
+        key = setting.partition("=")[0]
+        if key != "guard":
+            raise ValueError(f"{Planned.name} takes guard=NUMBER or guard=none, got {setting!r}")
+        checked_guard(guard_of((setting,)))
+    return tuple(fixed)
+
+
+def guard_of(settings: Sequence[str]) -> float | None:
+    """The guard that settings ask for, the usual one where they ask for none.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    values = [setting.partition("=")[2] for setting in settings if setting.startswith("guard=")]
+    if not values:
+        return Planned.guard
+    return None if values[-1] == "none" else float(values[-1])
 
 
 def climb(rungs: int, speed: Callable[[int], float], target: float) -> int:

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from statistics import mean, median
 from typing import Any
 
+from skipstone.cachers.base import Cacher
 from skipstone.pipelines.arguments import Options, check_options
 from skipstone.pipelines.generate import warm_up
 from skipstone.pipelines.sources import locate, pipeline_class
 from skipstone.report.making import frame_rate, ready
 from skipstone.report.measuring import CACHED, Bench, Setting
-from skipstone.settings import make_method
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ class Outcome:
 def check(
     model: str,
     prompts: Sequence[str],
-    name: str,
-    settings: Sequence[str],
+    method: Cacher[Any],
     demands: Demands,
     options: Options,
     seed: int = 0,
@@ -82,8 +81,7 @@ def check(
     Args:
         model: a bundled name, a folder or a hub id.
         prompts: what is shown, one pair of runs each.
-        name: the method's.
-        settings: its hyper-parameters, ``key=value`` each.
+        method: the caching method.
         demands: what must be kept.
         options: what the pipeline is asked for; their prompt is not used.
         seed: of the initial noise.
@@ -91,15 +89,14 @@ def check(
         dtype: number type, None for what suits the device.
 
     Raises:
-        TypeError: a hyper-parameter that the method does not have.
-        ValueError: anything else that cannot be done as asked.
+        ValueError: something cannot be done as asked.
     """
-    method, source = make_method(name, settings), locate(model)
+    source = locate(model)
     check_options(pipeline_class(source), options)
     pipe, arguments = ready(source, options, device, dtype)
     bench = Bench(pipe, arguments, ("psnr",), frame_rate(source, None), None, pipe.device)
     warm_up(pipe, {**arguments, "prompt": prompts[0]}, method)
-    setting = Setting(CACHED, name, " ".join(settings), method)
+    setting = Setting(CACHED, method.name, method.describe(), method)
     rows = [row for prompt in prompts for row in bench.rows([setting], prompt, seed)]
     return judged(rows, demands)
 

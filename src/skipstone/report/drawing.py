@@ -86,6 +86,22 @@ def strip(text: str) -> str:
     )
 
 
+def expected_errors(values: Sequence[float | None]) -> str:
+    """A bar for each step, as high as the error that the method expects of its estimate."""
+    highest = max((value for value in values if value is not None), default=0.0)
+    if not highest:
+        return ""
+    bars = "".join(
+        f"M{6 * n},{12 * (1 - value / highest):.1f}h5V12h-5z" for n, value in enumerate(values) if value
+    )
+    label = f"expected error of skipped steps, at most {highest:.3f} of what the blocks add"
+    width = 6 * len(values)
+    return (
+        f'<svg class="strip" width="{width}" viewBox="0 0 {width} 12" preserveAspectRatio="none" role="img" '
+        f'aria-label="{label}"><title>{label}</title><path class="error" d="{bars}"/></svg>'
+    )
+
+
 def _axes(lines: Sequence[Line], metric: Metric) -> tuple[Axis, Axis]:
     speeds = [1.0, *(line.speedup for line in lines)]
     values = [v for line in lines for v in (line.scores[metric.name].worst, line.scores[metric.name].best)]

@@ -26,6 +26,8 @@ class Setting:
         settings: of the method, in words.
         method: None to compute every step.
         steps: how many, None for as many as the reference has.
+        expected: the error of each step's estimate that the method expects, None for computed ones; empty
+            where it expects nothing.
     """
 
     kind: str
@@ -33,6 +35,7 @@ class Setting:
     settings: str = ""
     method: Cacher[Any] | None = None
     steps: int | None = None
+    expected: tuple[float | None, ...] = ()
 
     def key(self, prompt: str, seed: int) -> dict[str, Any]:
         """What identifies the row of one run."""
@@ -84,6 +87,7 @@ class Bench:
             "call_seconds": clip.call_seconds,
             "speedup": reference.loop_seconds / clip.loop_seconds,
             "call_speedup": reference.call_seconds / clip.call_seconds,
+            "expected_errors": list(setting.expected),
             **_statistics(clip),
             **self._preview(setting, clip, reference, prompt, seed),
         }

@@ -48,7 +48,7 @@ def read_prompts(source: str) -> list[str]:
     return list(dict.fromkeys(prompts))
 
 
-def pebble_prompts(model: str) -> list[str]:
+def pebble_prompts(model: str, count: int = COUNT) -> list[str]:
     """Captions of a bundled model: an object, a motion where it makes videos, and a background.
 
     Raises:
@@ -56,7 +56,7 @@ def pebble_prompts(model: str) -> list[str]:
     """
     names = (bundled.folder(model) / "objects.txt").read_text().splitlines()
     chooser, prompts = random.Random(11), []
-    for index in range(COUNT):
+    for index in range(count):
         name = chooser.choice(names)
         motion = f" {MOTIONS[index % 8]}" if model == "pebble-video" else ""
         article = "an" if name[0] in "aeiou" else "a"

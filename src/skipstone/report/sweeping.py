@@ -7,12 +7,14 @@ from typing import Any, Protocol
 
 import torch
 
+from skipstone.cachers.planned import Planned
 from skipstone.metrics.comparison import USUAL, chosen
 from skipstone.pipelines.attach import MODELS, attach
 from skipstone.pipelines.generate import warm_up
 from skipstone.report.about import about
-from skipstone.report.candidates import Candidate, candidate, climb, spread
+from skipstone.report.candidates import Candidate, candidate, climb, guard_of, spread
 from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED, Bench, Setting
+from skipstone.report.plans import Plans
 from skipstone.report.previews import Previews
 from skipstone.report.rows import RowFile
 from skipstone.report.workers import Crew
@@ -23,7 +25,7 @@ SEARCH = "search"
 SPEEDUPS = (1.5, 2.0, 3.0, 5.0)
 """The speeds that settings are looked for, unless others are given."""
 
-METHODS = ("first-block", "teacache", "easycache")
+METHODS = ("planned", "first-block", "teacache", "easycache")
 """The methods that are measured, unless others are given: they work on any transformer."""
 
 
@@ -138,7 +140,8 @@ def sweep(
         raise ValueError("several processes bring their rows together in a file: give rows=PATH")
     previews = None if rows is None else Previews(rows.with_name(f"{rows.stem}_clips"), fps)
     bench = Bench(pipe, arguments, metrics, fps, previews, device)
-    return Sweep(design, bench, RowFile(rows, crew.rank), crew, model, progress or Silent()).run()
+    plans = Plans(bench, design.units[0], None if rows is None else rows.with_name(f"{rows.stem}_plans"))
+    return Sweep(design, bench, RowFile(rows, crew.rank), plans, crew, model, progress or Silent()).run()
 
 
 @dataclass
@@ -148,14 +151,17 @@ class Sweep:
     design: Design
     bench: Bench
     file: RowFile
+    plans: Plans
     crew: Crew
     model: str | None
     progress: Progress
     usable: list[Candidate] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    unplanned: list[str] = field(default_factory=list)
 
     def run(self) -> list[dict[str, Any]]:
         """Measure what is not yet in the file."""
+        self._check()
         self._leave_out()
         self._open()
         settings = [*self._baselines(), *self._cached()]
@@ -163,7 +169,7 @@ class Sweep:
         units = [(unit, left) for unit in mine if (left := self._left(settings, unit))]
         self.progress.expect(sum(len(left) for _, left in units))
         if units:
-            self._warm_up()
+            self._warm_up(settings)
         for unit, left in units:
             for row in self.bench.rows(left, *unit):
                 self.file.append(row)
@@ -175,19 +181,46 @@ class Sweep:
         """Set methods aside that do not work on this model, and note why."""
         for found in self.design.candidates:
             try:
-                attach(self.bench.pipe, found.method(0)).remove()
+                if found.is_planned:
+                    self._plan(found)
+                else:
+                    attach(self.bench.pipe, found.method(0)).remove()
                 self.usable.append(found)
             except ValueError as error:
                 self.left_out[found.label] = str(error)
 
+    def _plan(self, found: Candidate) -> None:
+        """Make the plans in the first process; the others wait for them.
+
+        Raises:
+            ValueError: there is no plan for any of the speeds.
+        """
+        refusals = []
+        for speedup in self.design.speedups if self.crew.rank == 0 else ():
+            try:
+                self.plans.of(speedup)
+                self.progress.done(f"planning for {speedup:g}x")
+            except ValueError as error:
+                self.left_out[f"{found.label} at {speedup:g}x"] = str(error)
+                refusals.append(str(error))
+        self.unplanned = self.crew.gather(list(self.left_out))
+        if len(refusals) == len(self.design.speedups):
+            raise ValueError(refusals[0])
+
+    def _check(self) -> None:
+        """Refuse to go on with the rows of something else."""
+        if self.crew.rank == 0:
+            self.file.check(self._about())
+
+    def _about(self) -> dict[str, Any]:
+        dtype = _parameter(self.bench.pipe).dtype
+        return about(self.bench, self.model, self.design, dtype, self.left_out)
+
     def _open(self) -> None:
         """Take in what an interrupted sweep left, and say what this one is."""
-        dtype = _parameter(self.bench.pipe).dtype
-        header = about(self.bench, self.model, self.design, dtype, self.left_out)
         if self.crew.rank == 0:
-            self.file.check(header)
             self.file.absorb()
-            self.file.append(header)
+            self.file.append(self._about())
         self.crew.wait()
         self.file.refresh()
 
@@ -207,11 +240,22 @@ class Sweep:
 
     def _cached(self) -> Iterator[Setting]:
         """The settings that come nearest to the wanted speeds; the processes share the search."""
-        mine = [(found.label, self._rungs(found)) for found in self.crew.share(self.usable)]
+        ladders = [found for found in self.usable if not found.is_planned]
+        mine = [(found.label, self._rungs(found)) for found in self.crew.share(ladders)]
         rungs = dict(self.crew.gather(mine))
         for found in self.usable:
-            for rung in rungs[found.label]:
-                yield _setting(found, rung)
+            if found.is_planned:
+                yield from self._planned(found)
+            else:
+                yield from (_setting(found, rung) for rung in rungs[found.label])
+
+    def _planned(self, found: Candidate) -> Iterator[Setting]:
+        for speedup in self.design.speedups:
+            if f"{found.label} at {speedup:g}x" not in self.unplanned:
+                plan = self.plans.of(speedup)
+                words = " ".join((*found.fixed, f"speedup={speedup:g}"))
+                method = Planned(plan, guard_of(found.fixed))
+                yield Setting(CACHED, found.label, words, method, expected=tuple(plan.expected_errors()))
 
     def _rungs(self, found: Candidate) -> list[int]:
         def speed(rung: int) -> float:
@@ -240,11 +284,11 @@ class Sweep:
     def _left(self, settings: Sequence[Setting], unit: tuple[str, int]) -> list[Setting]:
         return [setting for setting in settings if setting.key(*unit) not in self.file]
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, settings: Sequence[Setting]) -> None:
         """Let no timed run pay for a first use."""
         arguments = {**self.bench.arguments, "prompt": self.design.prompts[0]}
-        for found in self.usable:
-            warm_up(self.bench.pipe, arguments, found.method(len(found.rungs) - 1))
+        for setting in {setting.label: setting for setting in settings if setting.method}.values():
+            warm_up(self.bench.pipe, arguments, setting.method)
         self.bench.run(replace(Setting(PLAIN), steps=2), *self.design.units[0])
 
 

@@ -1,0 +1,126 @@
+"""Noticing that a run is harder than the recorded one, without ever waiting for the device."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import mean
+
+from torch import Tensor
+
+from skipstone.cachers.base import Step
+from skipstone.cachers.coordinates import Coordinates
+from skipstone.cachers.late import Late
+
+COORDINATES = 2048
+"""Random elements of each sample by which an estimate is compared with what was computed."""
+
+DELAY = 2
+"""Steps after which a comparison is read: the device has work of the step between while it is."""
+
+FLOOR = 0.01
+"""No run is called harder for errors below this share of the residual: rounding makes as much."""
+
+
+@dataclass
+class Comparison:
+    """An estimate that would have been used, and how far it was off.
+
+    Args:
+        step: the index of the computed step.
+        expected: the relative error that the record leads to expect.
+        squared: each sample's relative squared error, ``(batch,)``.
+    """
+
+    step: int
+    expected: float
+    squared: Late
+
+
+@dataclass
+class Course:
+    """What all branches of one model share in a run: how far the guard has gone.
+
+    Args:
+        margin: how many times the expected error is too much.
+        most: the highest level.
+
+    ``level`` is the strip of the plan that is followed, from 0. It changes between steps only: an estimate of
+    one branch and a computed other one would add their errors, where two estimates cancel part of them.
+    """
+
+    margin: float
+    most: int
+    level: int = 0
+    raised_at: int = -1
+    looked_at: int = -1
+    waiting: deque[Comparison] = field(default_factory=deque)
+    measured: list[float] = field(default_factory=list)
+    expected: float = 0.0
+
+    def look(self, step: Step) -> int:
+        """The level at a step, after reading what is due."""
+        if step.index != self.looked_at:
+            self.looked_at = step.index
+            while self.waiting and self.waiting[0].step <= step.index - DELAY:
+                self._read(self.waiting.popleft())
+        return self.level
+
+    def deviations(self) -> list[float]:
+        """For each sample its error over the expected one, both as root mean squares over all comparisons."""
+        while self.waiting:
+            self._read(self.waiting.popleft())
+        return [math.sqrt(total / self.expected) for total in self.measured]
+
+    def _read(self, comparison: Comparison) -> None:
+        squares, expected = comparison.squared.read(), max(comparison.expected, FLOOR)
+        before = self.measured or [0.0] * len(squares)
+        samples = min(len(before), len(squares))
+        pairs = zip(of_samples(before, samples), of_samples(squares, samples), strict=True)
+        self.measured = [a + b for a, b in pairs]
+        self.expected += expected**2
+        # Doubt computes: what is not a number is too much.
+        within = all(square <= (self.margin * expected) ** 2 for square in squares)
+        if not within and comparison.step > self.raised_at and self.level < self.most:
+            self.level, self.raised_at = self.level + 1, self.looked_at
+
+
+def of_samples(squares: Sequence[float], samples: int) -> list[float]:
+    """The mean over the branches of each sample, where a batch holds several, one branch after another."""
+    branches = [squares[first : first + samples] for first in range(0, len(squares), samples)]
+    return [mean(of_one) for of_one in zip(*branches, strict=True)]
+
+
+@dataclass
+class Watch:
+    """Compares estimates with computed values in one branch.
+
+    Args:
+        anchors: how many computed values estimates are made of.
+        course: where the comparisons go.
+    """
+
+    anchors: int
+    course: Course
+    coordinates: Coordinates = field(default_factory=lambda: Coordinates(COORDINATES))
+    known: deque[Tensor] = field(default_factory=deque)
+
+    def compare(self, step: Step, value: Tensor, weights: Sequence[float], expected: float) -> None:
+        """Compare a computed value with its estimate, where there is one, and keep it for the next ones.
+
+        Args:
+            step: the computed step.
+            value: what was computed, ``(batch, ...)``.
+            weights: of the values kept before, newest first; empty where there are none.
+            expected: the relative error that the record leads to expect.
+        """
+        seen = self.coordinates.of(value)
+        if weights:
+            error = seen.clone()
+            for weight, known in zip(weights, self.known, strict=True):
+                error -= weight * known
+            squared = error.square().sum(1) / seen.square().sum(1)
+            self.course.waiting.append(Comparison(step.index, expected, Late(squared)))
+        self.known.appendleft(seen)
+        while len(self.known) > self.anchors:
+            self.known.pop()

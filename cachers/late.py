@@ -1,0 +1,28 @@
+"""Numbers that are on their way from the device, read when it has long had them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Late:
+    """A small tensor that is copied to main memory without waiting for it.
+
+    Args:
+        tensor: ``(n,)``, on any device.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._copy = tensor.to("cpu", non_blocking=True)
+        self._copied: Any = None
+        if tensor.is_cuda:
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._copied.record(torch.cuda.current_stream(tensor.device))
+
+    def read(self) -> list[float]:
+        """The numbers. Waits until the device has got to where they were made, not for what it did since."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        values: list[float] = self._copy.tolist()
+        return values

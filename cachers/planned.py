@@ -1,0 +1,187 @@
+"""Planned caching: one recorded run says which steps to compute and how to estimate the others."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, RunFacts, Step
+from skipstone.cachers.guard import Course, Watch
+from skipstone.schedules.moments import Moments
+from skipstone.schedules.plan import Plan
+
+
+@dataclass
+class State:
+    """The newest computed steps that the record knows, newest first, and where a guard watches, its watch."""
+
+    anchors: deque[int]
+    watch: Watch | None = None
+
+
+@dataclass(frozen=True)
+class Planned(Cacher[State]):
+    """Compute the steps that a plan has chosen from one recorded run, and weigh residuals by least squares.
+
+    Decisions and weights are known before the run. Nothing is read from the device but what the guard
+    compares, and that so late that the device never waits.
+
+    Source: skipstone itself, docs/planned.md.
+
+    Args:
+        plan: what ``record.plan`` made or `skipstone.load_plan` read.
+        guard: how many times its expected error the estimate of a computed step may have before the rest of
+            the run follows a denser plan, above 1; None for any.
+        model: the pipeline's name of the model; attaching sets it.
+
+    Raises:
+        ValueError: a guard that is not above 1; when attached, a plan for other models.
+    """
+
+    name: ClassVar[str] = "planned"
+
+    plan: Plan
+    guard: float | None = 2.0
+    model: str = "transformer"
+
+    def __post_init__(self) -> None:
+        checked_guard(self.guard)
+
+    @property
+    def moments(self) -> Moments:
+        """What the weights come from."""
+        return self.plan.weights[self.model]
+
+    @property
+    def history(self) -> int:
+        return self.plan.recipe.anchors
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE
+
+    @property
+    def looks(self) -> bool:
+        return self.guard is not None
+
+    def for_model(self, model: ModelFacts) -> "Planned":
+        known = self.plan.record.models
+        if model.name not in known:
+            raise ValueError(
+                f"the plan is for {', '.join(known)}, but the pipeline also has {model.name}: record it"
+            )
+        made_for = self.plan.record.made_for.get("models", {}).get(model.name, {}).get("class")
+        if made_for not in (None, model.class_name):
+            raise ValueError(f"the plan was made for {made_for}, this is {model.class_name}: record it")
+        return replace(self, model=model.name)
+
+    def for_run(self, run: RunFacts) -> Cacher[Any]:
+        try:
+            plan = self.plan.for_levels(run.levels)
+        except ValueError as why:
+            return Unplanned(str(why))
+        if self.guard is None:
+            return replace(self, plan=plan)
+        return Guarded(plan, self.guard, self.model, Course(self.guard, len(plan.strips) - 1))
+
+    def new_state(self) -> State:
+        return State(deque(maxlen=self.history))
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+        if not state.anchors:
+            return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
+        if self.plan.strips[self._level(step)][step.index] == ".":
+            return None
+        return Reason.PLANNED if self.plan.strip[step.index] == "#" else Reason.DEVIATES
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
+        if step.index in self.moments.steps:
+            state.anchors.appendleft(step.index)
+
+    def weights(self, step: Step, computed: Sequence[Step], state: State) -> Sequence[float]:
+        known = [one.index for one in computed if one.index in self.moments.steps]
+        found = dict(zip(known, self.moments.weights(step.index, known), strict=True))
+        return [found.get(one.index, 0.0) for one in computed]
+
+    def describe(self) -> str:
+        line = f"{self.name} {self.plan.computed} of {len(self.plan.strip)} steps"
+        return line if self.guard is None else f"{line}, guard {self.guard:g}"
+
+    def _level(self, step: Step) -> int:
+        """Which of the plan's strips is followed."""
+        del step
+        return 0
+
+
+@dataclass(frozen=True)
+class Guarded(Planned):
+    """One run of a plan with the guard on; `Planned.for_run` makes it.
+
+    Args:
+        course: what the branches share.
+    """
+
+    course: Course = field(default_factory=lambda: Course(2.0, 0))
+
+    def new_state(self) -> State:
+        return State(deque(maxlen=self.history), Watch(self.history, self.course))
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
+        value = outcome.output if outcome.residual is None else outcome.residual
+        if value is not None and step.index in self.moments.steps:
+            assert state.watch is not None
+            anchors = list(state.anchors)
+            weights = self.moments.weights(step.index, anchors) if anchors else []
+            expected = self.plan.expected_error(self.model, step.index, anchors) if anchors else 0.0
+            state.watch.compare(step, value, weights, expected)
+        super().update(probe, outcome, step, state)
+
+    def deviations(self) -> Sequence[float]:
+        return self.course.deviations()
+
+    def _level(self, step: Step) -> int:
+        return self.course.look(step)
+
+
+def checked_guard(guard: float | None) -> float | None:
+    """The guard's margin, if it is one.
+
+    Raises:
+        ValueError: it is not above 1.
+    """
+    if guard is not None and not 1 < guard < math.inf:
+        raise ValueError(f"guard must be a finite number > 1, or None, got {guard}")
+    return guard
+
+
+@dataclass(frozen=True)
+class Unplanned(Cacher[None]):
+    """Compute every step of a run that a plan does not serve.
+
+    Args:
+        why: the reason.
+    """
+
+    name: ClassVar[str] = "planned"
+
+    why: str
+
+    @property
+    def history(self) -> int:
+        return 0
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE
+
+    def new_state(self) -> None:
+        return None
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+        return Reason.NOT_PLANNED
+
+    def describe(self) -> str:
+        return f"{self.name} nothing: {self.why}"

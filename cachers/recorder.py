@@ -1,0 +1,84 @@
+"""Recording a run for planned caching."""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, RunFacts, Step
+from skipstone.cachers.coordinates import Coordinates
+
+COORDINATES = 2048
+"""Random elements of each sample that are kept of a residual."""
+
+
+@dataclass
+class Tape:
+    """What one model's evaluations have shown in the course of a run.
+
+    Args:
+        run: the run.
+        seen: for each branch and step the kept elements of what is estimated on skipped steps and of the
+            model's output, ``(batch, coordinates)`` each, where they could be read.
+    """
+
+    run: RunFacts
+    seen: dict[str, dict[int, tuple[Tensor | None, Tensor | None]]] = field(default_factory=dict)
+    coordinates: Coordinates = field(default_factory=lambda: Coordinates(COORDINATES))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        tensors = (tensor for steps in self.seen.values() for pair in steps.values() for tensor in pair)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+@dataclass(frozen=True)
+class Recorder(Cacher[None]):
+    """Compute every step, and keep a few random elements of each residual and of each output.
+
+    That is ``steps x branches x 2 x batch x 2048`` numbers of four bytes: less than 2 MB in a run of 50
+    steps with guidance, whatever the model's size.
+
+    ``tapes`` collects the newest run of each model. ``why`` says why it is recorded, empty where that is what
+    was asked for.
+    """
+
+    name: ClassVar[str] = "recorder"
+
+    tapes: dict[str, Tape] = field(default_factory=dict)
+    model: str = "transformer"
+    why: str = ""
+
+    @property
+    def history(self) -> int:
+        return 0
+
+    @property
+    def coordinates(self) -> int:
+        return COORDINATES
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE
+
+    def for_model(self, model: ModelFacts) -> "Recorder":
+        return replace(self, model=model.name)
+
+    def for_run(self, run: RunFacts) -> "Recorder":
+        self.tapes[self.model] = Tape(run)
+        return self
+
+    def new_state(self) -> None:
+        return None
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+        return Reason.RECORDING
+
+    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: None) -> None:
+        tape = self.tapes[self.model]
+        output = None if outcome.output is None else tape.coordinates.of(outcome.output)
+        tape.seen.setdefault(outcome.branch, {})[step.index] = (outcome.residual, output)
+
+    def describe(self) -> str:
+        return f"{self.name}, {self.why}" if self.why else self.name

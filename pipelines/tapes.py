@@ -1,0 +1,93 @@
+"""From what a recorder has seen of a run to its record."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from skipstone.cachers.recorder import Tape
+from skipstone.schedules.moments import Floats, Moments, moments_of
+from skipstone.schedules.record import GUIDED, OUTPUT, RESIDUAL, Quantity, Record
+from skipstone.schedules.search import Judge
+
+
+def record_of(
+    made_for: Mapping[str, Any],
+    tapes: Mapping[str, Tape],
+    guidance: float | None,
+    prompts: int = 1,
+    judge: Judge | None = None,
+) -> Record:
+    """The record of a run that is over.
+
+    Args:
+        made_for: what it is good for.
+        tapes: what was seen of each model that was called.
+        guidance: the scale of classifier-free guidance, None where it is not known.
+        prompts: how many it was made from.
+        judge: makes the run again.
+
+    Raises:
+        ValueError: nothing could be read that could be planned.
+    """
+    moments = {key: part for model, tape in tapes.items() for key, part in _moments(model, tape, guidance)}
+    if not any(len(part.steps) > 1 for part in moments.values()):
+        raise ValueError(
+            "the run had fewer than two steps whose values could be read: nothing can be planned"
+        )
+    levels = next(iter(tapes.values())).run.levels
+    return Record(made_for, levels, moments, prompts, judge=judge)
+
+
+def _moments(model: str, tape: Tape, guidance: float | None) -> list[tuple[Quantity, Moments]]:
+    """Everything that can be told of one model."""
+    series = {
+        (branch, name): values
+        for branch, seen in tape.seen.items()
+        for name, values in _series(seen).items()
+        if len(values[0])
+    }
+    if guidance is not None and guidance > 1:
+        for name in (RESIDUAL, OUTPUT):
+            of_branches = {branch: values for (branch, kind), values in series.items() if kind == name}
+            guided = _guided(of_branches, guidance)
+            if guided is not None:
+                series[GUIDED, name] = guided
+    return [
+        (Quantity(model, branch, name), moments_of(steps, values))
+        for (branch, name), (steps, values) in series.items()
+    ]
+
+
+Series = tuple[tuple[int, ...], Floats]
+"""Steps, and a quantity at each of them, ``(steps, batch, coordinates)``."""
+
+
+def _series(seen: Mapping[int, tuple[Tensor | None, Tensor | None]]) -> dict[str, Series]:
+    """The quantities of one branch. Where no residual was read, outputs are what is estimated."""
+    residuals = {step: pair[0] for step, pair in seen.items() if pair[0] is not None}
+    outputs = {step: pair[1] for step, pair in seen.items() if pair[1] is not None}
+    return {RESIDUAL: _stacked(residuals or outputs), OUTPUT: _stacked(outputs)}
+
+
+def _stacked(values: Mapping[int, Tensor]) -> Series:
+    steps = tuple(sorted(values))
+    return steps, np.array([values[step].cpu().numpy() for step in steps], dtype=np.float64)
+
+
+def _guided(branches: Mapping[str, Series], scale: float) -> Series | None:
+    """What guidance makes of a quantity; None where conditional and unconditional are not told apart."""
+    if len(branches) == 1:
+        ((steps, values),) = branches.values()
+        if values.shape[1] % 2:
+            return None
+        # Pipelines that run both in one batch put the unconditional half first.
+        uncond, cond = np.split(values, 2, axis=1)
+        return steps, scale * cond - (scale - 1) * uncond
+    if len(branches) != 2:
+        return None
+    named = [name for name in branches if "uncond" in name]
+    second = named[0] if len(named) == 1 else list(branches)[1]
+    (steps, cond), (other, uncond) = (branches[n] for n in sorted(branches, key=lambda n: n == second))
+    return (steps, scale * cond - (scale - 1) * uncond) if steps == other else None

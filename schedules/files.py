@@ -1,0 +1,67 @@
+"""Records and plans as JSON files that say what they are, and refusing those that are something else."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+"""The version of the layout that this code writes, and the newest that it reads."""
+
+
+def write(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
+    """Write a file at once, so that no other process ever reads half of it.
+
+    Args:
+        path: the file; its folder must be there.
+        kind: ``record`` or ``plan``.
+        content: plain values.
+    """
+    path = Path(path)
+    text = json.dumps({"format": f"skipstone {kind}", "schema": SCHEMA, **content}, allow_nan=False)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text + "\n")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read(path: str | Path, kind: str) -> dict[str, Any]:
+    """Read a file that `write` wrote.
+
+    Raises:
+        ValueError: it cannot be read, is no JSON, is something else, or was written by a newer skipstone.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, it is no JSON ({error}); make the {kind} again") from None
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != f"skipstone {kind}":
+        raise ValueError(f"{path} is no skipstone {kind}" + (f" but a {found}" if found else ""))
+    schema = content.get("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise ValueError(
+            f"{path} has schema {schema!r}, this skipstone reads up to {SCHEMA}: "
+            f"upgrade skipstone, or make the {kind} again"
+        )
+    return dict(content)
+
+
+@contextmanager
+def complete(path: str | Path, kind: str) -> Iterator[None]:
+    """Refuse a file whose content cannot be made sense of.
+
+    Raises:
+        ValueError: whatever went wrong while it was read.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is damaged ({reason}); make the {kind} again") from None

@@ -1,0 +1,307 @@
+"""A plan: which steps to compute, and from what the weights of all others come."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from skipstone.schedules import files
+from skipstone.schedules.moments import Floats, Moments
+from skipstone.schedules.planner import best_choices, share_budget
+from skipstone.schedules.record import RESIDUAL, Record, record_from
+
+DENSER = 1.5
+"""How many times as many steps as before the next denser strip of a plan computes."""
+
+UNSAFE = 0.5
+"""Where no skipped step's expected error, relative to the residual, is below this, none should be skipped."""
+
+NO_SAFE_SKIPS = "no safe skips: the steps are too unlike each other to be estimated"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a plan is made from.
+
+    Args:
+        placement: the matrix by which steps are chosen, as `Record.matrix` names it.
+        weights: the matrix that gives the weights.
+        importance: what a step's squared error counts: ``flat`` the same everywhere, ``step`` by the square
+            of the step's length in noise level.
+        anchors: from how many computed steps the others are estimated, from 1.
+    """
+
+    placement: str = RESIDUAL
+    weights: str = RESIDUAL
+    importance: Literal["flat", "step"] = "flat"
+    anchors: int = 2
+
+    def suits(self, record: Record) -> bool:
+        """Whether a record has these matrices."""
+        names = (self.placement, self.weights)
+        return all(record.matrix(model, name) is not None for model in record.models for name in names)
+
+    def __str__(self) -> str:
+        return (
+            f"steps by {self.placement} ({self.importance}), weights by {self.weights} "
+            f"of {self.anchors} computed steps"
+        )
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A run of a plan on the recorded prompts.
+
+    Args:
+        recipe: what the plan was made from.
+        computed: how many steps it computed.
+        psnr: of each prompt against its uncached run, in dB; infinite where they are identical.
+    """
+
+    recipe: Recipe
+    computed: int
+    psnr: tuple[float, ...]
+
+    @property
+    def worst(self) -> float:
+        return min(self.psnr)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Which steps of a run are computed.
+
+    Args:
+        record: what it was made from; it also gives the weights.
+        recipe: how.
+        strips: a character a step, ``#`` computed and ``.`` skipped: the plan, then denser ones for prompts
+            that deviate from the record.
+        validations: the runs of this and of other candidates on the recorded prompts, this one's last.
+    """
+
+    record: Record
+    recipe: Recipe
+    strips: tuple[str, ...]
+    validations: tuple[Validation, ...] = ()
+
+    @property
+    def strip(self) -> str:
+        """The plan's own strip."""
+        return self.strips[0]
+
+    @property
+    def computed(self) -> int:
+        """How many steps it computes."""
+        return self.strip.count("#")
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster than computing every step it is expected to be."""
+        return expected_speedup(self.record, self.computed)
+
+    @property
+    def validated(self) -> Validation | None:
+        """This plan's own run on the recorded prompts, None where there was none."""
+        return self.validations[-1] if self.validations else None
+
+    @cached_property
+    def weights(self) -> dict[str, Moments]:
+        """For each model the moments that give the weights."""
+        return {model: _matrix(self.record, model, self.recipe.weights) for model in self.record.models}
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether any of the skipped steps can be estimated from the others."""
+        skipped = [error for error in self.expected_errors() if error is not None]
+        return not skipped or min(skipped) <= UNSAFE
+
+    @cached_property
+    def _residuals(self) -> dict[str, Moments]:
+        return {model: _matrix(self.record, model, RESIDUAL) for model in self.record.models}
+
+    def expected_error(self, model: str, step: int, anchors: Sequence[int]) -> float:
+        """The error of an estimate of a model's residual, relative to it, that the record leads to expect.
+
+        Args:
+            model: the model.
+            step: the step that is estimated.
+            anchors: the computed steps that it is estimated from, newest first.
+        """
+        weights = self.weights[model].weights(step, anchors)
+        return self._residuals[model].error(step, anchors, weights)
+
+    def expected_errors(self) -> list[float | None]:
+        """The expected error of each step's estimate relative to the residual; None for computed ones."""
+        errors: list[float | None] = [None] * len(self.strip)
+        for model, moments in self.weights.items():
+            anchors: list[int] = []
+            for step in moments.steps:
+                if self.strip[step] == "#":
+                    anchors = [step, *anchors[: self.recipe.anchors - 1]]
+                else:
+                    errors[step] = self.expected_error(model, step, anchors)
+        return errors
+
+    def for_levels(self, levels: Sequence[float]) -> "Plan":
+        """This plan for a run of other noise levels or another number of steps, with the same share computed.
+
+        Raises:
+            ValueError: the record cannot serve so many steps.
+        """
+        if len(levels) == self.record.steps and np.allclose(levels, self.record.levels, atol=1e-4):
+            return self
+        record = self.record.resampled(levels)
+        computed = max(fewest(record), round(self.computed * len(levels) / len(self.strip)))
+        return make_plan(record, self.recipe, computed)
+
+    def explain(self) -> str:
+        """The plan in words: its strip, the errors that are expected, the speed, the measured quality."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> list[str]:
+        errors = self.expected_errors()
+        skipped = [error for error in errors if error is not None]
+        lines = [
+            self.strip,
+            f"{self.computed} of {len(self.strip)} steps computed, expected speedup {self.speedup:.2f}x",
+            f"{self.recipe}, recorded from {_counted(self.record.prompts, 'prompt')}",
+        ]
+        if skipped:
+            most = max(skipped)
+            digits = "".join("#" if e is None else str(min(9, int(10 * e / (most or 1)))) for e in errors)
+            lines[1:1] = [digits]
+            lines.append(f"expected error of the skipped residuals, of 9: {100 * most:.2g}% of their size")
+        if not self.is_safe:
+            lines.append(NO_SAFE_SKIPS)
+        if self.validated is None:
+            lines.append("not validated: the pipeline was not at hand")
+        else:
+            lines.append(f"validated: PSNR {self.validated.worst:.1f} dB on the worst recorded prompt")
+        return lines
+
+    def summary(self) -> dict[str, Any]:
+        """What a user wants to know of the plan, as plain values; the PSNR of identical output is None."""
+        psnr = None if self.validated is None else self.validated.worst
+        return {
+            "strip": self.strip,
+            "computed": self.computed,
+            "steps": len(self.strip),
+            "speedup": self.speedup,
+            "expected_errors": self.expected_errors(),
+            "psnr_worst": psnr if psnr is None or math.isfinite(psnr) else None,
+            "recipe": asdict(self.recipe),
+            "is_safe": self.is_safe,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        return {
+            "record": self.record.as_dict(),
+            "recipe": asdict(self.recipe),
+            "strips": list(self.strips),
+            "validations": [
+                {**asdict(one), "psnr": [value if math.isfinite(value) else None for value in one.psnr]}
+                for one in self.validations
+            ],
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan to a JSON file."""
+        files.write(path, "plan", self.as_dict())
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        ValueError: the file is no plan, is damaged, or was written by a newer skipstone.
+    """
+    content = files.read(path, "plan")
+    with files.complete(path, "plan"):
+        return _plan_from(content)
+
+
+def make_plan(record: Record, recipe: Recipe, computed: int) -> Plan:
+    """The best plan that computes so many steps, by one recipe.
+
+    Args:
+        record: what is known of the model.
+        recipe: how to plan.
+        computed: how many steps to compute, `fewest` to all of them.
+    """
+    matrices = {model: _matrix(record, model, recipe.placement) for model in record.models}
+    known = sum(len(part.steps) for part in matrices.values())
+    unknown = record.steps - known
+    budgets = [computed - unknown]
+    while budgets[-1] < known and len(budgets) < 3:
+        budgets.append(min(known, math.ceil(DENSER * budgets[-1])))
+    importance = step_importance(record.levels, recipe.importance)
+    tables = {
+        model: best_choices(part, importance[list(part.steps)], budgets[-1])
+        for model, part in matrices.items()
+    }
+    costs = {model: [cost for cost, _ in table] for model, table in tables.items()}
+    strips = []
+    for budget in budgets:
+        chosen = set(range(record.steps)) - {step for part in matrices.values() for step in part.steps}
+        for model, share in share_budget(costs, budget).items():
+            chosen |= {matrices[model].steps[position] for position in tables[model][share - 1][1]}
+        strips.append(strip_of(chosen, record.steps))
+    return Plan(record, recipe, tuple(strips))
+
+
+def strip_of(computed: set[int], steps: int) -> str:
+    """A character a step, ``#`` for the computed ones."""
+    return "".join("#" if step in computed else "." for step in range(steps))
+
+
+def fewest(record: Record) -> int:
+    """The fewest steps that a plan can compute: one for each model, and those that were not recorded."""
+    parts = [_matrix(record, model, RESIDUAL) for model in record.models]
+    return record.steps - sum(len(part.steps) for part in parts) + len(parts)
+
+
+def expected_speedup(record: Record, computed: int) -> float:
+    """How many times faster a run is that computes so many steps of the recorded ones."""
+    return record.steps / (computed + (record.steps - computed) * record.skip_cost)
+
+
+def step_importance(levels: Sequence[float], kind: str) -> Floats:
+    """What a squared error counts at each step, 1 on average."""
+    if kind == "flat":
+        return np.ones(len(levels))
+    squares = np.diff([*levels, 0.0]) ** 2
+    return np.asarray(squares / squares.mean(), dtype=np.float64)
+
+
+def _matrix(record: Record, model: str, name: str) -> Moments:
+    moments = record.matrix(model, name)
+    if moments is None:
+        raise ValueError(f"the record has no {name} of {model}")
+    return moments
+
+
+def _plan_from(content: Mapping[str, Any]) -> Plan:
+    record = record_from(content["record"])
+    strips = tuple(map(str, content["strips"]))
+    if not strips or any(len(strip) != record.steps or set(strip) - {"#", "."} for strip in strips):
+        raise ValueError(f"strips {strips} for {record.steps} steps")
+    validations = tuple(
+        Validation(
+            Recipe(**one["recipe"]),
+            int(one["computed"]),
+            tuple(math.inf if value is None else float(value) for value in one["psnr"]),
+        )
+        for one in content["validations"]
+    )
+    plan = Plan(record, Recipe(**content["recipe"]), strips, validations)
+    assert plan.weights
+    return plan
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,211 @@
+"""From what a user asks for to a plan: candidates are run on the recorded prompts, if they can be."""
+
+import random
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from skipstone.schedules.plan import Plan, Recipe, Validation, expected_speedup, fewest, make_plan, strip_of
+from skipstone.schedules.record import Record
+
+RECIPES = (
+    Recipe(),
+    Recipe(importance="step"),
+    Recipe("guided residual", "guided residual"),
+    Recipe("guided residual", "guided residual", "step"),
+    Recipe("guided output", "guided residual", "step"),
+)
+"""The candidates, the one that is taken where none can be run first."""
+
+MORE_ANCHORS = 3
+"""With so many, the best candidate is tried a second time."""
+
+MOVES = 3
+"""How far a computed step is moved at once when a plan is refined."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a run of a plan on the recorded prompts showed.
+
+    Args:
+        psnr: of each prompt against its uncached run, in dB.
+        skip_cost: what a skipped evaluation cost of a computed one, None where it was not seen.
+    """
+
+    psnr: tuple[float, ...]
+    skip_cost: float | None = None
+
+
+class Judge(Protocol):
+    """Runs plans on recorded prompts."""
+
+    def __call__(self, plan: Plan) -> Judgement:
+        """Run a plan once and compare."""
+
+    def joined(self, other: "Judge") -> "Judge":
+        """Judge by both prompts."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a plan shall reach; exactly one of them is given.
+
+    Args:
+        speedup: how many times faster than computing every step, above 1.
+        computed: how many steps are computed, from 1.
+        quality: PSNR in dB of the worst recorded prompt.
+
+    Raises:
+        ValueError: none or more than one is given.
+    """
+
+    speedup: float | None = None
+    computed: int | None = None
+    quality: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [value for value in (self.speedup, self.computed, self.quality) if value is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of speedup, computed and quality")
+        if self.speedup is not None and not 1 <= self.speedup < float("inf"):
+            raise ValueError(f"speedup must be a finite number >= 1, got {self.speedup}")
+
+    def budget(self, record: Record) -> int:
+        """How many steps to compute; for a quality, where to begin to look.
+
+        Raises:
+            ValueError: it cannot be reached; says what can.
+        """
+        least, steps = fewest(record), record.steps
+        if self.speedup is not None:
+            possible = expected_speedup(record, least)
+            if self.speedup > possible:
+                raise ValueError(
+                    f"speedup {self.speedup:g} cannot be reached with {steps} steps, of which {least} must "
+                    f"be computed; the best possible is {possible:.2f}"
+                )
+            speedup = self.speedup
+            return min(
+                range(least, steps + 1),
+                key=lambda n: abs(steps / expected_speedup(record, n) - steps / speedup),
+            )
+        if self.computed is not None:
+            if not least <= self.computed <= steps:
+                raise ValueError(f"computed must be {least} to {steps} for this record, got {self.computed}")
+            return self.computed
+        return max(least, steps // 3)
+
+
+def find(record: Record, target: Target, refine: int = 0) -> Plan:
+    """The best plan for a target.
+
+    Args:
+        record: what is known of the model; its `judge` runs the candidates.
+        target: what is asked for.
+        refine: how many runs to spend on moving single steps of the plan.
+
+    Raises:
+        ValueError: the target cannot be reached, or runs are needed and there is no judge.
+    """
+    if record.judge is None:
+        if target.quality is not None or refine:
+            raise ValueError(
+                "a quality and refining need runs of the pipeline, which a record from a file does not have: "
+                "record again with skipstone.record"
+            )
+        return make_plan(record, RECIPES[0], target.budget(record))
+    trials = _Trials(record)
+    best = trials.best(target)
+    if target.quality is not None:
+        best = trials.cheapest(best, target.quality)
+    return trials.finished(trials.refined(best, refine))
+
+
+class _Trials:
+    """Runs candidates, each once.
+
+    Args:
+        record: with a judge.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._done: dict[tuple[Recipe, str], Validation] = {}
+
+    def best(self, target: Target) -> Plan:
+        """The candidate that does best on the budget of a target."""
+        first = make_plan(self._record, RECIPES[0], target.budget(self._record))
+        self.score(first)
+        budget = target.budget(self._record)
+        plans = [make_plan(self._record, recipe, budget) for recipe in self._recipes()]
+        best = max(plans, key=self.score)
+        more = make_plan(self._record, replace(best.recipe, anchors=MORE_ANCHORS), budget)
+        return max(best, more, key=self.score)
+
+    def cheapest(self, plan: Plan, quality: float) -> Plan:
+        """The plan of the same recipe with the fewest computed steps that reaches a quality.
+
+        Raises:
+            ValueError: none that skips a step does.
+        """
+        least, most = fewest(self._record), self._record.steps - 1
+        plans = {n: make_plan(self._record, plan.recipe, n) for n in range(least, most + 1)}
+        if not plans or self.score(plans[most]) < quality:
+            best = f"{self.score(plans[most]):.1f} dB, skipping one step" if plans else "computing every step"
+            raise ValueError(f"a PSNR of {quality:g} dB cannot be reached; the best possible is {best}")
+        while least < most:
+            middle = (least + most) // 2
+            if self.score(plans[middle]) >= quality:
+                most = middle
+            else:
+                least = middle + 1
+        return plans[most]
+
+    def refined(self, plan: Plan, runs: int) -> Plan:
+        """The plan after some runs with single steps moved, of which only better ones are kept."""
+        chooser = random.Random(0)
+        for _ in range(runs):
+            moved = _moved(plan, chooser)
+            if moved is not None and self.score(moved) > self.score(plan):
+                plan = moved
+        return plan
+
+    def finished(self, plan: Plan) -> Plan:
+        """The plan with all that was measured, its own measurement last."""
+        self.score(plan)
+        own = self._done.pop((plan.recipe, plan.strip))
+        return replace(plan, record=self._record, validations=(*self._done.values(), own))
+
+    def score(self, plan: Plan) -> float:
+        """The PSNR of the worst prompt."""
+        key = plan.recipe, plan.strip
+        if key not in self._done:
+            assert self._record.judge is not None
+            seen = self._record.judge(plan)
+            self._done[key] = Validation(plan.recipe, plan.computed, seen.psnr)
+            if seen.skip_cost is not None:
+                self._record = replace(self._record, skip_cost=seen.skip_cost)
+        return self._done[key].worst
+
+    def _recipes(self) -> list[Recipe]:
+        """The candidates whose matrices were recorded."""
+        record = self._record
+        return [
+            recipe
+            for recipe in RECIPES
+            if all(
+                record.matrix(m, name) for m in record.models for name in (recipe.placement, recipe.weights)
+            )
+        ]
+
+
+def _moved(plan: Plan, chooser: random.Random) -> Plan | None:
+    """The plan with one computed step moved a little; None where that step cannot move."""
+    computed = {step for step, mark in enumerate(plan.strip) if mark == "#"}
+    movable = {step for moments in plan.weights.values() for step in moments.steps[1:]}
+    step = chooser.choice(sorted(computed))
+    to = step + chooser.choice([n for n in range(-MOVES, MOVES + 1) if n])
+    if step not in movable or to in computed or not 0 <= to < len(plan.strip):
+        return None
+    strip = strip_of(computed - {step} | {to}, len(plan.strip))
+    return replace(plan, strips=(strip, *plan.strips[1:]))
