@@ -15,6 +15,7 @@ from skipstone.cachers.base import Cacher, Step
 from skipstone.pipelines.autoplan import Autoplan
 from skipstone.pipelines.calls import PipelineCalls
 from skipstone.pipelines.clock import Clock
+from skipstone.pipelines.compiled import written
 from skipstone.pipelines.devices import find_device
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.stats import RunLog, RunStats
@@ -73,9 +74,11 @@ def attach(
             f"got {type(pipe).__name__}"
         )
     for name, model in models.items():
-        if model in _attached:
-            other = _attached[model].method
-            raise ValueError(f"{type(pipe).__name__}.{name} has a cache already ({other}); remove() it first")
+        other = _attached.get(written(model))
+        if other is not None:
+            raise ValueError(
+                f"{type(pipe).__name__}.{name} has a cache already ({other.method}); remove() it first"
+            )
     device = None if cache_device is None else find_device(str(cache_device))
     if cacher is None:
         assert speedup is not None

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from skipstone.cachers.base import RunFacts
+from skipstone.pipelines.compiled import written
 
 SAMPLED_PARAMETERS = 16
 """Parameters of a model of which a few values are looked at, to tell one set of weights from another."""
@@ -25,7 +26,7 @@ def conditions(pipe: Any, models: Mapping[str, nn.Module], run: RunFacts) -> dic
     """
     return {
         "pipeline": type(pipe).__name__,
-        "models": {name: _of_model(model) for name, model in models.items()},
+        "models": {name: _of_model(written(model)) for name, model in models.items()},
         "scheduler": _of_part(pipe.scheduler),
         "steps": len(run.steps),
         "timesteps": digest([round(step.timestep, 3) for step in run.steps]),

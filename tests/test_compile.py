@@ -197,3 +197,27 @@ def test_another_thread_in_a_compiled_model_gets_its_own_answer() -> None:
     assert cache.last_run.strip == "#.#."
     assert len(answers) == 3
     assert all(torch.equal(answer, 35 * torch.ones(1, 4, 2)) for answer in answers)
+
+
+def test_a_compiled_model_and_the_model_itself_share_their_plans() -> None:
+    def recorded(is_compiled: bool) -> tuple[tiny.Tiny, skipstone.Record]:
+        case = tiny.flux()
+        if is_compiled:
+            case.pipe.transformer = torch.compile(case.pipe.transformer, backend="eager")
+        asked = {**case.kwargs, "generator": torch.Generator().manual_seed(0), "output_type": "latent"}
+        return case, skipstone.record(case.pipe, **asked)
+
+    (plain, by_plain), (compiled, by_compiled) = recorded(False), recorded(True)
+    assert by_compiled.made_for == by_plain.made_for
+    for case, record in ((plain, by_compiled), (compiled, by_plain)):
+        plan = record.plan(computed=2)
+        with skipstone.attach(case.pipe, plan) as cache:
+            case()
+        assert cache.last_run.strip == plan.strip
+
+
+def test_a_compiled_model_takes_one_cache() -> None:
+    case = tiny.flux()
+    case.pipe.transformer = torch.compile(case.pipe.transformer, backend="eager")
+    with skipstone.attach(case.pipe, "fora"), pytest.raises(ValueError, match="has a cache already"):
+        skipstone.attach(case.pipe, "fora")
