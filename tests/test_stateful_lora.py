@@ -42,8 +42,9 @@ class Adapters(RuleBasedStateMachine):
 
     @rule(adapter=st.integers(1, 3))
     def load(self, adapter: int) -> None:
-        """The first one is loaded, the others take its place."""
+        """The first one is loaded, the others take its place; diffusers may forget the scale."""
         lora(self.pipe, adapter, "style", hotswap=self.adapter is not None)
+        self.pipe.pipe.transformer.set_adapters("style", self.scale)
         self.adapter = adapter
 
     @precondition(lambda self: self.adapter is not None)

@@ -48,6 +48,12 @@ def folder(name: str) -> Path:
     return FOLDER / name
 
 
+def default_plan(name: str) -> Path | None:
+    """The plan for 2.5 times the speed that comes with a bundled model, None where there is none."""
+    file = FOLDER / name / "plan.json"
+    return file if name in DEFAULTS and file.is_file() else None
+
+
 def load(name: str, **kwargs: Any) -> Any:
     """A bundled model as an ordinary diffusers pipeline.
 

@@ -64,7 +64,11 @@ ModelOption = Annotated[
     str, typer.Option(help="pebble-video, pebble-image, a folder with a diffusers pipeline, or a hub id.")
 ]
 CacherOption = Annotated[
-    str | None, typer.Option(help="The caching method (see `skipstone methods`); teacache by default.")
+    str | None,
+    typer.Option(
+        help="The caching method (see `skipstone methods`); by default the plan that comes with a bundled "
+        "model, else teacache."
+    ),
 ]
 SettingsOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter of the method.")

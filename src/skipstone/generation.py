@@ -203,7 +203,10 @@ def _named_method(request: Request) -> "Cacher[Any] | None":
     """The method that is known before the pipeline is; None where there is none yet, or none at all."""
     if not request.caching or request.speedup is not None or request.quality is not None:
         return None
-    return method_of(request.plan, request.method, request.settings)
+    plan = request.plan
+    if plan is None and request.method is None and not request.settings:
+        plan = bundled.default_plan(request.model)
+    return method_of(plan, request.method, request.settings)
 
 
 def method_of(plan: Path | None, name: str | None, settings: Sequence[str]) -> "Cacher[Any]":

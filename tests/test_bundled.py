@@ -1,0 +1,52 @@
+"""The models that come with skipstone, and the plans that come with them."""
+
+import pytest
+import torch
+
+import skipstone
+from skipstone.metrics.quality import quality
+from skipstone.pipelines import bundled
+
+
+@pytest.mark.parametrize("name", bundled.DEFAULTS)
+def test_a_plan_comes_with_each_model(name: str) -> None:
+    path = bundled.default_plan(name)
+    assert path is not None
+    plan = skipstone.load_plan(path)
+    assert len(plan.strip) == bundled.DEFAULTS[name]["num_inference_steps"]
+    assert 2 * plan.computed <= len(plan.strip)
+
+
+def test_no_plan_comes_with_other_models() -> None:
+    assert bundled.default_plan("../bundled/pebble-video") is None
+
+
+def test_the_plan_of_the_image_model_keeps_the_picture() -> None:
+    pipe = skipstone.load("pebble-image")
+    path = bundled.default_plan("pebble-image")
+    assert path is not None
+
+    def run() -> torch.Tensor:
+        generator = torch.Generator().manual_seed(5)
+        asked = "a snail on a green background"
+        output = pipe(asked, **bundled.DEFAULTS["pebble-image"], generator=generator, output_type="np")
+        return torch.from_numpy(output.images).float()
+
+    uncached = run()
+    with skipstone.attach(pipe, skipstone.load_plan(path)) as cache:
+        cached = run()
+    assert cache.last_run.skipped > 0
+    assert quality(cached, uncached).psnr >= 30
+    assert torch.equal(run(), uncached)
+
+
+def test_the_text_steers_the_picture() -> None:
+    pipe = skipstone.load("pebble-image")
+    size = {"height": 128, "width": 128, "output_type": "np", "true_cfg_scale": 4.0, "negative_prompt": ""}
+    for colour, rgb in (("blue", (40, 90, 210)), ("yellow", (250, 222, 60))):
+        generator = torch.Generator().manual_seed(0)
+        image = pipe(
+            f"a snail on a {colour} background", num_inference_steps=10, generator=generator, **size
+        ).images[0]
+        corner = image[:6, :6].reshape(-1, 3).mean(0) * 255
+        assert abs(torch.tensor(corner) - torch.tensor(rgb)).max() < 40
