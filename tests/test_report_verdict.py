@@ -64,6 +64,13 @@ def test_where_fewer_steps_are_better() -> None:
     )
 
 
+def test_about_as_fast_and_better_is_better() -> None:
+    plain = row(PLAIN, psnr=31.0, speedup=2.02, steps=5)
+    assert said(row(psnr=34.0, speedup=2.0), plain)[GOOD].startswith("fora interval=2: 2.00x")
+    assert said(row(psnr=30.5, speedup=2.0), plain)[GOOD].startswith("Caching does not pay")
+    assert said(row(psnr=34.0, speedup=1.9), plain)[GOOD].startswith("Caching does not pay")
+
+
 def test_a_cache_that_is_slow_does_not_pay() -> None:
     made = sweep_of(row(psnr=50.0, speedup=0.9))
     texts = [finding.text for finding in verdict(summarise(made))]

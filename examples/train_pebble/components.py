@@ -32,7 +32,7 @@ if __name__ == "__main__":
     atlas, names = load_atlas(arguments.atlas, device)
     scenes = draw_batch(arguments.scenes, len(names), torch.Generator().manual_seed(0))
     clips = render(scenes, atlas, clip_times(arguments.scenes, device))[:, :, 1:]
-    for side, frames, counts in ((8, 4, [16, 24, 32, 48]), (4, 1, [8])):
+    for side, frames, counts in ((8, 4, [16, 32, 64]), (4, 4, [8, 16, 32]), (4, 1, [8])):
         print(
             f"{side} x {side} pixels, {frames} frames:",
             psnr_of_components(blocks(clips, side, frames), counts),

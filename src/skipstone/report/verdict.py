@@ -14,6 +14,9 @@ TARGETS: Mapping[str, Mapping[float, str]] = {
 }
 """How good the mean over prompts must be for what people see; the first metric that was measured judges."""
 
+TIE = 0.97
+"""Speeds whose ratio is above this are equal for a user: quality decides."""
+
 FEW = 8
 """Fewer prompts and seeds than this say little about others."""
 
@@ -58,7 +61,7 @@ def _best(lines: Sequence[Line], name: str, target: float, words: str) -> Findin
     if cached is None:
         other = f"; {plain.title} do, {plain.speedup:.2f}x as fast" if plain else ""
         return Finding(title, f"No setting that was measured reaches it{other}.", pays=False)
-    if cached.speedup <= max(1.0, plain.speedup if plain else 1.0):
+    if cached.speedup <= 1 or (plain is not None and _beats(plain, cached, name)):
         return Finding(title, _does_not_pay(cached, plain), pays=False)
     return Finding(title, f"{_described(cached, name)} {_plainly(plain)}", pays=True)
 
@@ -66,6 +69,13 @@ def _best(lines: Sequence[Line], name: str, target: float, words: str) -> Findin
 def _reaches(line: Line, name: str, target: float) -> bool:
     value = line.scores[name].mean
     return value >= target if METRICS[name].higher_is_better else value <= target
+
+
+def _beats(plain: Line, cached: Line, name: str) -> bool:
+    """Whether fewer plain steps are the better choice: faster, or about as fast and no worse."""
+    sign = 1 if METRICS[name].higher_is_better else -1
+    better = sign * (cached.scores[name].mean - plain.scores[name].mean) > 0
+    return plain.speedup * (TIE if better else 1) >= cached.speedup
 
 
 def _fastest(lines: Iterator[Line]) -> Line | None:

@@ -1,0 +1,28 @@
+"""Record two prompts of a bundled model and write the plan that comes with it."""
+
+import argparse
+
+import torch
+
+import skipstone
+from skipstone.pipelines import bundled
+
+PROMPTS = {
+    "pebble-video": [
+        "a penguin bounces on a yellow background",
+        "a rocket slides right on a black background",
+    ],
+    "pebble-image": ["a pizza on a teal background", "a tiger on a striped white and pink background"],
+}
+SEEDS = (99, 100)
+SPEEDUP = 2.5
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", choices=PROMPTS)
+    name = parser.parse_args().model
+    noise = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    record = skipstone.record(skipstone.load(name), PROMPTS[name], **bundled.DEFAULTS[name], generator=noise)
+    plan = record.plan(speedup=SPEEDUP)
+    plan.save(bundled.folder(name) / "plan.json")
+    print(plan.explain())
