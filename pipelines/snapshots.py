@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Step
+from skipstone.cachers.base import Bands, Step, Weights
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.streams import Slot
 
@@ -46,7 +46,7 @@ class Snapshots:
     def clear(self) -> None:
         self._kept.clear()
 
-    def combined(self, weights: Sequence[float]) -> "Snapshots":
+    def combined(self, weights: Weights) -> "Snapshots":
         """The weighted sum of all that is kept, as the only thing that is."""
         step, newest = self._kept[0]
         sums = [
@@ -58,12 +58,21 @@ class Snapshots:
         return one
 
     def estimate(
-        self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float], half: Half | None = None
+        self, segment: int, slot: Slot, base: Tensor, weights: Weights, half: Half | None = None
     ) -> Tensor:
         """``base`` plus the weighted sum of what the segment added to this stream before.
 
         Where ``base`` belongs to half of a batch, that half is taken of what was kept for all of it.
         """
+        if isinstance(weights, Bands):
+            apart = [low - high for low, high in zip(weights.low, weights.high, strict=True)]
+            between = self._sum(segment, slot, torch.zeros_like(base), apart, half)
+            base, weights = base + weights.low_pass(between), weights.high
+        return self._sum(segment, slot, base, weights, half)
+
+    def _sum(
+        self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float], half: Half | None
+    ) -> Tensor:
         estimate = base
         for weight, (_, segments) in zip(weights, self._kept, strict=True):
             if weight:
