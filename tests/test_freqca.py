@@ -104,7 +104,8 @@ def low_band(values: Any, cutoff: float) -> Any:
 @pytest.mark.parametrize(
     ("make", "gate"),
     [(wan, FORA(2)), (flux, RunCap(FirstBlock(1e9), 1)),
-     (wan, PAB(2, 2, 2, from_timestep=1e9, until_timestep=-1e9)), (stable_diffusion, DeepCache(2)), (stable_diffusion, FORA(2))],
+     (wan, PAB(2, 2, 2, from_timestep=1e9, until_timestep=-1e9)),
+     (stable_diffusion, DeepCache(2)), (stable_diffusion, FORA(2))],
 )  # fmt: skip
 def test_at_every_site_it_is_reuse_where_all_is_low(make: Callable[[], Tiny], gate: Cacher[Any]) -> None:
     outputs = {}
