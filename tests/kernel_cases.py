@@ -23,7 +23,7 @@ SHAPES = [(1, 1), (2, 7), (1, 3, 5), (2, 65, 64), (3, 1, 4097)]
 ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 4e-3 if DEVICE == "cuda" else 8e-3, torch.float16: 5e-4}
 """The relative error that storing a result once can make."""
 
-# Numbers in fp8 have three bits after the first. Where rounding up carries, the interpreter forgets the carry.
+# Numbers in fp8 have three bits after the first. Where rounding up carries, the interpreter forgets that.
 FP8_ROUNDING = 1 / 15 if DEVICE == "cuda" else 0.51
 """The same for fp8."""
 
