@@ -1,7 +1,7 @@
 """The operations in plain torch: what they are, and what runs wherever there is no kernel."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -61,7 +61,8 @@ def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
     moved, size = (current - reference).flatten(1), reference.flatten(1)
     if order == 1:
         return moved.abs().mean(1, dtype=torch.float32) / size.abs().mean(1, dtype=torch.float32)
-    return moved.float().norm(dim=1) / size.float().norm(dim=1)
+    far: Tensor = moved.float().norm(dim=1) / size.float().norm(dim=1)
+    return far
 
 
 def snapshot(outputs: Tensor, inputs: Tensor) -> Quantised:
@@ -69,7 +70,8 @@ def snapshot(outputs: Tensor, inputs: Tensor) -> Quantised:
 
 
 def gram(tensor: Tensor, places: Tensor, ring: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    seen = tensor[(slice(None), *torch.unravel_index(places, tensor.shape[1:]))].float()
+    every: tuple[Any, ...] = (slice(None), *torch.unravel_index(places, tensor.shape[1:]))
+    seen = tensor[every].float()
     return seen, torch.stack([(seen * one).sum(1) for one in (seen, *ring)], dim=1)
 
 
