@@ -62,15 +62,16 @@ def cases(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Iterator[C
     for count in (1, 2, 3, 6):
         yield reuse(base, snapshots[:count])
     yield reuse_in_place(base.clone(), snapshots[:3])
-    yield adjust(base, snapshots[:2], *(drawn(shape[-1:], dtype=dtype) for _ in range(2)))
+    yield adjust(base, snapshots[0], *(drawn(shape[-1:], dtype=dtype) for _ in range(2)))
     for order in (1, 2):
         yield distance(base, snapshots[0], order)
-    yield snapshot(base, snapshots[0])
+    yield quantise(base)
     for count in (1, 3):
         yield restore(base, [plain.quantise(one) for one in snapshots[:count]])
     yield bands(base, [drawn(shape) for _ in range(2)])
     places = torch.randint(shape[1] * shape[2], (COORDINATES,), generator=generator, device=device)
-    yield gram(base, places, [drawn(shape[0], COORDINATES) for _ in range(3)])
+    indices = [index.contiguous() for index in torch.unravel_index(places, shape[1:])]
+    yield deviation(base, indices, [drawn(shape[0], COORDINATES) for _ in range(3)])
 
 
 def reuse(base: Tensor, snapshots: list[Tensor], name: str = "reuse") -> Case:
@@ -100,12 +101,11 @@ def reuse_in_place(base: Tensor, snapshots: list[Tensor]) -> Case:
     )
 
 
-def adjust(base: Tensor, snapshots: list[Tensor], scale: Tensor, shift: Tensor) -> Case:
-    arguments = (base, snapshots, WEIGHTS[: len(snapshots)], scale, shift)
-    nbytes = 2 * base.nbytes + sum(one.nbytes for one in (*snapshots, scale, shift))
+def adjust(*arguments: Tensor) -> Case:
+    nbytes = sum(one.nbytes for one in (arguments[0], *arguments))
     return Case(
-        "adjust of 2", operations.adjust, plain.adjust, arguments, nbytes,
-        lambda got: relative(got, plain.adjust(base.double(), *arguments[1:])),
+        "adjust", operations.adjust, plain.adjust, arguments, nbytes,
+        lambda got: relative(got, plain.adjust(*(one.double() for one in arguments))),
     )  # fmt: skip
 
 
@@ -121,11 +121,11 @@ def distance(current: Tensor, before: Tensor, order: int) -> Case:
     )  # fmt: skip
 
 
-def snapshot(outputs: Tensor, inputs: Tensor) -> Case:
-    nbytes = 2 * outputs.nbytes + outputs.numel() + 4 * outputs.numel() // plain.GROUP
+def quantise(tensor: Tensor) -> Case:
+    nbytes = tensor.nbytes + tensor.numel() + 4 * tensor.numel() // plain.GROUP
     return Case(
-        "snapshot in fp8", operations.snapshot, plain.snapshot, (outputs, inputs), nbytes,
-        lambda got: relative(plain.dequantise(got, torch.float32), outputs.double() - inputs.double()),
+        "quantise to fp8", operations.quantise, plain.quantise, (tensor,), nbytes,
+        lambda got: relative(plain.dequantise(got, torch.float32), tensor.double()),
     )  # fmt: skip
 
 
@@ -142,12 +142,15 @@ def restore(base: Tensor, snapshots: list[plain.Quantised]) -> Case:
     return Case(name, operations.restore, plain.restore, arguments, nbytes, error)
 
 
-def gram(tensor: Tensor, places: Tensor, ring: list[Tensor]) -> Case:
+def deviation(tensor: Tensor, indices: Sequence[Tensor], ring: list[Tensor]) -> Case:
     # A random element takes a sector of 32 bytes.
-    nbytes = 32 * len(tensor) * len(places) + places.nbytes + 5 * ring[0].nbytes
+    nbytes = 32 * len(tensor) * len(indices[0]) + sum(one.nbytes for one in (*indices, *ring, ring[0]))
+    weights = WEIGHTS[: len(ring)]
     return Case(
-        "gram with 3", operations.gram, plain.gram, (tensor, places, ring), nbytes,
-        lambda got: relative(got[1], plain.gram(tensor.double(), places, [one.double() for one in ring])[1]),
+        "deviation from 3", operations.deviation, plain.deviation, (tensor, indices, ring, weights), nbytes,
+        lambda got: relative(
+            got[1], plain.deviation(tensor.double(), indices, [one.double() for one in ring], weights)[1]
+        ),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipstone.cachers.kernels import adjust, distance, gram, reference, restore, reuse, snapshot
+from skipstone.cachers.kernels import adjust, deviation, distance, quantise, reference, restore, reuse
 from skipstone.cachers.kernels.layout import layout_of
 from skipstone.cachers.kernels.reference import GROUP, Quantised
 
@@ -107,12 +107,12 @@ def test_reuse_adds_float32_parts_to_a_half_precise_base() -> None:
 @dtypes
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 3), (1, 3, 200), (2, 7, 4100)], ids=str)
 def test_adjust(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    base, *snapshots = (drawn(shape, dtype, n) for n in range(3))
+    base, residual = (drawn(shape, dtype, n) for n in range(2))
     scale, shift = (drawn(shape[-1:], dtype, n) for n in (3, 4))
     out = unwritten(base)
-    adjust.adjust(out, base, snapshots, [2.0, -0.5], scale, shift)
-    total = 2 * snapshots[0].double() - 0.5 * snapshots[1].double()
-    assert_close(out, base.double() + total * scale.double() + shift.double(), ROUNDING[dtype])
+    adjust.adjust(out, base, residual, scale, shift)
+    expected = reference.adjust(base.double(), residual.double(), scale.double(), shift.double())
+    assert_close(out, expected, ROUNDING[dtype])
 
 
 @dtypes
@@ -141,46 +141,38 @@ def test_a_distance_that_means_nothing_is_not_finite(current: float, before: flo
     assert not out.isfinite().any()
 
 
-def in_fp8(outputs: Tensor, inputs: Tensor) -> Quantised:
-    values = torch.empty_like(outputs, dtype=torch.float8_e4m3fn).fill_(float("nan"))
+def in_fp8(tensor: Tensor) -> Quantised:
+    values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn).fill_(float("nan"))
     into = Quantised(values, torch.full((-(-values.numel() // GROUP),), float("nan"), device=DEVICE))
-    layout = layout_of((values, outputs, inputs))
-    assert layout is not None
-    snapshot.snapshot(layout, into, outputs, inputs)
+    quantise.quantise(into, tensor)
     return into
 
 
 @dtypes
 @shapes
-def test_snapshot(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    outputs, inputs = (drawn(shape, dtype, n) for n in (0, 1))
-    residual = outputs.double() - inputs.double()
-    got, expected = in_fp8(outputs, inputs), reference.quantise(residual)
-    torch.testing.assert_close(got.scales, expected.scales.float(), rtol=1e-5, atol=0)
-    back = reference.dequantise(got, torch.float64)
+@pytest.mark.parametrize("stored", [Tensor.contiguous, transposed])
+def test_quantise(stored: Callable[[Tensor], Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    tensor = stored(drawn(shape, dtype))
+    got, expected = in_fp8(tensor), reference.quantise(tensor.double())
+    assert got.values.stride() == tensor.stride()
+    torch.testing.assert_close(got.scales, expected.scales, rtol=1e-5, atol=0)
+    back, exact = reference.dequantise(got, torch.float64), tensor.double()
     # Next to zero the steps are even, 2**-9 of the scale.
-    assert ((back - residual).abs() <= FP8_ROUNDING * residual.abs() + 2**-9 * got.scales.max()).all()
-    if residual.numel() > 100:
-        assert_close(back, residual, FP8_MEAN_ROUNDING)
+    assert ((back - exact).abs() <= FP8_ROUNDING * exact.abs() + 2**-9 * got.scales.max()).all()
+    if tensor.numel() > 100:
+        assert_close(back, exact, FP8_MEAN_ROUNDING)
 
 
-@pytest.mark.parametrize("stored", STORED)
-def test_snapshot_of_tensors_that_are_not_contiguous(stored: str) -> None:
-    outputs, inputs = (STORED[stored](drawn((2, 4, GROUP), torch.float32, n)) for n in (0, 1))
-    back = reference.dequantise(in_fp8(outputs, inputs), torch.float32)
-    assert_close(back, outputs.double() - inputs.double(), FP8_MEAN_ROUNDING)
-
-
-def test_snapshot_of_nothing() -> None:
-    same = drawn((1, GROUP), torch.float32)
-    assert not reference.dequantise(in_fp8(same, same), torch.float32).any()
+def test_quantise_nothing() -> None:
+    assert not reference.dequantise(in_fp8(torch.zeros(1, 3, device=DEVICE)), torch.float32).any()
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter makes a number of NaN in fp8")
-def test_snapshot_of_what_is_not_finite() -> None:
-    broken = (same := drawn((1, GROUP), torch.float32)).clone()
-    broken[0, 3] = float("nan")
-    assert not reference.dequantise(in_fp8(broken, same), torch.float32).isfinite().all()
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_quantise_what_is_not_finite(value: float) -> None:
+    tensor = drawn((1, GROUP), torch.float32)
+    tensor[0, 3] = value
+    assert not reference.dequantise(in_fp8(tensor), torch.float32).isfinite().all()
 
 
 @dtypes
@@ -204,16 +196,18 @@ def test_restore(stored: str, shape: tuple[int, ...], dtype: torch.dtype, count:
 @dtypes
 @pytest.mark.parametrize("count", [1, 5, 70])
 @pytest.mark.parametrize("earlier", [0, 1, 4])
-def test_gram(dtype: torch.dtype, count: int, earlier: int) -> None:
-    tensor = sliced(drawn((2, 6, 10), dtype))
-    places = torch.randint(60, (count,), generator=torch.Generator().manual_seed(0)).to(DEVICE)
-    ring = [drawn((2, count), torch.float32, n + 1) for n in range(earlier)]
+@pytest.mark.parametrize("stored", STORED)
+def test_deviation(stored: str, earlier: int, count: int, dtype: torch.dtype) -> None:
+    tensor = STORED[stored](drawn((2, 6, 10), dtype))
+    flat = torch.randint(60, (count,), generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    indices = [index.contiguous() for index in torch.unravel_index(flat, (6, 10))]
+    ring, weights = [drawn((2, count), torch.float32, n + 1) for n in range(earlier)], [1.0, -0.5, 2.0, 0.0]
     seen = torch.full((2, count), float("nan"), device=DEVICE)
-    row = torch.full((2, 1 + earlier), float("nan"), device=DEVICE)
-    gram.gram(seen, row, tensor, places, ring)
-    expected_seen, expected_row = reference.gram(tensor.double(), places, [one.double() for one in ring])
-    assert torch.equal(seen, expected_seen.float())
-    assert_close(row, expected_row, 1e-5)
+    squared = torch.full((2,), float("nan"), device=DEVICE)
+    deviation.deviation(seen, squared, tensor, indices, ring, weights[:earlier])
+    exact = reference.deviation(tensor.double(), indices, [one.double() for one in ring], weights[:earlier])
+    assert torch.equal(seen, exact[0].float())
+    assert_close(squared, exact[1].double(), 1e-5)
 
 
 def test_offsets_beyond_32_bits() -> None:

@@ -39,31 +39,21 @@ def reuse(
     return plain.reuse(base, snapshots, weights, out)
 
 
-def adjust(
-    base: Tensor,
-    snapshots: Sequence[Tensor],
-    weights: Sequence[float],
-    scale: Tensor,
-    shift: Tensor,
-    out: Tensor | None = None,
-) -> Tensor:
-    """``base + scale * sum_j weights[j] * snapshots[j] + shift``.
+def adjust(base: Tensor, residual: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """``base + residual * scale + shift``.
 
     Args:
         base: ``(batch, tokens, dim)``.
-        snapshots: of the same shape.
-        weights: one for each snapshot; those of weight 0 are not read.
+        residual: of the same shape.
         scale: of each channel, ``(dim,)``.
         shift: of each channel, likewise.
-        out: where to write, which may be the base; by default a new tensor.
     """
-    snapshots, weights = _used(snapshots, weights)
-    tensors = (base, *snapshots, scale, shift)
+    tensors = (base, residual, scale, shift)
     if suits(tensors) and all(tensor.is_contiguous() for tensor in tensors):
-        into = torch.empty_like(base) if out is None else out
-        if into.is_contiguous() and attempt("adjust", into, base, snapshots, weights, scale, shift):
-            return into
-    return plain.adjust(base, snapshots, weights, scale, shift, out)
+        out = torch.empty_like(base)
+        if attempt("adjust", out, *tensors):
+            return out
+    return plain.adjust(base, residual, scale, shift)
 
 
 def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
@@ -82,21 +72,14 @@ def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
     return plain.distance(current, reference, order)
 
 
-def snapshot(outputs: Tensor, inputs: Tensor) -> Quantised:
-    """The residual ``outputs - inputs`` in fp8.
-
-    Args:
-        outputs: ``(batch, ...)``.
-        inputs: of the same shape.
-    """
-    if suits((outputs, inputs)):
-        values = torch.empty_like(outputs, dtype=torch.float8_e4m3fn)
+def quantise(tensor: Tensor) -> Quantised:
+    """A dense tensor in fp8: half of the memory of 16 bits, and a scale for each `GROUP` of elements."""
+    if suits((tensor,)):
+        values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn)
         into = Quantised(values, torch.empty(-(-values.numel() // GROUP), device=values.device))
-        layout = layout_of((values, outputs, inputs))
-        fits = layout is not None and (layout.samples == 1 or layout.elements % GROUP == 0)
-        if fits and attempt("snapshot", layout, into, outputs, inputs):
+        if attempt("quantise", into, tensor):
             return into
-    return plain.snapshot(outputs, inputs)
+    return plain.quantise(tensor)
 
 
 def restore(
@@ -121,24 +104,26 @@ def restore(
     return plain.restore(base, snapshots, weights, out)
 
 
-def gram(tensor: Tensor, places: Tensor, ring: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Some elements of each sample, and their products with themselves and with earlier ones.
+def deviation(
+    tensor: Tensor, indices: Sequence[Tensor], ring: Sequence[Tensor], weights: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Some elements of each sample, and how far an estimate of them from earlier ones is off.
 
     Args:
         tensor: ``(batch, ...)``.
-        places: which elements, ``(count,)`` positions in a contiguous sample.
-        ring: earlier elements, ``(batch, count)`` float32 each.
+        indices: for each axis of a sample, where the elements are, ``(count,)``.
+        ring: the same elements of earlier tensors, ``(batch, count)`` float32 each.
+        weights: of the estimate, one for each of them.
 
     Returns:
-        The elements, ``(batch, count)`` float32, and the products, ``(batch, 1 + len(ring))`` float32, the
-        one with themselves first.
+        The elements, ``(batch, count)`` float32, and the relative squared error, ``(batch,)`` float32.
     """
-    if suits((tensor, *ring)) and tensor[0].is_contiguous():
-        seen = torch.empty(len(tensor), len(places), device=tensor.device)
-        row = torch.empty(len(tensor), 1 + len(ring), device=tensor.device)
-        if attempt("gram", seen, row, tensor, places, ring):
-            return seen, row
-    return plain.gram(tensor, places, ring)
+    if suits((tensor, *ring)) and all(one.is_contiguous() for one in (*indices, *ring)):
+        seen = torch.empty(len(tensor), len(indices[0]), device=tensor.device)
+        squared = torch.empty(len(tensor), device=tensor.device)
+        if attempt("deviation", seen, squared, tensor, indices, ring, weights):
+            return seen, squared
+    return plain.deviation(tensor, indices, ring, weights)
 
 
 def _used(snapshots: Sequence[SnapshotT], weights: Sequence[float]) -> tuple[list[SnapshotT], list[float]]:

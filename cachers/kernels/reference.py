@@ -39,16 +39,8 @@ def reuse(
     return total if out is None else out.copy_(total)
 
 
-def adjust(
-    base: Tensor,
-    snapshots: Sequence[Tensor],
-    weights: Sequence[float],
-    scale: Tensor,
-    shift: Tensor,
-    out: Tensor | None = None,
-) -> Tensor:
-    adjusted = base + (reuse(torch.zeros_like(base), snapshots, weights) * scale + shift)
-    return adjusted if out is None else out.copy_(adjusted)
+def adjust(base: Tensor, residual: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return base + (residual * scale + shift)
 
 
 def restore(
@@ -65,14 +57,15 @@ def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
     return far
 
 
-def snapshot(outputs: Tensor, inputs: Tensor) -> Quantised:
-    return quantise(outputs - inputs)
-
-
-def gram(tensor: Tensor, places: Tensor, ring: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    every: tuple[Any, ...] = (slice(None), *torch.unravel_index(places, tensor.shape[1:]))
+def deviation(
+    tensor: Tensor, indices: Sequence[Tensor], ring: Sequence[Tensor], weights: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    every: tuple[Any, ...] = (slice(None), *indices)
     seen = tensor[every].float()
-    return seen, torch.stack([(seen * one).sum(1) for one in (seen, *ring)], dim=1)
+    error = seen.clone()
+    for weight, earlier in zip(weights, ring, strict=True):
+        error -= weight * earlier
+    return seen, error.square().sum(1) / seen.square().sum(1)
 
 
 def quantise(tensor: Tensor) -> Quantised:
