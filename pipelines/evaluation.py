@@ -7,14 +7,14 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, LayerKind, Reason, Step, Weights
+from skipstone.cachers.base import Cacher, LayerKind, Probe, Reason, Step, Weights
 from skipstone.cachers.coordinates import Coordinates
 from skipstone.pipelines.grids import Grid
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.layer_memory import LayerMemory, reason_to_compute
 from skipstone.pipelines.outputs import floats_in
 from skipstone.pipelines.ranks import any_rank
-from skipstone.pipelines.sites import Placement
+from skipstone.pipelines.sites import EARLY, Placement
 from skipstone.pipelines.snapshots import Snapshots
 from skipstone.pipelines.trace import Place, Trace
 
@@ -36,7 +36,8 @@ class Branch(Generic[StateT]):
     each call of a layer remembers (all three once seen), ``writes_in_place`` whether streams are written into
     on their way, ``checked`` whether skipping was tried with these shapes, ``watched`` the block whose
     attention the method watches, ``grid`` how its tokens are laid out, ``coordinates`` those that a method
-    reads which asks for no more, and ``problem`` why this branch cannot be skipped at all.
+    reads which asks for no more, ``spares_leading`` whether the blocks before the stack are left out where that
+    is skipped, and ``problem`` why this branch cannot be skipped at all.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Branch(Generic[StateT]):
         self.checked = False
         self.watched: Place | None = None
         self.grid: Grid | None = None
+        self.spares_leading = False
         self.problem: str | None = None
         self._layer_kinds = cacher.layer_kinds - {LayerKind.TEMPORAL_ATTENTION}
 
@@ -74,11 +76,20 @@ class Branch(Generic[StateT]):
         return self.snapshots.nbytes + sum(memory.snapshots.nbytes for memory in layers)
 
     @property
+    def decides_before_leading(self) -> bool:
+        """Whether the gate can decide before the blocks before the stack are called, where there are any."""
+        if self.trace is None or not self.trace.head:
+            return False
+        probe, leading = self.placement.probe, self.trace.leading
+        return probe in EARLY or (probe is Probe.MODULATED_INPUT and leading.foretold is not None)
+
+    @property
     def remarks(self) -> list[str]:
         """What a user should know of this branch."""
         known = () if self.trace is None else self.trace.remarks
+        leading = () if self.trace is None or self.spares_leading else self.trace.leading.remarks
         layers = [memory.problem for memory in self.layers.values()]
-        found = (self.problem, self.placement.remark, *known, *layers, *self._missing())
+        found = (self.problem, self.placement.remark, *leading, *known, *layers, *self._missing())
         return [remark for remark in dict.fromkeys(found) if remark is not None]
 
     def _missing(self) -> list[str]:

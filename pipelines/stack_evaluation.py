@@ -97,8 +97,9 @@ class StackEvaluation(Evaluation[StateT]):
         return coordinates.of(residual)
 
     def _skipping(self, snapshots: Snapshots, weights: Weights, position: int) -> Skipping:
-        assert self.branch.trace is not None
-        return Skipping(self.branch.trace, snapshots, weights, position, self.branch.writes_in_place)
+        branch, trace = self.branch, self.branch.trace
+        assert trace is not None
+        return Skipping(trace, snapshots, weights, position, branch.writes_in_place, branch.spares_leading)
 
     def _look(self, call: Call) -> None:
         """Read the probe where the head of the stack ends: of every chain until one is known to lead."""
@@ -110,18 +111,23 @@ class StackEvaluation(Evaluation[StateT]):
                 self._probes[self._calls] = self._read_probe(call)
         elif trace is not None and trace.has(self._calls, call.place):
             self._look_at_head(call, self._calls == trace.head)
-            if self._calls == trace.start:
+            if self._calls == self._turn(trace):
                 self._decide_at(call, trace)
+
+    def _turn(self, trace: Trace) -> int | None:
+        """Position of the call at which the gate decides."""
+        return 0 if self.branch.spares_leading else trace.start
 
     def _look_at_head(self, call: Call, begins: bool) -> None:
         if begins and self._cacher.head_blocks:
             self._heads[call.list_index] = Entry.of(call, [call.main_slot()], self.branch.writes_in_place)
 
     def _decide_at(self, call: Call, trace: Trace) -> None:
-        self._decide(self._read_probe(call))
+        foretold = trace.leading.foretold if self.branch.spares_leading else None
+        self._decide(self._read_probe(call if foretold is None else foretold.by(call)))
         self._agree(call.main())
         if self._scouting:
-            self._mode = Passing(trace, self._calls)
+            self._mode = Passing(trace, self._calls, self.branch.spares_leading)
         elif self.skipped:
             self._mode = self._skipping(self.branch.snapshots, self._weights(), self._calls)
 
@@ -163,6 +169,7 @@ class StackEvaluation(Evaluation[StateT]):
         if trace.start is None:
             raise NotUnderstoodError("the model has no block that could be skipped")
         self.branch.trace = trace
+        self.branch.spares_leading &= self.branch.decides_before_leading
         self._decide(self._probes.get(trace.start))
         self.branch.writes_in_place |= residuals is None
         return residuals
@@ -185,7 +192,9 @@ class Replay(Evaluation[StateT]):
         branch = self.branch
         assert branch.trace is not None
         newest = (1.0,) + (0.0,) * (len(branch.snapshots) - 1)
-        self._mode = Skipping(branch.trace, branch.snapshots, newest, 0, branch.writes_in_place)
+        self._mode = Skipping(
+            branch.trace, branch.snapshots, newest, 0, branch.writes_in_place, branch.spares_leading
+        )
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
         call = Call(place, block, args, kwargs)
