@@ -292,7 +292,7 @@ class Engine:
     def _verify(self, evaluation: Evaluation[Any], output: Any) -> None:
         """Skip what was just computed, once for each layout of the inputs, and compare.
 
-        Blocks before the stack are left out as well at first: whoever reads what is not a number there differs.
+        Blocks before the stack are first left out as well: what reads their results cannot be right then.
         Processes that share the model leave the stack together.
 
         Raises:

@@ -36,8 +36,8 @@ class Branch(Generic[StateT]):
     each call of a layer remembers (all three once seen), ``writes_in_place`` whether streams are written into
     on their way, ``checked`` whether skipping was tried with these shapes, ``watched`` the block whose
     attention the method watches, ``grid`` how its tokens are laid out, ``coordinates`` those that a method
-    reads which asks for no more, ``spares_leading`` whether the blocks before the stack are left out where that
-    is skipped, and ``problem`` why this branch cannot be skipped at all.
+    reads which asks for no more, ``spares_leading`` whether the blocks before the stack are left out where
+    that is skipped, and ``problem`` why this branch cannot be skipped at all.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -74,7 +75,7 @@ class Trace:
     places: tuple[Place, ...]
     passes: tuple[Passes | None, ...]
     segments: tuple[Segment, ...]
-    leading: Leading = Leading()
+    leading: Leading
     remarks: tuple[str, ...] = ()
 
     @property

@@ -153,7 +153,7 @@ def test_vace_control_blocks_run_on_computed_steps_only(method: Any) -> None:
     Version(diffusers.__version__) < Version("0.36"), reason="this diffusers has another VACE"
 )
 def test_vace_without_its_control_blocks_is_what_it_is_with_them() -> None:
-    """A gate that takes no probe for known before the model runs finds them computed: nothing else differs."""
+    """Where no probe counts as known before the model runs they are computed, and nothing else differs."""
     pipe = PIPELINES["wan-vace"].make()
     spared, _, few = vace_calls(pipe, FORA(interval=2))
     with pytest.MonkeyPatch.context() as patch:

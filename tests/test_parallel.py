@@ -1,14 +1,18 @@
 """Two processes: where they share a model they decide as one, where they do not each decides for itself."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import diffusers
 import pytest
+import torch
+from torch import Tensor
 
 import skipstone
 import tiny
-from methods import planned
+from methods import blocks, planned, smooth
 from processes import (
     OneRankRefuses,
     OneRankRefusesOutputs,
@@ -21,7 +25,8 @@ from processes import (
     shared_runs,
     strip_of_an_own_run,
 )
-from skipstone import DBCache, FirstBlock, Planned, TeaCache
+from skipstone import PAB, Cacher, DBCache, DeltaDiT, FasterCache, FirstBlock, Planned, TeaCache, TGate
+from skipstone.cachers.base import Layer
 
 needs_context_parallel = pytest.mark.skipif(
     not hasattr(diffusers, "ContextParallelConfig"), reason="this diffusers has no context parallelism"
@@ -57,6 +62,55 @@ def test_a_block_that_splits_its_input_runs_on_every_step_and_the_others_do_not(
     for shared in run_twice(functools.partial(shared_runs, tiny.wan, methods, True)):
         for output, expected in zip(shared, alone, strict=True):
             assert (output - expected).norm() <= 1e-5 * expected.norm()
+
+
+BY_LAYER = [
+    PAB(2, 3, 4, from_timestep=1e9, until_timestep=-1e9),
+    TGate(gate=4, interval=2, interval_after=3, warmup=1),
+    FasterCache(start=0.2, guidance_start=0.2, guidance_interval=3),
+    DeltaDiT(2, share=0.75),
+    blocks(0.2),
+    smooth(0.3),
+]
+"""Methods that decide for each layer, or for each range of blocks."""
+
+
+def by_layer_alone(make: Callable[[], tiny.Tiny], methods: list[Cacher[Any]]) -> list[Tensor]:
+    """The outputs of a run with each method in one process, all of which skip something."""
+    outputs, bare = [], make()()
+    for method in methods:
+        with skipstone.attach((pipe := make()).pipe, method) as cache:
+            outputs.append(pipe())
+        assert any(part["skipped"] for part in cache.last_run.parts.values())
+        assert not torch.equal(outputs[-1], bare)
+    return outputs
+
+
+@needs_context_parallel
+@pytest.mark.parametrize("attached_first", [False, True], ids=["shared first", "attached first"])
+def test_layers_of_a_shared_run_are_skipped_as_in_one_process(attached_first: bool) -> None:
+    """They decide by the step, so both processes skip the same attentions, which talk to each other."""
+    alone = by_layer_alone(flux, BY_LAYER)
+    for shared in run_twice(functools.partial(shared_runs, flux, BY_LAYER, attached_first)):
+        for method, output, expected in zip(BY_LAYER, shared, alone, strict=True):
+            assert (output - expected).norm() <= 1e-5 * expected.norm(), method.name
+
+
+class AllButTheFirst(DeltaDiT):
+    """Skips the first block never."""
+
+    def for_layer(self, layer: Layer) -> Any:
+        return super().for_layer(layer) if layer.block else None
+
+
+@needs_context_parallel
+def test_a_first_block_that_splits_its_input_runs_where_others_are_skipped_one_by_one() -> None:
+    """So it does in Wan. Its attentions take parts like all others, and are skipped."""
+    alone = by_layer_alone(tiny.wan, [PAB(2, 3, 4, 1e9, -1e9), AllButTheFirst(2, share=1.0)])
+    methods = [PAB(2, 3, 4, 1e9, -1e9), DeltaDiT(2, share=1.0)]
+    for shared in run_twice(functools.partial(shared_runs, tiny.wan, methods, True)):
+        for method, output, expected in zip(methods, shared, alone, strict=True):
+            assert (output - expected).norm() <= 1e-5 * expected.norm(), method.name
 
 
 @needs_context_parallel
