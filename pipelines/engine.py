@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
-from skipstone.pipelines.attention import middle_block
+from skipstone.pipelines.attention import attentions_in, middle_block
 from skipstone.pipelines.blocks import proxied
 from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
@@ -87,6 +87,7 @@ class Engine:
         self._device = torch.device("cpu")
         self._cache_device = device
         self._undo = ExitStack()
+        self._hooked = False
 
     def install(self, clock: Clock, log: RunLog) -> None:
         """Start noticing the model's calls; the log is for those before the first run."""
@@ -216,12 +217,14 @@ class Engine:
         if key not in self._branches:
             self._branches[key] = self._new_branch(*key)
             self._watch_attention(self._branches[key])
-        self._evaluation = self._new_evaluation(self._branches[key], step, known)
         self._device = next((tensor.device for tensor in floats_in([args, kwargs])), self._device)
+        self._evaluation = self._new_evaluation(self._branches[key], step, known)
         mark = self.mark()
         self._log.planned_steps = step.count
         self._log.entries.append(LogEntry(self.name, name, step.index, None, mark, mark))
         output, look = self._evaluation.begin(), functools.partial(self._run_as_written, *self._given)
+        if compiled:
+            self._watch_compiled_attention()
         ready = not compiled or output is not None or self._evaluation.prepare(look)
         return ready, output, args, kwargs
 
@@ -280,12 +283,30 @@ class Engine:
             branch.watched = middle_block(self._parts)
             branch.grid = token_grid(self.model, *self._given)
 
+    def _watch_compiled_attention(self) -> None:
+        """Hook the watched block's attentions for good: a model's hooks are compiled with it, once."""
+        if self._hooked or not self._method.watches_attention:
+            return
+        place = middle_block(self._parts)
+        if place is None:
+            return
+        block = list(self._parts[place[0]].children())[place[1]]
+
+        def attended(module: nn.Module, args: Any, output: Any) -> None:
+            del module, args
+            if self._evaluation is not None:
+                self._evaluation.attended(output)
+
+        for attention in attentions_in(block):
+            self._undo.callback(attention.register_forward_hook(attended).remove)
+        self._hooked = True
+
     def _new_evaluation(self, branch: Branch[Any], step: Step, known: Any = None) -> Evaluation[Any]:
         if known is not None:
             return GivenEvaluation(self._method, step, branch, known)
         probe = self._early_probe(branch.placement.probe, step, *self._given)
         kind = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
-        evaluation = kind(self._method, step, branch, probe, process_group(self.model))
+        evaluation = kind(self._method, step, branch, probe, process_group(self.model), self._device)
         evaluation.half = None if self._guided is None else self._guided.half
         return evaluation
 
@@ -361,7 +382,7 @@ class Engine:
             right = False
         self._evaluation = present
         group = process_group(self.model)
-        return right if group is None else not any_rank(group, not right, next(floats_in(expected)))
+        return right if group is None else not any_rank(group, not right, self._device)
 
     def _run_as_written(self, args: Any, kwargs: Any) -> Any:
         """Run the model once more.

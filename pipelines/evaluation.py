@@ -12,7 +12,6 @@ from skipstone.cachers.coordinates import Coordinates
 from skipstone.pipelines.grids import Grid
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.layer_memory import LayerMemory, reason_to_compute
-from skipstone.pipelines.outputs import floats_in
 from skipstone.pipelines.ranks import any_rank
 from skipstone.pipelines.sites import EARLY, Placement
 from skipstone.pipelines.snapshots import Snapshots
@@ -108,6 +107,7 @@ class Evaluation(Generic[StateT]):
         branch: this branch's memory.
         probe: the method's probe where it is known before the model runs.
         group: the processes that must decide alike, None where there is only this one.
+        device: where the model's inputs are.
 
     ``half`` tells which half of the batch is computed, where that is not all of it. ``parts`` counts the
     calls of parts that are skipped on their own, by what they are and whether they were.
@@ -120,6 +120,7 @@ class Evaluation(Generic[StateT]):
         branch: Branch[StateT],
         probe: Tensor | None = None,
         group: Any = None,
+        device: torch.device | None = None,
     ) -> None:
         self.step = step
         self.reason: Reason | None = Reason.NOT_UNDERSTOOD
@@ -127,6 +128,7 @@ class Evaluation(Generic[StateT]):
         self.branch = branch
         self._probe = probe
         self._group = group
+        self._device = device or torch.device("cpu")
         self.half: Half | None = None
         self.parts: Counter[tuple[str, bool]] = Counter()
 
@@ -155,6 +157,9 @@ class Evaluation(Generic[StateT]):
         del place
         return block(*args, **kwargs)
 
+    def attended(self, output: Any) -> None:
+        """Take note of what an attention of the watched block has returned, in a model compiled as a whole."""
+
     def finish(self, output: Any, latents: Tensor | None) -> None:
         """Keep what a computed evaluation has shown. Not called for one that raised.
 
@@ -176,19 +181,16 @@ class Evaluation(Generic[StateT]):
     def _decide_early(self) -> None:
         """Decide by a probe that is known before the model runs."""
         self._decide(self._probe)
-        # Without a first output all processes compute, and there is nothing to agree on.
-        like = next(floats_in([self._probe, *self.branch.hollows.values()]), None)
-        if like is not None:
-            self._agree(like)
+        self._agree()
 
-    def _agree(self, like: Tensor) -> None:
+    def _agree(self) -> None:
         """Compute where another process does: the worst part decides for all.
 
         All processes ask, whatever they decided. Gates that look at no tensor of the sample decide alike.
         """
         if self._group is None or not self._cacher.looks:
             return
-        if any_rank(self._group, not self.skipped, like) and self.skipped:
+        if any_rank(self._group, not self.skipped, self._device) and self.skipped:
             self.reason = Reason.OTHER_RANK
 
     def _weights(self) -> Weights:

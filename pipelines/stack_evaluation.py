@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Outcome, Probe, Reason, Weights
-from skipstone.pipelines.attention import WatchedCall
+from skipstone.pipelines.attention import WatchedCall, note_attention
 from skipstone.pipelines.evaluation import Evaluation
 from skipstone.pipelines.modes import Computing, Learning, Mode, Passing, Skipping
 from skipstone.pipelines.probes import modulated_input
@@ -31,12 +31,13 @@ class StackEvaluation(Evaluation[StateT]):
         known = self.branch.checked and self.branch.trace is not None
         self._samples = known and self.branch.coordinates is not None
         self._attention: list[Tensor] = []
+        self._watched: Tensor | None = None
         self._mode: Mode = self._computing()
         self._ready = False
         self._scouting = False
 
     def prepare(self, run: Callable[[], Any]) -> bool:
-        if self.branch.trace is None or self.branch.watched is not None:
+        if self.branch.trace is None:
             return False
         if self.branch.placement.probe in EARLY:
             self._decide_early()
@@ -55,12 +56,18 @@ class StackEvaluation(Evaluation[StateT]):
         call = Call(place, block, args, kwargs)
         if not call.tensors():
             return call.run()
-        if place == self.branch.watched:
-            call = WatchedCall(place, block, args, kwargs, seen=self._attention)
         if not self._ready:
+            if place == self.branch.watched:
+                call = WatchedCall(place, block, args, kwargs, seen=self._attention)
             self._look(call)
             self._calls += 1
+        elif place == self.branch.watched:
+            self._watched = call.main()
         return self._mode.call(call)
+
+    def attended(self, output: Any) -> None:
+        if self._ready and self._watched is not None:
+            note_attention(output, self._watched, self._attention)
 
     def finish(self, output: Any, latents: Tensor | None) -> None:
         if self.skipped:
@@ -125,7 +132,7 @@ class StackEvaluation(Evaluation[StateT]):
     def _decide_at(self, call: Call, trace: Trace) -> None:
         foretold = trace.leading.foretold if self.branch.spares_leading else None
         self._decide(self._read_probe(call if foretold is None else foretold.by(call)))
-        self._agree(call.main())
+        self._agree()
         if self._scouting:
             self._mode = Passing(trace, self._calls, self.branch.spares_leading)
         elif self.skipped:
