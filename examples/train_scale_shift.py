@@ -85,7 +85,9 @@ class Noted(Adjusted):
 
         def correct(residual: Tensor, base: Tensor, stream: int) -> Tensor:
             self.notebook.add(Estimate(self.block, stream, embedding, residual, base.clone()))
-            return self.adjustment(residual, self.block, stream, embedding) if known else residual
+            if not known:
+                return base + residual
+            return self.adjustment(base, residual, self.block, stream, embedding)
 
         return correct
 
@@ -147,8 +149,7 @@ def loss_of(evaluation: Evaluation, wanted: dict[str, list[Tensor]], learned: Sc
     """
     losses = [
         (
-            one.base.float()
-            + learned(one.residual.float(), one.block, one.stream, one.embedding)
+            learned(one.base.float(), one.residual.float(), one.block, one.stream, one.embedding)
             - wanted[one.block][one.stream].float()
         )
         .square()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from skipstone.cachers.base import Step
 from skipstone.cachers.guidance import Guidance
+from skipstone.cachers.kernels.operations import reuse
 from skipstone.pipelines.halves import Half, half_of
 from skipstone.pipelines.outputs import floats_in, refilled
 
@@ -159,10 +160,8 @@ class GuidedBranches:
 
     def _added(self, cond: Tensor, parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         assert self._call is not None
-        planes = _planes(cond.float(), self._grids[self._call.key])
-        for weight, part in zip(weights, parts, strict=True):
-            planes = planes.add(part, alpha=weight)
-        return _unplaned(planes, cond.shape).to(cond.dtype)
+        planes = _planes(cond, self._grids[self._call.key])
+        return _unplaned(reuse(planes, parts, weights), cond.shape)
 
 
 def _named(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

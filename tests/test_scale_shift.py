@@ -50,8 +50,9 @@ def test_scale_and_shift_are_those_of_the_layer() -> None:
     made.linears["blocks/0/0"].weight.data[:, 0] = torch.tensor([1.0, 2.0, 3.0, 4.0])
     residual, time = torch.tensor([[[10.0, 100.0]]]), torch.tensor([[0.5, 7.0, 7.0]])
     # The scales are 1 + 0.5 * 1 and 1 + 0.5 * 2, the shifts 0.5 * 3 and 0.5 * 4.
-    assert made(residual, "blocks.0", 0, time).tolist() == [[[10 * 1.5 + 1.5, 100 * 2 + 2]]]
-    assert made(residual[..., :1], "blocks.0", 1, time).tolist() == [[[10.0]]]
+    base = torch.tensor([[[0.25, 0.5]]])
+    assert made(base, residual, "blocks.0", 0, time).tolist() == [[[10 * 1.5 + 1.75, 100 * 2 + 2.5]]]
+    assert made(base[..., :1], residual[..., :1], "blocks.0", 1, time).tolist() == [[[10.25]]]
     assert "blocks.0" in made
     assert "blocks.1" not in made
 

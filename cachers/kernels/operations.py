@@ -76,7 +76,8 @@ def quantise(tensor: Tensor) -> Quantised:
     """A dense tensor in fp8: half of the memory of 16 bits, and a scale for each `GROUP` of elements."""
     if suits((tensor,)):
         values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn)
-        into = Quantised(values, torch.empty(-(-values.numel() // GROUP), device=values.device))
+        scales = torch.empty(-(-values.numel() // GROUP), device=values.device)
+        into = Quantised(values, scales, tensor.dtype)
         if attempt("quantise", into, tensor):
             return into
     return plain.quantise(tensor)
