@@ -15,6 +15,7 @@ from statistics import quantiles
 from typing import Any
 
 import torch
+from machine import about
 from torch import Tensor
 
 from skipstone.cachers.kernels import dispatch, operations
@@ -217,17 +218,6 @@ def host_seconds(call: Callable[[], Any], device: str, count: int = 10) -> float
     if device == "cuda":
         torch.cuda.synchronize()
     return seconds
-
-
-def about(device: str) -> dict[str, Any]:
-    """The machine and the versions."""
-    versions = {"torch": torch.__version__}
-    try:
-        import triton
-    except ImportError:
-        return {"device": device, **versions}
-    name = torch.cuda.get_device_name() if device == "cuda" else device
-    return {"device": name, **versions, "triton": triton.__version__}
 
 
 def measure(
