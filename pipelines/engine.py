@@ -257,6 +257,8 @@ class Engine:
         entry.reason = evaluation.reason
         entry.parts = evaluation.parts + (Counter() if self._guided is None else self._guided.parts)
         entry.end = self.mark()
+        if evaluation.skipped and self._guided is None:
+            return
         if not self._method.history:
             evaluation.branch.snapshots.clear()
         elif not evaluation.skipped:

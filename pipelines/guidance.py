@@ -1,6 +1,5 @@
 """The branches of classifier-free guidance in a run, and the estimate of the unconditional one."""
 
-import inspect
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from skipstone.cachers.guidance import Guidance
 from skipstone.cachers.kernels.operations import reuse
 from skipstone.pipelines.halves import Half, half_of
 from skipstone.pipelines.outputs import floats_in, refilled
+from skipstone.pipelines.streams import parameters_of
 
 CONDITIONAL = {"uncond": "cond", "pred_uncond": "pred_cond", "branch 1": "branch 0"}
 """From an unconditional branch's name to that of the conditional one, which pipelines call before it."""
@@ -166,7 +166,7 @@ class GuidedBranches:
 
 def _named(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call by name, in the order of the model's parameters."""
-    names = list(inspect.signature(model.forward).parameters)
+    names = parameters_of(model)
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     return {name: given[name] for name in (*names, *given) if name in given}
 

@@ -52,6 +52,8 @@ class StackEvaluation(Evaluation[StateT]):
         return True
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(self._mode, Skipping):
+            return self._mode.at(place, block, args, kwargs)
         call = Call(place, block, args, kwargs)
         if not call.tensors():
             return call.run()
@@ -119,7 +121,8 @@ class StackEvaluation(Evaluation[StateT]):
 
     def _decide_at(self, call: Call, trace: Trace) -> None:
         self._decide(self._read_probe(call))
-        self._agree(call.main())
+        if self._group is not None:
+            self._agree(call.main())
         if self._scouting:
             self._mode = Passing(trace, self._calls)
         elif self.skipped:
@@ -188,5 +191,4 @@ class Replay(Evaluation[StateT]):
         self._mode = Skipping(branch.trace, branch.snapshots, newest, 0, branch.writes_in_place)
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
-        call = Call(place, block, args, kwargs)
-        return self._mode.call(call) if call.tensors() else call.run()
+        return self._mode.at(place, block, args, kwargs)
