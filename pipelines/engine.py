@@ -230,7 +230,7 @@ class Engine:
         evaluation = self._evaluation
         if evaluation is None:
             return output
-        latents = model_output(self.model, output)
+        latents = None if evaluation.skipped else model_output(self.model, output)
         try:
             evaluation.finish(output, latents)
             self._verify(evaluation, output)
