@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.base import Cacher, Correction, Outcome, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, Correction, Outcome, Probe, Reason, Step, Weights
 from skipstone.cachers.kernels.operations import adjust
 from skipstone.cachers.wrapper import Wrapper
 
@@ -114,7 +114,7 @@ class Adjusted(Wrapper):
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         super().update(probe, outcome, step, state.inner)
 
-    def weights(self, step: Step, computed: Sequence[Step], state: State) -> Sequence[float]:
+    def weights(self, step: Step, computed: Sequence[Step], state: State) -> Weights:
         return super().weights(step, computed, state.inner)
 
     def correction(self, state: State) -> Correction | None:

@@ -20,7 +20,7 @@ STEPS = """## A skipped step
 ![The time of a skipped step as a share of a computed one](performance.svg)
 
 By `python benchmarks/step_cost.py`: transformers of full size with random weights, bfloat16, one sample, no
-guidance. The device is waited for after each step, so that all of Python's work counts. *Share* is the time of
+guidance. The device is waited for after each step: all of Python's work counts. *Share* is the time of
 a skipped step over that of a step without a cache; *more memory* is how much higher the peak is than without
 one. All caches ran in the same process.
 """
@@ -28,8 +28,8 @@ one. All caches ran in the same process.
 KERNELS = """## Kernels
 By `python benchmarks/kernels.py`. *Of copy* is the time of a device-to-device copy that reads and writes as
 many bytes, over the kernel's: 1 is what memory allows. The cache is emptied before each call. *Plain* is the
-same in plain torch, *compiled* that under `torch.compile`. Errors are relative to float64: storing a result in
-bfloat16 makes one of about 0.002, in fp8 of about 0.03.
+same in plain torch, *compiled* that under `torch.compile`. Errors are relative to float64: a result stored in
+bfloat16 has one of about 0.002, one in fp8 of about 0.03.
 
 | tensor | type | operation | kernel, us | of copy | plain, us | compiled, us | error |
 |---|---|---|---|---|---|---|---|

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, LayerKind, Reason, Step
+from skipstone.cachers.base import Cacher, LayerKind, Reason, Step, Weights
 from skipstone.cachers.coordinates import Coordinates
 from skipstone.pipelines.grids import Grid
 from skipstone.pipelines.halves import Half
@@ -180,9 +180,9 @@ class Evaluation(Generic[StateT]):
         if any_rank(self._group, not self.skipped, like) and self.skipped:
             self.reason = Reason.OTHER_RANK
 
-    def _weights(self) -> list[float]:
+    def _weights(self) -> Weights:
         branch = self.branch
-        return list(self._cacher.weights(self.step, branch.snapshots.steps, branch.method))
+        return self._cacher.weights(self.step, branch.snapshots.steps, branch.method)
 
 
 class GivenEvaluation(Evaluation[StateT]):

@@ -76,7 +76,7 @@ class LayerMemory:
 
     def _estimates(self, bases: Mapping[Slot, Tensor], step: Step, half: Half | None) -> dict[Slot, Tensor]:
         assert self.cacher is not None
-        weights = list(self.cacher.weights(step, self.snapshots.steps, self._state))
+        weights = self.cacher.weights(step, self.snapshots.steps, self._state)
         correct = self.cacher.correction(self._state)
         if correct is None:
             return {

@@ -1,11 +1,12 @@
 """The ways through a model's blocks: learning their order, computing, skipping, leaving them out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from skipstone.cachers.base import Weights
 from skipstone.cachers.coordinates import Coordinates
 from skipstone.pipelines.snapshots import Residual, Snapshots
 from skipstone.pipelines.streams import Call, Segment, Slot
@@ -128,13 +129,13 @@ class Skipping:
     Args:
         trace: what an earlier evaluation has shown.
         snapshots: the residuals of computed steps.
-        weights: the predictor's weight for each of them.
+        weights: the predictor's.
         position: how many calls were made before the first skipped one.
         copy: whether the streams are written into on the way, so that they must be copied.
     """
 
     def __init__(
-        self, trace: Trace, snapshots: Snapshots, weights: Sequence[float], position: int, copy: bool
+        self, trace: Trace, snapshots: Snapshots, weights: Weights, position: int, copy: bool
     ) -> None:
         self._trace = trace
         self._copy = copy

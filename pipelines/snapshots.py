@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Step
+from skipstone.cachers.base import Bands, Step, Weights
 from skipstone.cachers.kernels.operations import restore, reuse
 from skipstone.cachers.kernels.reference import Quantised, dequantise
 from skipstone.pipelines.halves import Half
@@ -54,7 +54,7 @@ class Snapshots:
     def clear(self) -> None:
         self._kept.clear()
 
-    def combined(self, weights: Sequence[float]) -> "Snapshots":
+    def combined(self, weights: Weights) -> "Snapshots":
         """The weighted sum of all that is kept, as the only thing that is."""
         step, newest = self._kept[0]
         sums = [
@@ -66,12 +66,21 @@ class Snapshots:
         return one
 
     def estimate(
-        self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float], half: Half | None = None
+        self, segment: int, slot: Slot, base: Tensor, weights: Weights, half: Half | None = None
     ) -> Tensor:
         """``base`` plus the weighted sum of what the segment added to this stream before.
 
         Where ``base`` belongs to half of a batch, that half is taken of what was kept for all of it.
         """
+        if isinstance(weights, Bands):
+            apart = [low - high for low, high in zip(weights.low, weights.high, strict=True)]
+            between = self._sum(segment, slot, torch.zeros_like(base), apart, half)
+            base, weights = base + weights.low_pass(between), weights.high
+        return self._sum(segment, slot, base, weights, half)
+
+    def _sum(
+        self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float], half: Half | None
+    ) -> Tensor:
         kept = [segments[segment][slot] for _, segments in self._kept]
         if self._storage.device is None:
             return _added(base, kept, weights, half)
@@ -96,11 +105,9 @@ def _part(kept: Kept, base: Tensor, half: Half | None) -> Tensor:
 
 
 def _zeros(kept: Kept) -> Tensor:
-    return (
-        torch.zeros_like(kept.values, dtype=kept.dtype)
-        if isinstance(kept, Quantised)
-        else torch.zeros_like(kept)
-    )
+    if isinstance(kept, Quantised):
+        return torch.zeros_like(kept.values, dtype=kept.dtype)
+    return torch.zeros_like(kept)
 
 
 def main_residual(segments: Sequence[Residual] | None) -> Tensor | None:

@@ -1,12 +1,12 @@
 """Estimating a transformer's whole stack of blocks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Outcome, Probe, Reason
+from skipstone.cachers.base import Outcome, Probe, Reason, Weights
 from skipstone.pipelines.attention import WatchedCall
 from skipstone.pipelines.evaluation import Evaluation
 from skipstone.pipelines.modes import Computing, Learning, Mode, Passing, Skipping
@@ -98,7 +98,7 @@ class StackEvaluation(Evaluation[StateT]):
             return residual
         return coordinates.of(residual)
 
-    def _skipping(self, snapshots: Snapshots, weights: Sequence[float], position: int) -> Skipping:
+    def _skipping(self, snapshots: Snapshots, weights: Weights, position: int) -> Skipping:
         assert self.branch.trace is not None
         return Skipping(self.branch.trace, snapshots, weights, position, self.branch.writes_in_place)
 

@@ -1,0 +1,111 @@
+"""Caches on compiled models: for each way of compiling, speed and quality, in JSON rows.
+
+A cached run is compared with the uncached run of the same model, compiled in the same way.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+import skipstone
+from skipstone.metrics.quality import quality
+from skipstone.pipelines import bundled
+from skipstone.pipelines.loop_timer import LoopTimer
+
+WAYS: dict[str, Callable[[Any], None]] = {
+    "not compiled": lambda model: None,
+    "blocks": lambda model: model.compile_repeated_blocks(fullgraph=True),
+    "whole": lambda model: model.compile(),
+    "whole, CUDA graphs": lambda model: model.compile(mode="reduce-overhead"),
+}
+PROMPTS = {
+    "pebble-video": "a panda face grows on a pink background",
+    "pebble-image": "a red apple on a blue background",
+}
+
+
+class Bench:
+    """A bundled model, compiled in one way.
+
+    Args:
+        name: which.
+        way: a key of `WAYS`.
+        device: where to run.
+        repeats: how many timed runs of each kind.
+    """
+
+    def __init__(self, name: str, way: str, device: str, repeats: int) -> None:
+        torch._dynamo.reset()
+        self.name, self.repeats = name, repeats
+        self.pipe = skipstone.load(name).to(device)
+        self.pipe.set_progress_bar_config(disable=True)
+        WAYS[way](self.pipe.transformer)
+
+    def run(self) -> tuple[Tensor, float]:
+        """The frames and the seconds of the denoising loop."""
+        generator = torch.Generator().manual_seed(0)
+        with LoopTimer(self.pipe) as timer:
+            made = self.pipe(
+                PROMPTS[self.name], **bundled.DEFAULTS[self.name], generator=generator, output_type="np"
+            )
+        frames = made.frames[0] if hasattr(made, "frames") else made.images
+        return torch.from_numpy(frames).float(), timer.seconds
+
+    def timed(self) -> dict[str, Any]:
+        """The frames, the time of the first runs and of later ones, and what was compiled in the latter."""
+        begin = time.perf_counter()
+        for _ in range(2):
+            self.run()
+        first = time.perf_counter() - begin
+        counters.clear()
+        made = [self.run() for _ in range(self.repeats)]
+        stats = counters["stats"]
+        return {
+            "frames": made[-1][0],
+            "seconds": median(seconds for _, seconds in made),
+            "warm_up_seconds": first,
+            "graphs_after_warm_up": stats.get("unique_graphs", 0),
+        }
+
+    def rows(self, methods: dict[str, Any]) -> list[dict[str, Any]]:
+        """The uncached runs, then those of each method."""
+        bare = self.timed()
+        found = [{"method": "uncached", **bare}]
+        for name, method in methods.items():
+            with skipstone.attach(self.pipe, method) as cache:
+                seen = self.timed()
+                run = cache.last_run
+            kept = quality(seen["frames"], bare["frames"]).psnr
+            share = run.computed / run.evaluations
+            ratio = bare["seconds"] / seen["seconds"]
+            found.append({"method": name, **seen, "computed_share": share, "speedup": ratio, "psnr": kept})
+        return [{key: value for key, value in row.items() if key != "frames"} for row in found]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", choices=tuple(PROMPTS))
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=tuple(WAYS))
+    parser.add_argument("--methods", nargs="+", default=("planned", "first-block", "teacache", "pab"))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cuda")
+    asked = parser.parse_args()
+    about = {"model": asked.model, "torch": torch.__version__, "diffusers": diffusers.__version__}
+    about["machine"] = torch.cuda.get_device_name() if asked.device == "cuda" else "cpu"
+    for way in asked.ways:
+        plan = skipstone.load_plan(bundled.folder(asked.model) / "plan.json")
+        methods = {name: plan if name == "planned" else name for name in asked.methods}
+        for row in Bench(asked.model, way, asked.device, asked.repeats).rows(methods):
+            print(json.dumps({**about, "way": way, **row}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
