@@ -268,8 +268,8 @@ def main() -> None:
             print(line(row) if asked.rows else lines[-1], flush=True)
     if asked.rows:
         asked.rows.write_text("\n".join(lines) + "\n")
-    if dispatch._broken:
-        raise SystemExit(f"these kernels do not work here: {', '.join(sorted(dispatch._broken))}")
+    if dispatch.broken:
+        raise SystemExit(f"these kernels do not work here: {', '.join(sorted(dispatch.broken))}")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_kernels_agree_with_their_references_on_a_gpu() -> None:
 def as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels are asked to work on tensors of the CPU, which they cannot."""
     monkeypatch.setattr(operations, "suits", lambda tensors: True)
-    monkeypatch.setattr(dispatch, "_broken", set())
+    monkeypatch.setattr(dispatch, "broken", set())
 
 
 OPERATIONS: dict[str, Any] = {
@@ -79,12 +79,12 @@ def test_without_triton_the_reference_runs(
 
 def test_out_of_memory_is_no_reason_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(name: str) -> None:
-        raise torch.OutOfMemoryError
+        raise torch.cuda.OutOfMemoryError
 
     monkeypatch.setattr(dispatch, "import_module", full)
-    with pytest.raises(torch.OutOfMemoryError):
-        dispatch.attempt("reuse")
-    assert not dispatch._broken
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        dispatch.attempt("reuse", torch.ones(1))
+    assert not dispatch.broken
 
 
 def test_kernels_are_for_cuda_alone() -> None:
