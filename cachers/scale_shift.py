@@ -16,7 +16,7 @@ class ScaleShift(nn.Module):
 
     Source: Block Caching, arXiv:2312.03209, section 3.3.
     Difference: it begins as no change at all, which the paper leaves open. ``examples/train_scale_shift.py``
-    trains it.
+    trains it, by least squares in place of gradient descent: the loss is the paper's.
 
     Args:
         embedding: size of the model's time embedding.
@@ -48,6 +48,12 @@ class ScaleShift(nn.Module):
     def __contains__(self, block: str) -> bool:
         return _key(block, 0) in self.linears
 
+    def layer(self, block: str, stream: int) -> nn.Linear:
+        """What gives the scales and then the shifts of one stream of a block."""
+        linear = self.linears[_key(block, stream)]
+        assert isinstance(linear, nn.Linear)
+        return linear
+
     def forward(self, residual: Tensor, block: str, stream: int, embedding: Tensor) -> Tensor:
         """The adjusted residual of one stream of a block, ``(batch, tokens, channels)``.
 
@@ -57,7 +63,7 @@ class ScaleShift(nn.Module):
             stream: which of its streams, from 0.
             embedding: the model's time embedding, ``(1, embedding)``.
         """
-        linear: Any = self.linears[_key(block, stream)]
+        linear = self.layer(block, stream)
         scale, shift = linear(embedding.to(linear.weight)).to(residual).chunk(2, dim=-1)
         adjusted: Tensor = residual * scale + shift
         return adjusted
