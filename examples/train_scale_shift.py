@@ -319,6 +319,7 @@ def arguments_of(parser_arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--measured-on", type=int, default=32, help="how many prompts to measure changes on")
     parser.add_argument("--held-out", type=int, default=16, help="how many prompts to keep for the PSNR")
     parser.add_argument("--passes", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0, help="of the runs' noise")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--arguments", type=json.loads, default={}, help="the pipeline's, as JSON")
     asked = parser.parse_args(parser_arguments)
@@ -344,6 +345,7 @@ def prompts_of(asked: argparse.Namespace) -> tuple[list[str], list[str]]:
 
 def main(arguments: list[str] | None = None) -> None:
     asked = arguments_of(arguments)
+    torch.manual_seed(asked.seed)
     is_bundled = asked.model in bundled.DEFAULTS
     location = bundled.folder(asked.model) if is_bundled else asked.model
     pipe = diffusers.DiffusionPipeline.from_pretrained(location).to(asked.device)
