@@ -36,6 +36,11 @@ NO_BRANCH = (
     "neither in two calls a step nor in two halves of a batch"
 )
 
+BETWEEN_GRAPHS = (
+    "it is compiled as a whole, but what this method may skip runs uncompiled, and the rest in the pieces around "
+    "it; compile_repeated_blocks() gives the largest ones"
+)
+
 EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
     Site.STACK: StackEvaluation,
     Site.DEEP: DeepEvaluation,
@@ -224,7 +229,7 @@ class Engine:
         self._log.entries.append(LogEntry(self.name, name, step.index, None, mark, mark))
         output, look = self._evaluation.begin(), functools.partial(self._run_as_written, *self._given)
         if compiled:
-            self._watch_compiled_attention()
+            self._meet_compiled()
         ready = not compiled or output is not None or self._evaluation.prepare(look)
         return ready, output, args, kwargs
 
@@ -283,13 +288,17 @@ class Engine:
             branch.watched = middle_block(self._parts)
             branch.grid = token_grid(self.model, *self._given)
 
-    def _watch_compiled_attention(self) -> None:
-        """Hook the watched block's attentions for good: a model's hooks are compiled with it, once."""
-        if self._hooked or not self._method.watches_attention:
-            return
-        place = middle_block(self._parts)
-        if place is None:
-            return
+    def _meet_compiled(self) -> None:
+        """Say how a compiled model's layers are skipped, and see to it that a watched attention is seen in it."""
+        assert self._log is not None
+        if self._placement.site is Site.LAYER:
+            self._log.note(f"{self.name}: {BETWEEN_GRAPHS}")
+        place = middle_block(self._parts) if self._method.watches_attention else None
+        if place is not None and not self._hooked:
+            self._watch_for_good(place)
+
+    def _watch_for_good(self, place: Place) -> None:
+        """Hook a block's attentions: the hooks that a model has when it is compiled are compiled with it."""
         block = list(self._parts[place[0]].children())[place[1]]
 
         def attended(module: nn.Module, args: Any, output: Any) -> None:

@@ -123,6 +123,15 @@ def reasons_of_a_shared_run(method: Cacher[Any], _: int) -> dict[str, int]:
     return cache.last_run.reasons
 
 
+def reasons_of_a_compiled_shared_run(method: Cacher[Any], _: int) -> dict[str, int]:
+    pipe = flux()
+    share(pipe.pipe.transformer)
+    pipe.pipe.transformer.compile(backend="eager")
+    with skipstone.attach(pipe.pipe, method) as cache:
+        pipe()
+    return cache.last_run.reasons
+
+
 def reasons_where_one_check_fails(method: Cacher[Any], rank: int) -> dict[str, int]:
     """Of a shared run in which the second process alone finds that a replay differs."""
     with mock.patch.object(engine, "alike", return_value=rank == 0):

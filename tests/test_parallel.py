@@ -19,6 +19,7 @@ from processes import (
     OneRankRefusesUnasked,
     OneRankRefusesUnseen,
     flux,
+    reasons_of_a_compiled_shared_run,
     reasons_of_a_shared_run,
     reasons_where_one_check_fails,
     run_twice,
@@ -122,6 +123,15 @@ def test_a_first_block_that_splits_its_input_runs_where_others_are_skipped_one_b
 def test_one_process_that_computes_makes_all_compute(method: FirstBlock) -> None:
     """Without it the two would wait for each other in an attention that only one of them runs."""
     skips, computes = run_twice(functools.partial(reasons_of_a_shared_run, method))
+    assert skips == {"first step": 2, "another process of the group computes": 14}
+    assert computes == {"first step": 2, "the change reached the threshold": 14}
+
+
+@needs_context_parallel
+def test_one_process_that_computes_makes_all_compute_where_the_model_is_compiled() -> None:
+    """They decide before the model runs, by no tensor of the sample that is known then."""
+    work = functools.partial(reasons_of_a_compiled_shared_run, OneRankRefusesUnasked())
+    skips, computes = run_twice(work)
     assert skips == {"first step": 2, "another process of the group computes": 14}
     assert computes == {"first step": 2, "the change reached the threshold": 14}
 
