@@ -37,8 +37,8 @@ NO_BRANCH = (
 )
 
 BETWEEN_GRAPHS = (
-    "it is compiled as a whole, but what this method may skip runs uncompiled, and the rest in the pieces around "
-    "it; compile_repeated_blocks() gives the largest ones"
+    "it is compiled as a whole, but what this method may skip runs uncompiled, "
+    "between compiled pieces of the rest"
 )
 
 EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
@@ -289,7 +289,7 @@ class Engine:
             branch.grid = token_grid(self.model, *self._given)
 
     def _meet_compiled(self) -> None:
-        """Say how a compiled model's layers are skipped, and see to it that a watched attention is seen in it."""
+        """Say how layers are skipped in a compiled model, or see to it that attention is watched in it."""
         assert self._log is not None
         if self._placement.site is Site.LAYER:
             self._log.note(f"{self.name}: {BETWEEN_GRAPHS}")
@@ -299,13 +299,13 @@ class Engine:
 
     def _watch_for_good(self, place: Place) -> None:
         """Hook a block's attentions: the hooks that a model has when it is compiled are compiled with it."""
-        block = list(self._parts[place[0]].children())[place[1]]
 
         def attended(module: nn.Module, args: Any, output: Any) -> None:
             del module, args
             if self._evaluation is not None:
                 self._evaluation.attended(output)
 
+        block = list(self._parts[place[0]].children())[place[1]]
         for attention in attentions_in(block):
             self._undo.callback(attention.register_forward_hook(attended).remove)
         self._hooked = True

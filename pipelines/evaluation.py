@@ -158,7 +158,7 @@ class Evaluation(Generic[StateT]):
         return block(*args, **kwargs)
 
     def attended(self, output: Any) -> None:
-        """Take note of what an attention of the watched block has returned, in a model compiled as a whole."""
+        """Take note of what an attention of the watched block has returned in a compiled model."""
 
     def finish(self, output: Any, latents: Tensor | None) -> None:
         """Keep what a computed evaluation has shown. Not called for one that raised.

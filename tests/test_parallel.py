@@ -18,12 +18,16 @@ from processes import (
     OneRankRefusesOutputs,
     OneRankRefusesUnasked,
     OneRankRefusesUnseen,
+    cached_run,
     flux,
+    moving,
+    prepared_run,
     reasons_of_a_compiled_shared_run,
     reasons_of_a_shared_run,
     reasons_where_one_check_fails,
     run_twice,
     shared_runs,
+    split_prompts,
     strip_of_an_own_run,
 )
 from skipstone import PAB, Cacher, DBCache, DeltaDiT, FasterCache, FirstBlock, Planned, TeaCache, TGate
@@ -145,3 +149,37 @@ def test_one_process_whose_check_of_the_stack_fails_makes_all_leave_it() -> None
 
 def test_processes_with_samples_of_their_own_decide_for_themselves() -> None:
     assert run_twice(strip_of_an_own_run) == ["#....", "#####"]
+
+
+@pytest.mark.parametrize(
+    ("species", "method"), [("WanTransformer3DModel", FirstBlock(0.1)), ("LatteTransformer3DModel", "pab")]
+)
+def test_a_model_that_accelerate_makes_data_parallel_is_known_for_what_it_is(
+    species: str, method: Any
+) -> None:
+    """It is wrapped; settings go by the class inside, and each process decides by its own sample."""
+    alone = [cached_run(moving(species, rank), method) for rank in range(2)]
+    shared = run_twice(functools.partial(prepared_run, species, method))
+    for (wrapper, run, outputs), (expected, as_alone) in zip(shared, alone, strict=True):
+        assert wrapper == "DistributedDataParallel"
+        assert (run.method, run.strip, run.notes) == (expected.method, expected.strip, expected.notes)
+        assert set(run.strip) > {"#"}
+        assert all(torch.equal(a, b) for a, b in zip(outputs, as_alone, strict=True))
+    if method == "pab":
+        assert "spatial 2, temporal 3, cross 6" in shared[0][1].method
+    else:
+        assert alone[0][0].strip != alone[1][0].strip
+
+
+def test_prompts_that_accelerate_splits_are_made_as_in_one_process() -> None:
+    """Three prompts for two processes: the second one gets one."""
+    method, alone = FirstBlock(0.1), []
+    for seed in range(3):
+        with skipstone.attach((pipe := tiny.wan()).pipe, method) as cache:
+            alone.append((pipe(prompt_embeds=tiny._embeds(1, 6, 8, seed=seed)), cache.last_run.strip))
+    first, second = run_twice(functools.partial(split_prompts, method))
+    assert [seed for seed, *_ in (*first, *second)] == [0, 1, 2]
+    assert len(first) == 2
+    for (_, strip, latents), (expected, as_alone) in zip((*first, *second), alone, strict=True):
+        assert strip == as_alone
+        assert torch.equal(latents, expected)
