@@ -1,6 +1,6 @@
 """Reading what the self-attention of one block returns, while the block runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,16 @@ class WatchedCall(Call):
 def attentions_in(block: nn.Module) -> list[nn.Module]:
     """The attention layers of a block."""
     return [part for part in block.modules() if part is not block and is_attention(part)]
+
+
+def watch_for_good(block: nn.Module, attended: Callable[[Any], None]) -> list[Any]:
+    """Have a function given what a block's attentions return, compiled or not, until the hooks go."""
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        del module, args
+        attended(output)
+
+    return [attention.register_forward_hook(note) for attention in attentions_in(block)]
 
 
 def note_attention(output: Any, like: Tensor, seen: list[Tensor]) -> None:

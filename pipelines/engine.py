@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
-from skipstone.pipelines.attention import attentions_in, middle_block
+from skipstone.pipelines.attention import middle_block, watch_for_good
 from skipstone.pipelines.blocks import proxied
 from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
@@ -92,7 +92,7 @@ class Engine:
         self._device = torch.device("cpu")
         self._cache_device = device
         self._undo = ExitStack()
-        self._hooked = False
+        self._hooks: list[Any] = []
 
     def install(self, clock: Clock, log: RunLog) -> None:
         """Start noticing the model's calls; the log is for those before the first run."""
@@ -294,21 +294,16 @@ class Engine:
         if self._placement.site is Site.LAYER:
             self._log.note(f"{self.name}: {BETWEEN_GRAPHS}")
         place = middle_block(self._parts) if self._method.watches_attention else None
-        if place is not None and not self._hooked:
-            self._watch_for_good(place)
+        if place is not None and not self._hooks:
+            # For good, because the hooks that a model has when it is compiled are compiled with it.
+            block = list(self._parts[place[0]].children())[place[1]]
+            self._hooks = watch_for_good(block, self._attended)
+            for hook in self._hooks:
+                self._undo.callback(hook.remove)
 
-    def _watch_for_good(self, place: Place) -> None:
-        """Hook a block's attentions: the hooks that a model has when it is compiled are compiled with it."""
-
-        def attended(module: nn.Module, args: Any, output: Any) -> None:
-            del module, args
-            if self._evaluation is not None:
-                self._evaluation.attended(output)
-
-        block = list(self._parts[place[0]].children())[place[1]]
-        for attention in attentions_in(block):
-            self._undo.callback(attention.register_forward_hook(attended).remove)
-        self._hooked = True
+    def _attended(self, output: Any) -> None:
+        if self._evaluation is not None:
+            self._evaluation.attended(output)
 
     def _new_evaluation(self, branch: Branch[Any], step: Step, known: Any = None) -> Evaluation[Any]:
         if known is not None:
@@ -346,7 +341,7 @@ class Engine:
         branch.checked = True
 
     def _replays(self, evaluation: Evaluation[Any], output: Any) -> bool:
-        replay = Replay(self._method, evaluation.step, evaluation.branch)
+        replay: Evaluation[Any] = Replay(self._method, evaluation.step, evaluation.branch)
         return self._gives(output, replay, *self._given)
 
     def _meet_run(self, args: Any, kwargs: Any) -> None:

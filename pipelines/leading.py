@@ -41,9 +41,10 @@ class Foretold:
 
     def by(self, earlier: Call) -> Call:
         """The call that is to come."""
-        given: dict[Origin, Any] = {None: None, **_arguments(earlier)}
-        kwargs = {name: given[slot] for name, slot in self.kwargs.items()}
-        return Call(self.place, self.block, tuple(given[slot] for slot in self.args), kwargs)
+        given = _arguments(earlier)
+        args = tuple(None if slot is None else given[slot] for slot in self.args)
+        kwargs = {name: None if slot is None else given[slot] for name, slot in self.kwargs.items()}
+        return Call(self.place, self.block, args, kwargs)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Leading:
 
 
 def _arguments(call: Call) -> dict[Slot, Any]:
-    return {**dict(enumerate(call.args)), **call.kwargs}
+    return dict([*enumerate(call.args), *call.kwargs.items()])
 
 
 def _origin(given: Mapping[Slot, Any], value: Any) -> tuple[bool, Origin]:
