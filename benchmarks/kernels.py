@@ -15,6 +15,7 @@ from statistics import quantiles
 from typing import Any
 
 import torch
+from machine import about
 from torch import Tensor
 
 from skipstone.cachers.kernels import dispatch, operations
@@ -219,17 +220,6 @@ def host_seconds(call: Callable[[], Any], device: str, count: int = 10) -> float
     return seconds
 
 
-def about(device: str) -> dict[str, Any]:
-    """The machine and the versions."""
-    versions = {"torch": torch.__version__}
-    try:
-        import triton
-    except ImportError:
-        return {"device": device, **versions}
-    name = torch.cuda.get_device_name() if device == "cuda" else device
-    return {"device": name, **versions, "triton": triton.__version__}
-
-
 def measure(
     shapes: dict[str, tuple[int, ...]],
     dtypes: Sequence[str],
@@ -278,8 +268,8 @@ def main() -> None:
             print(line(row) if asked.rows else lines[-1], flush=True)
     if asked.rows:
         asked.rows.write_text("\n".join(lines) + "\n")
-    if dispatch._broken:
-        raise SystemExit(f"these kernels do not work here: {', '.join(sorted(dispatch._broken))}")
+    if dispatch.broken:
+        raise SystemExit(f"these kernels do not work here: {', '.join(sorted(dispatch.broken))}")
 
 
 if __name__ == "__main__":

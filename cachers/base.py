@@ -16,7 +16,7 @@ StateT = TypeVar("StateT")
 
 Correction = Callable[[Tensor, Tensor, int], Tensor]
 """Takes the residual that a layer is estimated to give, what it is added to, and which of the layer's streams
-that is, from 0; gives the residual to add instead."""
+that is, from 0; gives their sum with the residual corrected."""
 
 
 class Site(Enum):

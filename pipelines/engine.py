@@ -27,6 +27,7 @@ from skipstone.pipelines.sites import at_output, parts_at, place
 from skipstone.pipelines.stack_evaluation import Replay, StackEvaluation
 from skipstone.pipelines.stats import LogEntry, RunLog
 from skipstone.pipelines.stopwatch import Mark
+from skipstone.pipelines.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.streams import NotUnderstoodError
 from skipstone.pipelines.trace import Place
 from skipstone.pipelines.value_evaluation import DeepEvaluation, OutputEvaluation
@@ -57,7 +58,7 @@ class Engine:
         model: the model.
         cacher: the method, as the user gave it.
         siblings: the names of all models that the pipeline calls on its steps.
-        device: where residuals are kept, None for where they are made.
+        storage: the form in which residuals are kept.
 
     Raises:
         ValueError: the method cannot work on this model.
@@ -69,7 +70,7 @@ class Engine:
         model: nn.Module,
         cacher: Cacher[Any],
         siblings: tuple[str, ...] = (),
-        device: torch.device | None = None,
+        storage: Storage = AS_COMPUTED,
     ) -> None:
         self.name = name
         self.model = written(model)
@@ -90,7 +91,7 @@ class Engine:
         self._guided = None if guidance is None else GuidedBranches(guidance, self.model)
         self._names: BranchNames | None = None
         self._device = torch.device("cpu")
-        self._cache_device = device
+        self._storage = storage
         self._undo = ExitStack()
         self._hooks: list[Any] = []
 
@@ -238,7 +239,7 @@ class Engine:
         evaluation = self._evaluation
         if evaluation is None:
             return output
-        latents = model_output(self.model, output)
+        latents = None if evaluation.skipped else model_output(self.model, output)
         try:
             evaluation.finish(output, latents)
             self._verify(evaluation, output)
@@ -265,8 +266,12 @@ class Engine:
         entry.reason = evaluation.reason
         entry.parts = evaluation.parts + (Counter() if self._guided is None else self._guided.parts)
         entry.end = self.mark()
+        if evaluation.skipped and self._guided is None:
+            return
         if not self._method.history:
             evaluation.branch.snapshots.clear()
+        elif not evaluation.skipped:
+            evaluation.branch.snapshots.settle()
         self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
         for branch in self._branches.values():
             for remark in branch.remarks:
@@ -275,7 +280,7 @@ class Engine:
     def _new_branch(self, name: str, layout: Hashable) -> Branch[Any]:
         problem = self._verdicts.get(layout)
         placement = self._placement if problem is None else at_output(self._method, problem)
-        branch = Branch(name, layout, self._method, placement or self._placement, self._cache_device)
+        branch = Branch(name, layout, self._method, placement or self._placement, self._storage)
         branch.checked = layout in self._verdicts
         branch.spares_leading = layout in self._spares_leading
         branch.problem = problem if placement is None else None

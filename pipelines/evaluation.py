@@ -15,6 +15,7 @@ from skipstone.pipelines.layer_memory import LayerMemory, reason_to_compute
 from skipstone.pipelines.ranks import any_rank
 from skipstone.pipelines.sites import EARLY, Placement
 from skipstone.pipelines.snapshots import Snapshots
+from skipstone.pipelines.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.trace import Place, Trace
 
 StateT = TypeVar("StateT")
@@ -28,7 +29,7 @@ class Branch(Generic[StateT]):
         layout: the shapes of the model's inputs.
         cacher: the method.
         placement: where the method works.
-        device: where residuals are kept, None for where they are made.
+        storage: the form in which residuals are kept.
 
     ``method`` is the method's own state, ``why_empty`` why there is nothing to reuse at first, ``trace`` how
     the model runs its blocks, ``hollows`` the structure of what each part at the site gives, ``layers`` what
@@ -45,15 +46,15 @@ class Branch(Generic[StateT]):
         layout: Hashable,
         cacher: Cacher[StateT],
         placement: Placement,
-        device: torch.device | None = None,
+        storage: Storage = AS_COMPUTED,
     ) -> None:
         self.name = name
         self.layout = layout
         self.placement = placement
         self.method = cacher.new_state()
-        self.device = device
+        self.storage = storage
         # One at least: whether skipping is right is tried with a computed step's own residual.
-        self.snapshots = Snapshots(max(1, cacher.history), device)
+        self.snapshots = Snapshots(max(1, cacher.history), storage)
         self.coordinates = None if cacher.coordinates is None else Coordinates(cacher.coordinates)
         self.why_empty = Reason.NO_SNAPSHOT
         self.trace: Trace | None = None

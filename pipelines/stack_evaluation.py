@@ -53,6 +53,8 @@ class StackEvaluation(Evaluation[StateT]):
         return True
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(self._mode, Skipping):
+            return self._mode.at(place, block, args, kwargs)
         call = Call(place, block, args, kwargs)
         if not call.tensors():
             return call.run()
@@ -204,5 +206,4 @@ class Replay(Evaluation[StateT]):
         )
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
-        call = Call(place, block, args, kwargs)
-        return self._mode.call(call) if call.tensors() else call.run()
+        return self._mode.at(place, block, args, kwargs)

@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -87,6 +88,12 @@ class Trace:
     def start(self) -> int | None:
         """Position of the first call that may be skipped."""
         return self.segments[0].first if self.segments else None
+
+    @cached_property
+    def inner(self) -> tuple[Passes | None, ...]:
+        """For each call amid a segment how to leave it out, None for the first, the last and all others."""
+        within = [any(s.first < n < s.last for s in self.segments) for n in range(len(self.places))]
+        return tuple(way if is_within else None for way, is_within in zip(self.passes, within, strict=True))
 
     def has(self, position: int, place: Place) -> bool:
         """Whether that block was called at that position."""

@@ -143,7 +143,8 @@ def test_a_distance_that_means_nothing_is_not_finite(current: float, before: flo
 
 def in_fp8(tensor: Tensor) -> Quantised:
     values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn).fill_(float("nan"))
-    into = Quantised(values, torch.full((-(-values.numel() // GROUP),), float("nan"), device=DEVICE))
+    scales = torch.full((-(-values.numel() // GROUP),), float("nan"), device=DEVICE)
+    into = Quantised(values, scales, tensor.dtype)
     quantise.quantise(into, tensor)
     return into
 

@@ -13,7 +13,8 @@ logger = logging.getLogger(__name__)
 DTYPES = {torch.float32, torch.bfloat16, torch.float16}
 """What kernels take. They add up in float32, so that float64 would lose by it."""
 
-_broken: set[str] = set()
+broken: set[str] = set()
+"""The operations whose kernels do not work on this machine, as far as tried."""
 
 
 def suits(tensors: Sequence[Tensor]) -> bool:
@@ -32,21 +33,23 @@ def _suits(tensor: Tensor, device: torch.device) -> bool:
     return is_plain and not (tensor.requires_grad and torch.is_grad_enabled())
 
 
-def attempt(name: str, *arguments: Any) -> bool:
+def attempt(name: str, like: Tensor, *arguments: Any) -> bool:
     """Run a kernel; False where that cannot be had on this machine, and then nothing was written.
 
     Args:
         name: the operation.
+        like: a tensor on the device.
         arguments: of the function of that name in the module of that name.
     """
-    if name in _broken:
+    if name in broken:
         return False
     try:
-        getattr(import_module(f"skipstone.cachers.kernels.{name}"), name)(*arguments)
-    except torch.OutOfMemoryError:
+        with torch.cuda.device_of(like):  # type: ignore[no-untyped-call]
+            getattr(import_module(f"skipstone.cachers.kernels.{name}"), name)(*arguments)
+    except torch.cuda.OutOfMemoryError:
         raise
     except Exception as problem:  # What goes wrong in a compiler has any type.
-        _broken.add(name)
+        broken.add(name)
         logger.warning("%s runs in plain torch, its Triton kernel does not work here: %s", name, problem)
         return False
     return True

@@ -34,7 +34,7 @@ def reuse(
     if weights and suits((base, *snapshots)):
         into = torch.empty_like(base) if out is None else out
         layout = layout_of((into, base, *snapshots))
-        if layout is not None and attempt("reuse", layout, into, base, snapshots, weights):
+        if layout is not None and attempt("reuse", base, layout, into, base, snapshots, weights):
             return into
     return plain.reuse(base, snapshots, weights, out)
 
@@ -51,7 +51,7 @@ def adjust(base: Tensor, residual: Tensor, scale: Tensor, shift: Tensor) -> Tens
     tensors = (base, residual, scale, shift)
     if suits(tensors) and all(tensor.is_contiguous() for tensor in tensors):
         out = torch.empty_like(base)
-        if attempt("adjust", out, *tensors):
+        if attempt("adjust", base, out, *tensors):
             return out
     return plain.adjust(base, residual, scale, shift)
 
@@ -67,7 +67,7 @@ def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
     if suits((current, reference)):
         layout = layout_of((current, reference), merge=False)
         out = torch.empty(len(current), device=current.device)
-        if layout is not None and attempt("distance", layout, out, current, reference, order):
+        if layout is not None and attempt("distance", current, layout, out, current, reference, order):
             return out
     return plain.distance(current, reference, order)
 
@@ -76,8 +76,9 @@ def quantise(tensor: Tensor) -> Quantised:
     """A dense tensor in fp8: half of the memory of 16 bits, and a scale for each `GROUP` of elements."""
     if suits((tensor,)):
         values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn)
-        into = Quantised(values, torch.empty(-(-values.numel() // GROUP), device=values.device))
-        if attempt("quantise", into, tensor):
+        scales = torch.empty(-(-values.numel() // GROUP), device=values.device)
+        into = Quantised(values, scales, tensor.dtype)
+        if attempt("quantise", tensor, into, tensor):
             return into
     return plain.quantise(tensor)
 
@@ -99,7 +100,7 @@ def restore(
         into = torch.empty_like(base) if out is None else out
         layout = layout_of((into, base, *(snapshot.values for snapshot in snapshots)))
         fits = layout is not None and (layout.samples == 1 or layout.elements % GROUP == 0)
-        if fits and attempt("restore", layout, into, base, snapshots, weights):
+        if fits and attempt("restore", base, layout, into, base, snapshots, weights):
             return into
     return plain.restore(base, snapshots, weights, out)
 
@@ -121,7 +122,7 @@ def deviation(
     if suits((tensor, *ring)) and all(one.is_contiguous() for one in (*indices, *ring)):
         seen = torch.empty(len(tensor), len(indices[0]), device=tensor.device)
         squared = torch.empty(len(tensor), device=tensor.device)
-        if attempt("deviation", seen, squared, tensor, indices, ring, weights):
+        if attempt("deviation", tensor, seen, squared, tensor, indices, ring, weights):
             return seen, squared
     return plain.deviation(tensor, indices, ring, weights)
 

@@ -23,7 +23,8 @@ def _quantise(
     given = tl.load(tensor + first + at, mask=inside, other=0.0).to(tl.float32)
     scale = tl.max(tl.abs(given), 1) / largest
     scale = tl.where(scale > 0, scale, 1.0)
-    tl.store(values + first + at, (given / scale[:, None]).to(values.dtype.element_ty), mask=inside)
+    scaled = given * (1.0 / scale)[:, None]
+    tl.store(values + first + at, scaled.to(values.dtype.element_ty), mask=inside)
     tl.store(scales + first // size + group, scale, mask=group * size < elements - first)
 
 

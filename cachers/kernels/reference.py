@@ -19,14 +19,20 @@ class Quantised(NamedTuple):
     Args:
         values: e4m3, of the tensor's shape and layout.
         scales: what each `GROUP` of elements is multiplied by, in the order of memory, float32.
+        dtype: the tensor's own type.
     """
 
     values: Tensor
     scales: Tensor
+    dtype: torch.dtype
 
     @property
     def nbytes(self) -> int:
         return self.values.nbytes + self.scales.nbytes
+
+    def to(self, device: torch.device) -> "Quantised":
+        """The same on another device."""
+        return self._replace(values=self.values.to(device), scales=self.scales.to(device))
 
 
 def reuse(
@@ -46,7 +52,7 @@ def adjust(base: Tensor, residual: Tensor, scale: Tensor, shift: Tensor) -> Tens
 def restore(
     base: Tensor, snapshots: Sequence[Quantised], weights: Sequence[float], out: Tensor | None = None
 ) -> Tensor:
-    return reuse(base, [dequantise(snapshot, base.dtype) for snapshot in snapshots], weights, out=out)
+    return reuse(base, [dequantise(one, torch.float32) for one in snapshots], weights, out)
 
 
 def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
@@ -76,14 +82,14 @@ def quantise(tensor: Tensor) -> Quantised:
     values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn)
     scaled = (groups / scales[:, None]).flatten()[: tensor.numel()]
     in_memory_order(values).copy_(scaled)
-    return Quantised(values, scales)
+    return Quantised(values, scales, tensor.dtype)
 
 
-def dequantise(quantised: Quantised, dtype: torch.dtype) -> Tensor:
-    """The tensor that was quantised, in another type."""
-    values, scales = quantised
+def dequantise(quantised: Quantised, dtype: torch.dtype | None = None) -> Tensor:
+    """The tensor that was quantised, in its own type or in another one."""
+    values, scales, own = quantised
     groups = _in_groups(in_memory_order(values).float()) * scales[:, None]
-    tensor = torch.empty_like(values, dtype=dtype)
+    tensor = torch.empty_like(values, dtype=dtype or own)
     in_memory_order(tensor).copy_(groups.flatten()[: values.numel()])
     return tensor
 

@@ -45,7 +45,7 @@ def restore(
             are several samples, each is a whole number of groups.
     """
     blocks = triton.cdiv(layout.elements, GROUPS * GROUP)
-    values, scales = zip(*snapshots, strict=True)
+    values, scales, _ = zip(*snapshots, strict=True)
     _restore[(layout.samples * blocks,)](
         out, base, values, scales, tuple(weights), blocks, layout.elements, *layout.strides[:2], GROUPS,
         GROUP, num_warps=WARPS,
