@@ -38,7 +38,8 @@ class Branch(Generic[StateT]):
     on their way, ``checked`` whether skipping was tried with these shapes, ``watched`` the block whose
     attention the method watches, ``watched_slot`` where that takes its main stream, ``grid`` how its tokens
     are laid out, ``coordinates`` those that a method reads which asks for no more, ``spares_leading`` whether
-    the blocks before the stack are left out where that is skipped, and ``problem`` why this branch cannot be skipped at all.
+    the blocks before the stack are left out where that is skipped, and ``problem`` why this branch cannot be
+    skipped at all.
     """
 
     def __init__(
