@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -226,9 +226,7 @@ def end_to_end(loop: Loop, steps: int, computed: int, step_ms: float) -> dict[st
 
 def measure(name: str, device: str, tiny: bool, only: Sequence[str]) -> Iterator[dict[str, Any]]:
     """All rows of one model."""
-    spec = MODELS[name]
-    if tiny:
-        spec = replace(spec, config={**spec.config, **spec.tiny}, latents=spec.tiny_latents)
+    spec = MODELS[name].shrunk() if tiny else MODELS[name]
     loop = Loop(spec, device)
     loop(2)
     bare_ms: list[float] = []

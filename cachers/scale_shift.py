@@ -17,7 +17,7 @@ class ScaleShift(nn.Module):
 
     Source: Block Caching, arXiv:2312.03209, section 3.3.
     Difference: it begins as no change at all, which the paper leaves open. ``examples/train_scale_shift.py``
-    trains it.
+    trains it, by least squares in place of gradient descent: the loss is the paper's.
 
     Args:
         embedding: size of the model's time embedding.
@@ -49,6 +49,12 @@ class ScaleShift(nn.Module):
     def __contains__(self, block: str) -> bool:
         return _key(block, 0) in self.linears
 
+    def layer(self, block: str, stream: int) -> nn.Linear:
+        """What gives the scales and then the shifts of one stream of a block."""
+        linear = self.linears[_key(block, stream)]
+        assert isinstance(linear, nn.Linear)
+        return linear
+
     def forward(self, base: Tensor, residual: Tensor, block: str, stream: int, embedding: Tensor) -> Tensor:
         """One stream of a block with the adjusted residual added to it, ``(batch, tokens, channels)``.
 
@@ -59,7 +65,7 @@ class ScaleShift(nn.Module):
             stream: which of its streams, from 0.
             embedding: the model's time embedding, ``(1, embedding)``.
         """
-        linear: Any = self.linears[_key(block, stream)]
+        linear = self.layer(block, stream)
         scale, shift = linear(embedding.to(linear.weight)).to(residual)[0].chunk(2)
         return adjust(base, residual, scale, shift)
 

@@ -108,14 +108,18 @@ class Passing:
     Args:
         trace: what an earlier evaluation has shown.
         position: how many calls were made before the first one that is left out.
+        spares_leading: whether the calls before the stack are left out too.
     """
 
-    def __init__(self, trace: Trace, position: int) -> None:
+    def __init__(self, trace: Trace, position: int, spares_leading: bool) -> None:
         self._trace = trace
         self._position = position
+        self._spares_leading = spares_leading
 
     def call(self, call: Call) -> Any:
         position, self._position = self._position, self._position + 1
+        if self._spares_leading and position < self._trace.head:
+            return self._trace.leading.blanks[position]
         known = self._trace.passes[position] if self._trace.has(position, call.place) else None
         return call.run() if known is None else known.through(call.tensors())
 
@@ -132,10 +136,17 @@ class Skipping:
         weights: the predictor's.
         position: how many calls were made before the first skipped one.
         copy: whether the streams are written into on the way, so that they must be copied.
+        spares_leading: whether the calls before the stack are left out too.
     """
 
     def __init__(
-        self, trace: Trace, snapshots: Snapshots, weights: Weights, position: int, copy: bool
+        self,
+        trace: Trace,
+        snapshots: Snapshots,
+        weights: Weights,
+        position: int,
+        copy: bool,
+        spares_leading: bool,
     ) -> None:
         self._trace = trace
         self._copy = copy
@@ -143,6 +154,7 @@ class Skipping:
         self._weights = weights
         self._position = position
         self._inner = trace.inner
+        self._spares_leading = spares_leading
         self._base: dict[Any, Tensor] = {}
         self._done = 0
 
@@ -163,6 +175,8 @@ class Skipping:
                 f"{type(call.block).__name__} was called out of the order learned on an earlier step, in a "
                 "step that is being skipped; skipstone cannot cache a model that changes its blocks mid-run"
             )
+        if self._spares_leading and position < self._trace.head:
+            return self._trace.leading.blanks[position]
         segment = self._trace.segment_at(position)
         if segment is None:
             return call.run()

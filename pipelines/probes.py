@@ -101,8 +101,12 @@ def _latents(value: Any) -> Tensor | None:
 def _channels_first(model: nn.Module, latents: Tensor, positions: Any) -> Tensor:
     if latents.ndim == 3:
         return _spread(latents.transpose(1, 2), positions)
-    channels = getattr(getattr(model, "config", None), "in_channels", None)
-    # Most video models take (batch, channels, frames, height, width), CogVideoX frames before channels.
+    config = getattr(model, "config", None)
+    # Most video models take (batch, channels, frames, height, width), Kandinsky channels last.
+    if latents.ndim == 5 and hasattr(config, "in_visual_dim"):
+        return latents.movedim(-1, 1)
+    # CogVideoX takes frames before channels.
+    channels = getattr(config, "in_channels", None)
     frames_first = latents.ndim == 5 and latents.shape[1] != channels and latents.shape[2] == channels
     return latents.transpose(1, 2) if frames_first else latents
 

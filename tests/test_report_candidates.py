@@ -1,11 +1,12 @@
 """The settings that a report looks for."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from skipstone.cachers import METHODS, Planned
-from skipstone.report.candidates import LADDERS, candidate, climb, guard_of, spread
+from skipstone.cachers import METHODS, MagCache, Planned
+from skipstone.report.candidates import LADDERS, candidate, climb, guard_of, settle, within
 from skipstone.schedules.codebooks import published
 
 
@@ -29,16 +30,26 @@ def test_every_rung_of_every_method_can_be_climbed(name: str) -> None:
 
 def test_a_faster_codebook_never_lets_fewer_steps_be_skipped() -> None:
     """The one for 100 steps does at some changes, so it is no rung."""
-    books = [published(name) for name in LADDERS["codebook"]]
+    books = [published(name.partition("=")[2]) for (name,) in LADDERS["codebook"]]
     rates = [[book.rate(change / 100) for change in range(120)] for book in books]
     assert all(strict <= loose for strict, loose in zip(*rates, strict=True))
     assert rates[0] != rates[1]
 
 
-def test_rungs_are_spread_over_the_ladder() -> None:
-    assert spread(19, 4) == [0, 6, 12, 18]
-    assert spread(3, 4) == [0, 1, 2]
-    assert spread(19, 1) == [0]
+def test_speeds_out_of_reach_are_spread_over_those_within() -> None:
+    assert within([2, 1.5, 5], 5.0) == [1.5, 2, 5]
+    assert within([1.5, 9], 4.0) == [2, 4]
+
+
+def test_each_speed_has_a_setting_of_its_own() -> None:
+    """Intervals of 2 to 6 steps are the nearest to 1.5 to 5 times the speed, and none is taken twice."""
+    assert settle(19, lambda rung: rung + 2.0, [1.5, 2, 3, 4, 5]) == [0, 1, 2, 3, 4]
+    assert settle(53, lambda rung: min(1.1**rung, 2.0), [1.5, 2, 3, 5]) == [2, 4, 5, 8]
+
+
+def test_settings_that_are_no_faster_are_not_taken() -> None:
+    assert settle(53, lambda rung: 1.0, [1.5, 2, 3]) == [0]
+    assert settle(5, [1.0, 2.0, 2.0, 2.0, 2.0].__getitem__, [1.5, 2]) == [1]
 
 
 def test_what_is_given_is_kept() -> None:
@@ -46,7 +57,7 @@ def test_what_is_given_is_kept() -> None:
     assert (
         found.method(3)
         .describe()
-        .startswith(f"dbcache threshold {LADDERS['threshold'][3]}, blocks 2, warmup 1")
+        .startswith(f"dbcache {LADDERS['threshold'][3][0].replace('=', ' ')}, blocks 2, warmup 1")
     )
 
 
@@ -54,6 +65,19 @@ def test_a_given_threshold_leaves_nothing_to_choose() -> None:
     found = candidate("teacache:threshold=0.1")
     assert found.rungs == ((),)
     assert found.method(0).describe() == "teacache threshold 0.1, rescale auto"
+
+
+def test_a_ladder_of_two_hyper_parameters_keeps_what_is_given() -> None:
+    found = candidate("magcache:max_skips=3")
+    assert {len(rung) for rung in found.rungs} == {1}
+    assert found.settings(0) == ("max_skips=3", "threshold=0.002")
+    assert candidate("magcache:max_skips=3:threshold=1").rungs == ((),)
+
+
+def test_what_was_measured_is_not_typed_in() -> None:
+    found = replace(candidate("magcache:fitted"), rungs=(("threshold=1",),), measured=({"ratios": (1.0,)},))
+    assert found.method(0) == MagCache(1.0, ratios=(1.0,))
+    assert found.settings(0) == ("fitted", "threshold=1")
 
 
 @pytest.mark.parametrize("text", ["tea", "teacache:threshold=-1", "fora+tailor"])

@@ -13,10 +13,13 @@ from diffusers import DiffusionPipeline
 
 import skipstone
 from skipstone import cli
+from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.pipelines import generate
 from skipstone.pipelines.recording import record_call
 from skipstone.report import plans, read_rows, sweep
+from skipstone.report.candidates import candidate
 from skipstone.report.measuring import Bench
+from skipstone.report.sweeping import expanded
 
 SIZE = {"num_inference_steps": 6, "height": 32, "width": 32, "num_frames": 5}
 SMALL = ["--size", "32x32", "--frames", "5", "--steps", "6", "--metrics", "psnr,flicker"]
@@ -126,10 +129,46 @@ def test_speeds_that_no_plan_reaches_are_left_out(measure: Callable[..., Any]) -
     assert {row["setting"] for row in of(found, "cached", "planned")} == {"speedup=1.5"}
 
 
-def test_where_the_search_sees_no_difference_settings_are_spread(measure: Callable[..., Any]) -> None:
+def test_where_the_search_sees_no_difference_one_setting_is_measured(measure: Callable[..., Any]) -> None:
     found = measure(prompts=PROMPTS[:1], methods=("dbcache:warmup=6:blocks=1",))
-    settings = {row["setting"].split()[-1] for row in found if row["kind"] == "cached"}
-    assert settings == {"threshold=0.002", "threshold=16.4"}
+    assert {row["setting"] for row in of(found, "cached", "dbcache:warmup=6:blocks=1")} == {
+        "warmup=6 blocks=1 threshold=0.002"
+    }
+
+
+def test_methods_of_layers_are_told_apart_by_their_parts(measure: Callable[..., Any]) -> None:
+    """Half of the blocks are skipped between full steps: the farther apart, the fewer are computed."""
+    found = of(
+        measure(prompts=PROMPTS[:1], methods=("delta-dit:share=0.5",)), "cached", "delta-dit:share=0.5"
+    )
+    parts = [row["parts"]["block"] for row in found]
+    assert [row["setting"] for row in found] == ["share=0.5 interval=2", "share=0.5 interval=6"]
+    assert parts[0]["computed"] > parts[1]["computed"] > 0
+    assert {row["computed_steps"] for row in found} == {6}
+
+
+def test_constants_are_measured_on_the_first_prompt(measure: Callable[..., Any]) -> None:
+    methods = ("block-caching:fitted", "smoothcache:fitted", "magcache:fitted")
+    found = measure(prompts=PROMPTS[:1], methods=methods, speedups=(1.5,))
+    assert not found[0]["left_out"]
+    for method in methods:
+        rows = of(found, "cached", method)
+        assert len(rows) == 2
+        assert all(row["setting"].startswith("fitted threshold=") for row in rows)
+
+
+def test_methods_without_constants_cannot_be_fitted(measure: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="fora has nothing to fit; these have: adacache, block-caching"):
+        measure(methods=("fora:fitted",))
+
+
+def test_all_is_every_method_and_every_predictor() -> None:
+    everything = expanded(["fora", "all"])
+    assert everything[0] == "fora"
+    assert len(everything) == len(set(everything))
+    assert set(METHODS) | {f"fora+{name}" for name in PREDICTORS} - {"fora+reuse"} < set(everything)
+    for text in everything:
+        candidate(text)
 
 
 def test_runs_are_paired_with_the_uncached_one_of_their_seed(pipe: Any, rows: list[dict[str, Any]]) -> None:

@@ -240,7 +240,8 @@ def report(
     methods: Annotated[
         str | None,
         typer.Option(
-            metavar="NAMES", help="Methods between commas; settings after colons are kept: dbcache:blocks=2."
+            metavar="NAMES",
+            help="Methods between commas, or `all`; settings after colons are kept: dbcache:blocks=2.",
         ),
     ] = None,
     speedups: Annotated[
@@ -284,7 +285,7 @@ def report(
             design = sweeping.Design(
                 making.prompts_of(prompts, model, limit),
                 numbers(seeds, int, "--seeds"),
-                words(methods, sweeping.METHODS),
+                sweeping.expanded(words(methods, sweeping.METHODS)),
                 numbers(speedups, float, "--speedups"),
                 words(metrics, comparison.USUAL),
             )

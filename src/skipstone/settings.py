@@ -1,19 +1,22 @@
 """Hyper-parameters as they are typed on the command line: ``threshold=0.2``."""
 
-from collections.abc import Sequence
-from types import UnionType
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from skipstone.cachers.base import Cacher
 from skipstone.pipelines.attach import kinds_of, make
 
 
-def make_method(name: str, settings: Sequence[str]) -> Cacher[Any]:
+def make_method(
+    name: str, settings: Sequence[str], measured: Mapping[str, Any] = MappingProxyType({})
+) -> Cacher[Any]:
     """A method from its name and settings.
 
     Args:
         name: the method's name, or a method's and a predictor's joined by a plus.
         settings: ``key=value`` each, with the method's own hyper-parameters as keys.
+        measured: hyper-parameters that cannot be typed.
 
     Raises:
         TypeError: a key that the method does not have.
@@ -28,7 +31,7 @@ def make_method(name: str, settings: Sequence[str]) -> Cacher[Any]:
         if key in values:
             raise ValueError(f"--set {key} is given twice")
         values[key] = _convert(key, text, kinds.get(key, str))
-    return make(name, **values)
+    return make(name, **values, **measured)
 
 
 def _convert(key: str, text: str, kind: Any) -> Any:

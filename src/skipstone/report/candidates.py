@@ -1,7 +1,7 @@
 """The settings of a method from strict to permissive, and which of them reach a wanted speed."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,13 +10,31 @@ from skipstone.cachers.planned import Planned, checked_guard
 from skipstone.pipelines.attach import kinds_of
 from skipstone.settings import make_method
 
-LADDERS: Mapping[str, Sequence[str]] = {
-    "threshold": tuple(f"{0.002 * 2 ** (n / 4):.3g}" for n in range(53)),
-    "interval": tuple(str(n) for n in range(2, 21)),
-    "spatial": tuple(str(n) for n in range(2, 9)),
-    "codebook": ("open-sora-30-slow", "open-sora-30-fast"),
+FITTED = "fitted"
+"""The word that asks for a method's constants to be measured on the first prompt."""
+
+
+def _rungs(knob: str, values: Iterable[object]) -> tuple[tuple[str, ...], ...]:
+    return tuple((f"{knob}={value}",) for value in values)
+
+
+THRESHOLDS = tuple(float(f"{0.002 * 2 ** (n / 4):.3g}") for n in range(53))
+
+LADDERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "threshold": _rungs("threshold", THRESHOLDS),
+    "interval": _rungs("interval", range(2, 21)),
+    "spatial": _rungs("spatial", range(2, 9)),
+    "codebook": _rungs("codebook", ("open-sora-30-slow", "open-sora-30-fast")),
 }
-"""For each hyper-parameter that trades quality for speed, values from strict to permissive."""
+"""For each hyper-parameter that trades quality for speed, settings from strict to permissive."""
+
+OWN_LADDERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    # The official settings go from 2 skips at 0.12 to 6 at 0.24; with 2 alone no run is twice as fast.
+    "magcache": tuple((f"threshold={t:g}", f"max_skips={max(1, round(25 * t - 0.5))}") for t in THRESHOLDS),
+    # Before the gate the official interval of 5 stays; as in the original, it is at 10 of 25 steps.
+    "tgate": tuple(("gate=20", f"interval_after={n}") for n in range(1, 21)),
+}
+"""The settings of methods for which one hyper-parameter is not enough."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +45,13 @@ class Candidate:
         name: as `skipstone.attach` takes it.
         fixed: the settings that the user gave, ``key=value`` each.
         rungs: the settings to choose from, strict first; one of no settings where there is nothing to choose.
+        measured: for each rung the hyper-parameters that were measured on the model; empty for none.
     """
 
     name: str
     fixed: tuple[str, ...]
     rungs: tuple[tuple[str, ...], ...]
+    measured: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def is_planned(self) -> bool:
@@ -39,11 +59,18 @@ class Candidate:
         return self.name == Planned.name
 
     @property
+    def is_fitted(self) -> bool:
+        """Whether its constants are measured on the model."""
+        return FITTED in self.fixed
+
+    @property
     def label(self) -> str:
         return ":".join((self.name, *self.fixed))
 
     def method(self, rung: int) -> Cacher[Any]:
-        return make_method(self.name, self.settings(rung))
+        measured = self.measured[rung] if self.measured else {}
+        typed = [setting for setting in self.settings(rung) if _key(setting) not in (FITTED, *measured)]
+        return make_method(self.name, typed, measured)
 
     def settings(self, rung: int) -> tuple[str, ...]:
         return (*self.fixed, *self.rungs[rung])
@@ -62,15 +89,22 @@ def candidate(text: str) -> Candidate:
     kinds = kinds_of(name)
     if name == Planned.name:
         return Candidate(name, _checked_guard(fixed), ())
-    given = {setting.partition("=")[0] for setting in fixed}
     known = [field.name for kind in kinds for field in fields(kind)]
-    knob = next((knob for knob in LADDERS if knob in known), None)
-    rungs: tuple[tuple[str, ...], ...] = ((),)
-    if knob is not None and knob not in given:
-        rungs = tuple((f"{knob}={value}",) for value in LADDERS[knob])
-    found = Candidate(name, tuple(fixed), rungs)
+    ladder = OWN_LADDERS.get(kinds[0].name) or next((LADDERS[knob] for knob in LADDERS if knob in known), ())
+    found = Candidate(name, tuple(fixed), _open(ladder, fixed))
     found.method(0)
     return found
+
+
+def _open(ladder: Sequence[Sequence[str]], fixed: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The rungs of a ladder without what the user has fixed; one of no settings where nothing is left."""
+    given = {_key(setting) for setting in fixed}
+    rungs = (tuple(setting for setting in rung if _key(setting) not in given) for rung in ladder)
+    return tuple(dict.fromkeys(rungs)) or ((),)
+
+
+def _key(setting: str) -> str:
+    return setting.partition("=")[0]
 
 
 def _checked_guard(fixed: Sequence[str]) -> tuple[str, ...]:
@@ -116,13 +150,33 @@ def climb(rungs: int, speed: Callable[[int], float], target: float) -> int:
     return min((below, low), key=lambda rung: abs(math.log(speed(rung) / target)))
 
 
-def spread(rungs: int, count: int) -> list[int]:
-    """So many rungs from the first to the last, evenly spaced; all where there are fewer.
+def settle(rungs: int, speed: Callable[[int], float], targets: Sequence[float]) -> list[int]:
+    """A rung for each target; where some are out of reach, for as many speeds that can be reached.
+
+    Where two targets have the same rung, the next one is taken if it is faster.
 
     Args:
         rungs: how many there are.
-        count: how many are wanted, from 1.
+        speed: as of `climb`.
+        targets: above 1.
     """
-    if rungs <= count:
-        return list(range(rungs))
-    return [round(n * (rungs - 1) / max(1, count - 1)) for n in range(count)]
+    last, chosen = speed(rungs - 1), list[int]()
+    for target in within(targets, last):
+        rung = climb(rungs, speed, target)
+        if chosen and rung <= chosen[-1]:
+            rung = min(chosen[-1] + 1, rungs - 1)
+        if not chosen or speed(rung) > speed(chosen[-1]):
+            chosen.append(rung)
+    return chosen
+
+
+def within(targets: Sequence[float], last: float) -> list[float]:
+    """The targets, rising; as many evenly spread between 1 and a speed where that is below one of them.
+
+    Args:
+        targets: above 1.
+        last: the highest speed.
+    """
+    if max(targets) <= last:
+        return sorted(targets)
+    return [last ** ((n + 1) / len(targets)) for n in range(len(targets))]

@@ -10,6 +10,7 @@ import torch
 from skipstone.cachers.base import Cacher
 from skipstone.metrics.comparison import Comparison, compare
 from skipstone.pipelines.generate import Clip, generate
+from skipstone.pipelines.stats import RunStats
 from skipstone.report.previews import Previews, difference
 
 UNCACHED, REPEAT, PLAIN, CACHED = "uncached", "repeat", "plain", "cached"
@@ -123,16 +124,31 @@ def flat(comparison: Comparison) -> dict[str, Any]:
 def _statistics(clip: Clip) -> dict[str, Any]:
     """What the cache did; without one every step was computed."""
     if clip.stats is None:
-        return {"computed_share": 1.0, "strip": "#" * clip.steps, "reasons": {}, "bytes_held": 0, "notes": []}
+        strip = "#" * clip.steps
+        return {
+            "computed_share": 1.0, "computed_steps": clip.steps, "parts": {}, "strip": strip, "reasons": {},
+            "bytes_held": 0, "notes": [],
+        }  # fmt: skip
     stats = clip.stats
     return {
         "described": stats.method,
         "computed_share": stats.computed / stats.evaluations,
+        "computed_steps": stats.steps - stats.skipped_steps,
+        "parts": stats.parts,
         "strip": stats.strip,
         "reasons": stats.reasons,
         "bytes_held": stats.bytes_held,
         "notes": list(stats.notes),
     }
+
+
+def work_share(stats: RunStats | None) -> float:
+    """The share of the work done: of the evaluations, times that of the parts that may be skipped."""
+    if stats is None:
+        return 1.0
+    done = sum(calls["computed"] for calls in stats.parts.values())
+    calls = sum(sum(calls.values()) for calls in stats.parts.values())
+    return stats.computed / stats.evaluations * (done / calls if calls else 1.0)
 
 
 def _unwatched(step: Any, computed: int, skipped: int) -> None:

@@ -7,13 +7,17 @@ from typing import Any, Protocol
 
 import torch
 
+from skipstone.cachers import METHODS as ALL_METHODS
+from skipstone.cachers import PREDICTORS
 from skipstone.cachers.planned import Planned
+from skipstone.cachers.reuse import Reuse
 from skipstone.metrics.comparison import USUAL, chosen
 from skipstone.pipelines.attach import MODELS, attach
 from skipstone.pipelines.generate import warm_up
 from skipstone.report.about import about
-from skipstone.report.candidates import Candidate, candidate, climb, guard_of, spread
-from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED, Bench, Setting
+from skipstone.report.candidates import FITTED, Candidate, candidate, guard_of, settle
+from skipstone.report.fits import FITS, fit_of, fitted
+from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED, Bench, Setting, work_share
 from skipstone.report.plans import Plans
 from skipstone.report.previews import Previews
 from skipstone.report.rows import RowFile
@@ -27,6 +31,15 @@ SPEEDUPS = (1.5, 2.0, 3.0, 5.0)
 
 METHODS = ("planned", "first-block", "teacache", "easycache")
 """The methods that are measured, unless others are given: they work on any transformer."""
+
+
+def expanded(methods: Sequence[str]) -> list[str]:
+    """Methods with `all` written out: every method, also fitted, and every predictor at even intervals."""
+    fits = [f"{name}:{FITTED}" for name in FITS]
+    predicted = [f"fora+{name}" for name in PREDICTORS if name != Reuse.name]
+    everything = [*sorted(ALL_METHODS), *fits, *predicted]
+    found = (name for method in methods for name in (everything if method == "all" else [method]))
+    return list(dict.fromkeys(found))
 
 
 class Progress(Protocol):
@@ -56,7 +69,7 @@ class Design:
     Args:
         prompts: what is shown.
         seeds: of the initial noise, each for every prompt.
-        methods: as `skipstone attach` takes them, with settings after colons: ``dbcache:blocks=2``.
+        methods: as `skipstone.attach` takes them, with settings after colons: ``dbcache:blocks=2``.
         speedups: the speeds, against computing all, that a setting of each method is looked for.
         metrics: how quality is measured.
 
@@ -80,8 +93,9 @@ class Design:
         if not all(0 <= seed < 2**63 for seed in self.seeds):
             raise ValueError(f"seeds must be whole numbers from 0 to 2**63 - 1, got {list(self.seeds)}")
         chosen(self.metrics)
-        for text in self.methods:
-            candidate(text)
+        for found in self.candidates:
+            if found.is_fitted:
+                fit_of(found)
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -181,13 +195,44 @@ class Sweep:
         """Set methods aside that do not work on this model, and note why."""
         for found in self.design.candidates:
             try:
-                if found.is_planned:
-                    self._plan(found)
-                else:
-                    attach(self.bench.pipe, found.method(0)).remove()
-                self.usable.append(found)
+                self.usable.append(self._prepared(found))
             except ValueError as error:
                 self.left_out[found.label] = str(error)
+
+    def _prepared(self, found: Candidate) -> Candidate:
+        """A candidate with what it needs to know of the model.
+
+        Raises:
+            ValueError: it does not work on this model.
+        """
+        if found.is_planned:
+            self._plan(found)
+            return found
+        if found.is_fitted:
+            found = self._fitted(found)
+        attach(self.bench.pipe, found.method(0)).remove()
+        return found
+
+    def _fitted(self, found: Candidate) -> Candidate:
+        """Measure constants in the first process, for all of them.
+
+        Raises:
+            ValueError: there is nothing to measure.
+        """
+        outcome = self.crew.gather([self._fit(found)] if self.crew.rank == 0 else [])[0]
+        if isinstance(outcome, str):
+            raise ValueError(outcome)
+        return outcome
+
+    def _fit(self, found: Candidate) -> Candidate | str:
+        """The fitted candidate, or why there is none."""
+        prompt, seed = self.design.units[0]
+        arguments = {**self.bench.arguments, "generator": torch.Generator().manual_seed(seed)}
+        self.progress.done(f"fitting {found.label}")
+        try:
+            return fitted(found, self.bench.pipe, prompt, arguments)
+        except ValueError as error:
+            return str(error)
 
     def _plan(self, found: Candidate) -> None:
         """Make the plans in the first process; the others wait for them.
@@ -259,13 +304,9 @@ class Sweep:
 
     def _rungs(self, found: Candidate) -> list[int]:
         def speed(rung: int) -> float:
-            return 1 / float(self._look(_setting(found, rung))["computed_share"])
+            return 1 / float(self._look(_setting(found, rung))["work_share"])
 
-        count, targets = len(found.rungs), self.design.speedups
-        if speed(0) == speed(count - 1):
-            # Methods that skip parts of an evaluation compute all of them.
-            return spread(count, len(targets))
-        return sorted({climb(count, speed, target) for target in targets})
+        return settle(len(found.rungs), speed, self.design.speedups)
 
     def _look(self, setting: Setting) -> dict[str, Any]:
         """The row of a search run, of the first prompt and seed, from the file or made now."""
@@ -275,8 +316,7 @@ class Sweep:
         if known is not None:
             return known
         clip = self.bench.run(setting, prompt, seed)
-        share = clip.stats.computed / clip.stats.evaluations if clip.stats else 1.0
-        row = {**wanted, "steps": clip.steps, "computed_share": share}
+        row = {**wanted, "steps": clip.steps, "work_share": work_share(clip.stats)}
         self.file.append(row)
         self.progress.done(f"looking for settings: {setting.label or 'uncached'}")
         return row
@@ -287,8 +327,13 @@ class Sweep:
     def _warm_up(self, settings: Sequence[Setting]) -> None:
         """Let no timed run pay for a first use."""
         arguments = {**self.bench.arguments, "prompt": self.design.prompts[0]}
+        # What was fitted holds for runs of full length only.
+        whole = {found.label for found in self.usable if found.is_fitted}
         for setting in {setting.label: setting for setting in settings if setting.method}.values():
-            warm_up(self.bench.pipe, arguments, setting.method)
+            if setting.label in whole:
+                self.bench.run(setting, *self.design.units[0])
+            else:
+                warm_up(self.bench.pipe, arguments, setting.method)
         self.bench.run(replace(Setting(PLAIN), steps=2), *self.design.units[0])
 
 
