@@ -16,6 +16,7 @@ from skipstone.cachers.faster_cache import FasterCache
 from skipstone.cachers.first_block import FirstBlock
 from skipstone.cachers.foca import FoCa
 from skipstone.cachers.fora import FORA
+from skipstone.cachers.freqca import FreqCa
 from skipstone.cachers.guidance import Guidance, WithGuidance
 from skipstone.cachers.hermite import Hermite
 from skipstone.cachers.limits import RunCap, StepMask, StepRange, Tail, Warmup
@@ -58,7 +59,8 @@ METHODS: dict[str, type[Cacher[Any]]] = {
 }
 
 PREDICTORS: dict[str, type[Predictor]] = {
-    predictor.name: predictor for predictor in (AdamsBashforth, FoCa, Hermite, Reuse, Spectrum, Taylor)
+    predictor.name: predictor
+    for predictor in (AdamsBashforth, FoCa, FreqCa, Hermite, Reuse, Spectrum, Taylor)
 }
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "FasterCache",
     "FirstBlock",
     "FoCa",
+    "FreqCa",
     "Guidance",
     "Hermite",
     "MagCache",

@@ -16,7 +16,7 @@ StateT = TypeVar("StateT")
 
 Correction = Callable[[Tensor, Tensor, int], Tensor]
 """Takes the residual that a layer is estimated to give, what it is added to, and which of the layer's streams
-that is, from 0; gives the residual to add instead."""
+that is, from 0; gives their sum with the residual corrected."""
 
 
 class Site(Enum):
@@ -204,6 +204,25 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Bands:
+    """Weights that differ between the low and the high frequencies of the kept residuals.
+
+    Args:
+        low: one weight for each kept residual, newest first, for its low frequencies.
+        high: likewise for the rest of it.
+        low_pass: takes the low frequencies out of a residual; linear, so that it is taken of a sum only once.
+    """
+
+    low: Sequence[float]
+    high: Sequence[float]
+    low_pass: Callable[[Tensor], Tensor]
+
+
+Weights = Sequence[float] | Bands
+"""How kept residuals are summed up: one weight for each, newest first, or one in each band."""
+
+
+@dataclass(frozen=True)
 class Cacher(ABC, Generic[StateT]):
     """A caching method: frozen hyper-parameters and the rules that use them.
 
@@ -289,7 +308,7 @@ class Cacher(ABC, Generic[StateT]):
         """Learn that this step was computed, whether the gate asked for it or not."""
         del probe, outcome, step, state
 
-    def weights(self, step: Step, computed: Sequence[Step], state: StateT) -> Sequence[float]:
+    def weights(self, step: Step, computed: Sequence[Step], state: StateT) -> Weights:
         """The predictor: one weight for each kept residual, newest first; by default, reuse the newest.
 
         Args:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step, Weights
 from skipstone.cachers.distance import relative_l1
 
 
@@ -92,7 +92,7 @@ class DiCache(Cacher[State]):
         # Without a probe at a computed step, the course that the weights go by is not known.
         state.computed = [] if probe is None else [probe[1] - probe[0], *state.computed[:1]]
 
-    def weights(self, step: Step, computed: Sequence[Step], state: State) -> Sequence[float]:
+    def weights(self, step: Step, computed: Sequence[Step], state: State) -> Weights:
         if len(computed) < 2 or len(state.computed) < 2 or state.previous is None:
             return super().weights(step, computed, state)
         newest, older = state.computed

@@ -114,12 +114,8 @@ class Watch:
             weights: of the values kept before, newest first; empty where there are none.
             expected: the relative error that the record leads to expect.
         """
-        seen = self.coordinates.of(value)
+        seen, squared = self.coordinates.compare(value, self.known if weights else (), weights)
         if weights:
-            error = seen.clone()
-            for weight, known in zip(weights, self.known, strict=True):
-                error -= weight * known
-            squared = error.square().sum(1) / seen.square().sum(1)
             self.course.waiting.append(Comparison(step.index, expected, Late(squared)))
         self.known.appendleft(seen)
         while len(self.known) > self.anchors:

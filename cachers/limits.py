@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Correction, Outcome, Reason, Step
+from skipstone.cachers.base import Correction, Outcome, Reason, Step, Weights
 from skipstone.cachers.guidance import Guidance
 from skipstone.cachers.wrapper import Wrapper
 
@@ -183,7 +183,7 @@ class RunCap(Wrapper):
         state.skipped = 0
         super().update(probe, outcome, step, state.inner)
 
-    def weights(self, step: Step, computed: Sequence[Step], state: Capped) -> Sequence[float]:
+    def weights(self, step: Step, computed: Sequence[Step], state: Capped) -> Weights:
         return super().weights(step, computed, state.inner)
 
     def correction(self, state: Capped) -> Correction | None:

@@ -34,7 +34,7 @@ class MagCache(Cacher[State]):
         warmup: share of the run's steps computed at its beginning, 0 to 1; the first step always is.
         ratios: for each step, the residual's magnitude over that of the step before, 1 for the first. Other
             step counts take the nearest. None takes the published ones for the model; for other models
-            `skipstone.calibrate` measures them.
+            `skipstone.fit_magcache` measures them.
 
     Raises:
         ValueError: a value outside its range; when attached, no ratios for the model.
@@ -66,7 +66,7 @@ class MagCache(Cacher[State]):
         if ratios is None:
             raise ValueError(
                 f"magcache has no published ratios for this {model.class_name}; measure them with "
-                "skipstone.calibrate(pipe, prompt), or pass ratios=..."
+                "skipstone.fit_magcache(pipe, prompt), or pass ratios=..."
             )
         return replace(self, ratios=ratios)
 

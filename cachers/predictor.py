@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from math import prod
 from typing import ClassVar, Literal
 
-from skipstone.cachers.base import Step, short
+from skipstone.cachers.base import Step, Weights, short
 
 Clock = Literal["step", "sigma"]
 """What a predictor takes for time: the step's index, or its noise level."""
@@ -41,7 +41,16 @@ class Predictor(ABC):
         """When a step takes place: by default its index in the run."""
         return float(step.index)
 
-    def weights(self, step: Step, computed: Sequence[Step]) -> Sequence[float]:
+    def weights(self, step: Step, computed: Sequence[Step]) -> Weights:
+        """How the kept residuals are summed up: by `all_weights`, or with others in each band.
+
+        Args:
+            step: the step to estimate.
+            computed: the steps of the kept residuals, newest first.
+        """
+        return self.all_weights(step, computed)
+
+    def all_weights(self, step: Step, computed: Sequence[Step]) -> Sequence[float]:
         """One weight for each kept residual, newest first; of two at the same time the newer one counts.
 
         Args:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.base import Cacher, Correction, Outcome, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, Correction, Outcome, Probe, Reason, Step, Weights
+from skipstone.cachers.kernels.operations import adjust
 from skipstone.cachers.wrapper import Wrapper
 
 
@@ -16,7 +17,7 @@ class ScaleShift(nn.Module):
 
     Source: Block Caching, arXiv:2312.03209, section 3.3.
     Difference: it begins as no change at all, which the paper leaves open. ``examples/train_scale_shift.py``
-    trains it.
+    trains it, by least squares in place of gradient descent: the loss is the paper's.
 
     Args:
         embedding: size of the model's time embedding.
@@ -48,19 +49,25 @@ class ScaleShift(nn.Module):
     def __contains__(self, block: str) -> bool:
         return _key(block, 0) in self.linears
 
-    def forward(self, residual: Tensor, block: str, stream: int, embedding: Tensor) -> Tensor:
-        """The adjusted residual of one stream of a block, ``(batch, tokens, channels)``.
+    def layer(self, block: str, stream: int) -> nn.Linear:
+        """What gives the scales and then the shifts of one stream of a block."""
+        linear = self.linears[_key(block, stream)]
+        assert isinstance(linear, nn.Linear)
+        return linear
+
+    def forward(self, base: Tensor, residual: Tensor, block: str, stream: int, embedding: Tensor) -> Tensor:
+        """One stream of a block with the adjusted residual added to it, ``(batch, tokens, channels)``.
 
         Args:
+            base: what enters the block.
             residual: what the block is estimated to add.
             block: its name in the model.
             stream: which of its streams, from 0.
             embedding: the model's time embedding, ``(1, embedding)``.
         """
-        linear: Any = self.linears[_key(block, stream)]
-        scale, shift = linear(embedding.to(linear.weight)).to(residual).chunk(2, dim=-1)
-        adjusted: Tensor = residual * scale + shift
-        return adjusted
+        linear = self.layer(block, stream)
+        scale, shift = linear(embedding.to(linear.weight)).to(residual)[0].chunk(2)
+        return adjust(base, residual, scale, shift)
 
 
 def _key(block: str, stream: int) -> str:
@@ -113,7 +120,7 @@ class Adjusted(Wrapper):
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         super().update(probe, outcome, step, state.inner)
 
-    def weights(self, step: Step, computed: Sequence[Step], state: State) -> Sequence[float]:
+    def weights(self, step: Step, computed: Sequence[Step], state: State) -> Weights:
         return super().weights(step, computed, state.inner)
 
     def correction(self, state: State) -> Correction | None:
@@ -122,8 +129,7 @@ class Adjusted(Wrapper):
         embedding = state.embedding
 
         def correct(residual: Tensor, base: Tensor, stream: int) -> Tensor:
-            del base
-            mended: Tensor = self.adjustment(residual, self.block, stream, embedding)
+            mended: Tensor = self.adjustment(base, residual, self.block, stream, embedding)
             return mended
 
         return correct

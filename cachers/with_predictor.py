@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skipstone.cachers.base import Step
+from skipstone.cachers.base import Step, Weights
 from skipstone.cachers.predictor import Predictor
 from skipstone.cachers.wrapper import Wrapper
 
@@ -26,7 +26,7 @@ class WithPredictor(Wrapper):
     def history(self) -> int:
         return self.predictor.history
 
-    def weights(self, step: Step, computed: Sequence[Step], state: Any) -> Sequence[float]:
+    def weights(self, step: Step, computed: Sequence[Step], state: Any) -> Weights:
         return self.predictor.weights(step, computed)
 
     def describe(self) -> str:

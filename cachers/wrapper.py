@@ -18,6 +18,7 @@ from skipstone.cachers.base import (
     RunFacts,
     Site,
     Step,
+    Weights,
     short,
 )
 
@@ -88,7 +89,7 @@ class Wrapper(Cacher[Any]):
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Any) -> None:
         self.cacher.update(probe, outcome, step, state)
 
-    def weights(self, step: Step, computed: Sequence[Step], state: Any) -> Sequence[float]:
+    def weights(self, step: Step, computed: Sequence[Step], state: Any) -> Weights:
         return self.cacher.weights(step, computed, state)
 
     def correction(self, state: Any) -> Correction | None:

@@ -19,6 +19,7 @@ from skipstone.pipelines.compiled import written
 from skipstone.pipelines.devices import find_device
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.stats import RunLog, RunStats
+from skipstone.pipelines.storage import storage
 from skipstone.schedules.plan import Plan
 
 MODELS = ("transformer", "transformer_2", "unet")
@@ -40,6 +41,7 @@ def attach(
     *,
     speedup: float | None = None,
     cache_device: str | torch.device | None = None,
+    snapshots: str | None = None,
     **hyperparameters: Any,
 ) -> "CacheHandle":
     """Put a caching method on a pipeline; its next runs skip what the method allows.
@@ -53,6 +55,8 @@ def attach(
             from the record, which is kept in the user's cache folder.
         cache_device: where residuals are kept between steps, such as ``cpu`` to spare the GPU's memory at the
             price of a copy on every computed and every skipped step; by default where they are made.
+        snapshots: ``fp8`` keeps residuals in 8 bits with a scale for each 128 elements: half of the memory of
+            16 bits. By default they are kept in the type that the model computes in.
         hyperparameters: the method's own, where it is given by name; ``guard`` with a plan or a speedup.
 
     Returns:
@@ -61,8 +65,8 @@ def attach(
     Raises:
         TypeError: ``pipe`` is no pipeline, a hyper-parameter that the method does not have, or not one of a
             method and a speedup.
-        ValueError: an unknown method or device, a hyper-parameter outside its range, a model that the method
-            cannot work on, or one that has a cache already.
+        ValueError: an unknown method, device or type of snapshots, a hyper-parameter outside its range, a
+            model that the method cannot work on, or one that has a cache already.
     """
     if (method is None) == (speedup is None):
         raise TypeError("give a method, such as 'teacache', or speedup=..., and not both")
@@ -80,10 +84,11 @@ def attach(
                 f"{type(pipe).__name__}.{name} has a cache already ({other.method}); remove() it first"
             )
     device = None if cache_device is None else find_device(str(cache_device))
+    form = storage(device, snapshots)
     if cacher is None:
         assert speedup is not None
         cacher = Autoplan(pipe, models, speedup, **hyperparameters).method
-    engines = [Engine(name, model, cacher, tuple(models), device) for name, model in models.items()]
+    engines = [Engine(name, model, cacher, tuple(models), form) for name, model in models.items()]
     return CacheHandle(pipe, engines)
 
 

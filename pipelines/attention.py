@@ -1,6 +1,6 @@
 """Reading what the self-attention of one block returns, while the block runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +34,7 @@ class WatchedCall(Call):
 
     def run(self) -> Any:
         uncompiled: Any = self.block._call_impl
-        attentions = (part for part in self.block.modules() if part is not self.block and is_attention(part))
-        hooks = [part.register_forward_hook(self._note) for part in attentions]
+        hooks = [part.register_forward_hook(self._note) for part in attentions_in(self.block)]
         try:
             return uncompiled(*self.args, **self.kwargs)
         finally:
@@ -44,8 +43,29 @@ class WatchedCall(Call):
 
     def _note(self, module: nn.Module, args: Any, output: Any) -> None:
         del module, args
-        like, returned = self.main(), list(floats_in(output))
-        sized = [t.reshape(like.shape) for t in returned if same_size(t, like)]
-        if not self.seen and returned:
-            main = sized[0] if sized else max(returned, key=Tensor.numel)
-            self.seen.append(main.detach().clone())
+        note_attention(output, self.main(), self.seen)
+
+
+def attentions_in(block: nn.Module) -> list[nn.Module]:
+    """The attention layers of a block."""
+    return [part for part in block.modules() if part is not block and is_attention(part)]
+
+
+def watch_for_good(block: nn.Module, attended: Callable[[Any], None]) -> list[Any]:
+    """Have a function given what a block's attentions return, compiled or not, until the hooks go."""
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        del module, args
+        attended(output)
+
+    return [attention.register_forward_hook(note) for attention in attentions_in(block)]
+
+
+def note_attention(output: Any, like: Tensor, seen: list[Tensor]) -> None:
+    """Add to ``seen`` what a block's first attention returned for a stream like this one."""
+    returned = list(floats_in(output))
+    sized = [t.reshape(like.shape) for t in returned if same_size(t, like)]
+    if not seen and returned:
+        # Sorted, because a compiler does not follow the maximum by a key.
+        main = sized[0] if sized else sorted(returned, key=lambda t: -t.numel())[0]
+        seen.append(main.detach().clone())

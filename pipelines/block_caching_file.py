@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from skipstone.cachers.block_caching import BlockCaching
 from skipstone.cachers.scale_shift import ScaleShift
+from skipstone.pipelines import bundled
 
 CHANGES, ADJUSTMENT = "changes.", "adjustment."
 """What the names of the tensors in a file begin with."""
@@ -35,10 +36,10 @@ def load_block_caching(path: str | Path, /, device: str = "cpu") -> BlockCaching
     """Read a method that `save_block_caching` wrote.
 
     Args:
-        path: the file.
+        path: the file, or the name of a bundled model that comes with one.
         device: where the adjustment is kept, best that of the model.
     """
-    with safe_open(path, "pt", device) as file:
+    with safe_open(bundled.block_caching(str(path)) or path, "pt", device) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         threshold = float(file.metadata()["threshold"])
     learned = _named(tensors, ADJUSTMENT)

@@ -3,12 +3,12 @@
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Cacher, Layer, Step
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.layer_memory import LayerMemory
+from skipstone.pipelines.storage import Storage
 from skipstone.pipelines.streams import Call, NotUnderstoodError, Passes, Slot, passes
 
 
@@ -19,8 +19,8 @@ class BlockMemory(LayerMemory):
     ``is_complete`` tells whether no more will follow, and ``writes_in_place`` whether inputs must be copied.
     """
 
-    def __init__(self, layer: Layer, cacher: Cacher[Any] | None, device: torch.device | None) -> None:
-        super().__init__(layer, cacher, device)
+    def __init__(self, layer: Layer, cacher: Cacher[Any] | None, storage: Storage) -> None:
+        super().__init__(layer, cacher, storage)
         self.members: dict[Hashable, Passes | None] = {}
         self.is_complete = False
         self.writes_in_place = False

@@ -99,7 +99,7 @@ class BlockWalk:
         if passage is not None and self._joins(cacher, passage):
             memory = passage.memory
         else:
-            memory = BlockMemory(layer, cacher, self._branch.device)
+            memory = BlockMemory(layer, cacher, self._branch.storage)
         memory.members[member] = None
         self._branch.layers[member] = memory
         return memory

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from skipstone.pipelines.class_swap import give_subclass, subclass, take_subclass_back
@@ -45,20 +46,39 @@ def _holds_blocks(modules: nn.ModuleList) -> bool:
 
 
 class BlockCall:
-    """What a model gets in place of a block: calling it leaves the choice to the evaluation.
-
-    It has the block's attributes, for models that look at them, as plain values: `torch.compile` follows
-    neither ``__getattr__`` nor two modules that share their parts.
-    """
+    """What a model gets in place of a block: calling it leaves the choice to the evaluation."""
 
     def __init__(self, place: Place, block: nn.Module, call: CallBlock) -> None:
-        self.__dict__.update(vars(block), **block._parameters, **block._buffers, **block._modules)
         self._place = place
         self._block = block
         self._call = call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._call(self._place, self._block, args, kwargs)
+
+
+class LookingBlockCall(BlockCall):
+    """One that has the block's attributes, for models that look at them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_block"], name)
+
+
+class OpenBlockCall(BlockCall):
+    """One that has them as plain values.
+
+    `torch.compile` follows neither ``__getattr__`` nor two modules that share their parts.
+    """
+
+    def __init__(self, place: Place, block: nn.Module, call: CallBlock) -> None:
+        self.__dict__.update(vars(block), **block._parameters, **block._buffers, **block._modules)
+        super().__init__(place, block, call)
+
+
+def block_call(place: Place, block: nn.Module, call: CallBlock) -> BlockCall:
+    """What a model gets in place of a block, in the way that suits whoever looks at it."""
+    kind = OpenBlockCall if torch.compiler.is_dynamo_compiling() else LookingBlockCall
+    return kind(place, block, call)
 
 
 class ProxiedList:
@@ -78,7 +98,7 @@ class ProxiedList:
         cls = type(blocks)
 
         def proxies(self: nn.ModuleList) -> list[BlockCall]:
-            return [BlockCall((number, n), block, call) for n, block in enumerate(cls.__iter__(self))]
+            return [block_call((number, n), block, call) for n, block in enumerate(cls.__iter__(self))]
 
         def iterate(self: nn.ModuleList) -> Iterator[Any]:
             return iter(proxies(self)) if self is blocks and running() else cls.__iter__(self)
@@ -89,7 +109,7 @@ class ProxiedList:
                 return found
             if isinstance(index, slice):
                 return proxies(self)[index]
-            return BlockCall((number, index % len(self)), found, call)
+            return block_call((number, index % len(self)), found, call)
 
         give_subclass(blocks, {"__iter__": iterate, "__getitem__": get})
 

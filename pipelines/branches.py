@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
@@ -37,6 +38,7 @@ class BranchNames:
         self._model = model
         self._context: str | None = None
         self._used: list[str] = []
+        self._step = 0
         self._prompts: list[_Prompt] = []
         self._wraps = hasattr(model, "cache_context")
         if self._wraps:
@@ -51,10 +53,12 @@ class BranchNames:
     def new_step(self) -> None:
         """Begin another step."""
         self._used.clear()
+        self._step += 1
 
     def new_run(self) -> None:
         """Forget the last run's prompts."""
         self._used.clear()
+        self._step = 0
         self._prompts.clear()
 
     def _by_prompt(self, tensor: Any) -> str:
@@ -64,7 +68,7 @@ class BranchNames:
         self._prompts = [prompt for prompt in self._prompts if prompt.tensor() is not None]
         known = next((prompt for prompt in self._prompts if prompt.tensor() is tensor), None)
         if known is None:
-            known = _Prompt(weakref.ref(tensor), self._free(by_order))
+            known = _Prompt(weakref.ref(tensor), self._free(by_order, tensor))
             self._prompts.append(known)
         known.uses += 1
         name = known.name
@@ -72,9 +76,14 @@ class BranchNames:
             name += ", again"
         return name
 
-    def _free(self, by_order: str) -> str:
-        """The name by order, unless it is that of a prompt that was used repeatedly, so may be again."""
-        taken = {prompt.name for prompt in self._prompts if prompt.uses > 1}
+    def _free(self, by_order: str, tensor: Tensor) -> str:
+        """The name by order, unless it is that of a prompt that may be used again.
+
+        Prompts that were used repeatedly may be, and on the second step those of the first one, unless this
+        is one of them made anew.
+        """
+        new = self._step == 1
+        taken = {p.name for p in self._prompts if p.uses > 1 or (new and not _same(p.tensor(), tensor))}
         names = (by_order, *(f"branch {number}" for number in range(len(taken) + 1)))
         return next(name for name in names if name not in taken)
 
@@ -98,3 +107,7 @@ class BranchNames:
                     names._context = outer
 
         give_subclass(model, {"cache_context": cache_context})
+
+
+def _same(known: Tensor | None, tensor: Tensor) -> bool:
+    return known is not None and known.shape == tensor.shape and torch.equal(known, tensor)

@@ -16,7 +16,7 @@ from skipstone.schedules.fitting import fitted
 from skipstone.schedules.polynomials import Indicator
 
 
-def calibrate(pipe: Any, /, *args: Any, **kwargs: Any) -> MagCache:
+def fit_magcache(pipe: Any, /, *args: Any, **kwargs: Any) -> MagCache:
     """Run a pipeline once, uncached, and give the MagCache with the magnitude ratios of its model.
 
     Args:
@@ -32,8 +32,7 @@ def calibrate(pipe: Any, /, *args: Any, **kwargs: Any) -> MagCache:
         pipe(*args, **kwargs)
     if not recorder.seen:
         raise ValueError(
-            "no residuals were seen: calibrate on a run of at least two steps, of a model whose blocks are "
-            "a stack"
+            "no residuals were seen: fit on a run of at least two steps, of a model whose blocks are a stack"
         )
     return MagCache(ratios=recorder.ratios)
 

@@ -1,16 +1,26 @@
-"""Models that are compiled as a whole: finding them out, and running them as they are written."""
+"""Models that are wrapped or compiled as a whole: finding them out, and running them as they are written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch._C._dynamo.eval_frame import get_eval_frame_callback
+from torch.nn.parallel import DistributedDataParallel
 
 
 def written(model: nn.Module) -> nn.Module:
-    """The model itself where `torch.compile` has wrapped it."""
-    return model._modules.get("_orig_mod") or model
+    """The model itself where `torch.compile` or ``accelerate``'s data parallelism has wrapped it."""
+    *_, innermost = _layers(model)
+    return innermost
+
+
+def _layers(model: nn.Module | None) -> Iterator[nn.Module]:
+    """A model and what it wraps, inwards."""
+    while model is not None:
+        yield model
+        inner = "module" if isinstance(model, DistributedDataParallel) else "_orig_mod"
+        model = model._modules.get(inner)
 
 
 def uncompiled(function: Callable[..., Any], recursive: bool = True) -> Callable[..., Any]:
@@ -22,7 +32,9 @@ def uncompiled(function: Callable[..., Any], recursive: bool = True) -> Callable
 def compiles(model: nn.Module) -> bool:
     """Whether a call of a model runs it compiled as a whole: wrapped, in place, or by a caller that is."""
     by_caller = callable(get_eval_frame_callback())
-    return by_caller or written(model) is not model or model._compiled_call_impl is not None
+    return by_caller or any(
+        "_orig_mod" in layer._modules or layer._compiled_call_impl is not None for layer in _layers(model)
+    )
 
 
 def run_as_written(model: nn.Module, *args: Any, **kwargs: Any) -> Any:

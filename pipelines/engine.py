@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
-from skipstone.pipelines.attention import middle_block
+from skipstone.pipelines.attention import middle_block, watch_for_good
 from skipstone.pipelines.blocks import proxied
 from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
@@ -27,6 +27,7 @@ from skipstone.pipelines.sites import at_output, parts_at, place
 from skipstone.pipelines.stack_evaluation import Replay, StackEvaluation
 from skipstone.pipelines.stats import LogEntry, RunLog
 from skipstone.pipelines.stopwatch import Mark
+from skipstone.pipelines.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.streams import NotUnderstoodError
 from skipstone.pipelines.trace import Place
 from skipstone.pipelines.value_evaluation import DeepEvaluation, OutputEvaluation
@@ -34,6 +35,11 @@ from skipstone.pipelines.value_evaluation import DeepEvaluation, OutputEvaluatio
 NO_BRANCH = (
     "no unconditional branch was found that could be saved: guidance is off, distilled into the model, or "
     "neither in two calls a step nor in two halves of a batch"
+)
+
+BETWEEN_GRAPHS = (
+    "it is compiled as a whole, but what this method may skip runs uncompiled, "
+    "between compiled pieces of the rest"
 )
 
 EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
@@ -52,7 +58,7 @@ class Engine:
         model: the model.
         cacher: the method, as the user gave it.
         siblings: the names of all models that the pipeline calls on its steps.
-        device: where residuals are kept, None for where they are made.
+        storage: the form in which residuals are kept.
 
     Raises:
         ValueError: the method cannot work on this model.
@@ -64,7 +70,7 @@ class Engine:
         model: nn.Module,
         cacher: Cacher[Any],
         siblings: tuple[str, ...] = (),
-        device: torch.device | None = None,
+        storage: Storage = AS_COMPUTED,
     ) -> None:
         self.name = name
         self.model = written(model)
@@ -77,6 +83,7 @@ class Engine:
         self._log: RunLog | None = None
         self._branches: dict[Hashable, Branch[Any]] = {}
         self._verdicts: dict[Hashable, str | None] = {}
+        self._spares_leading: set[Hashable] = set()
         self._embeddings: Tensor | None = None
         self._evaluation: Evaluation[Any] | None = None
         self._given: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
@@ -84,8 +91,9 @@ class Engine:
         self._guided = None if guidance is None else GuidedBranches(guidance, self.model)
         self._names: BranchNames | None = None
         self._device = torch.device("cpu")
-        self._cache_device = device
+        self._storage = storage
         self._undo = ExitStack()
+        self._hooks: list[Any] = []
 
     def install(self, clock: Clock, log: RunLog) -> None:
         """Start noticing the model's calls; the log is for those before the first run."""
@@ -215,12 +223,14 @@ class Engine:
         if key not in self._branches:
             self._branches[key] = self._new_branch(*key)
             self._watch_attention(self._branches[key])
-        self._evaluation = self._new_evaluation(self._branches[key], step, known)
         self._device = next((tensor.device for tensor in floats_in([args, kwargs])), self._device)
+        self._evaluation = self._new_evaluation(self._branches[key], step, known)
         mark = self.mark()
         self._log.planned_steps = step.count
         self._log.entries.append(LogEntry(self.name, name, step.index, None, mark, mark))
         output, look = self._evaluation.begin(), functools.partial(self._run_as_written, *self._given)
+        if compiled:
+            self._meet_compiled()
         ready = not compiled or output is not None or self._evaluation.prepare(look)
         return ready, output, args, kwargs
 
@@ -229,7 +239,7 @@ class Engine:
         evaluation = self._evaluation
         if evaluation is None:
             return output
-        latents = model_output(self.model, output)
+        latents = None if evaluation.skipped else model_output(self.model, output)
         try:
             evaluation.finish(output, latents)
             self._verify(evaluation, output)
@@ -256,8 +266,12 @@ class Engine:
         entry.reason = evaluation.reason
         entry.parts = evaluation.parts + (Counter() if self._guided is None else self._guided.parts)
         entry.end = self.mark()
+        if evaluation.skipped and self._guided is None:
+            return
         if not self._method.history:
             evaluation.branch.snapshots.clear()
+        elif not evaluation.skipped:
+            evaluation.branch.snapshots.settle()
         self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
         for branch in self._branches.values():
             for remark in branch.remarks:
@@ -266,8 +280,9 @@ class Engine:
     def _new_branch(self, name: str, layout: Hashable) -> Branch[Any]:
         problem = self._verdicts.get(layout)
         placement = self._placement if problem is None else at_output(self._method, problem)
-        branch = Branch(name, layout, self._method, placement or self._placement, self._cache_device)
+        branch = Branch(name, layout, self._method, placement or self._placement, self._storage)
         branch.checked = layout in self._verdicts
+        branch.spares_leading = layout in self._spares_leading
         branch.problem = problem if placement is None else None
         if any(other.name == name for other in self._branches.values()):
             branch.why_empty = Reason.SHAPE_CHANGED
@@ -278,18 +293,36 @@ class Engine:
             branch.watched = middle_block(self._parts)
             branch.grid = token_grid(self.model, *self._given)
 
+    def _meet_compiled(self) -> None:
+        """Say how layers are skipped in a compiled model, or see to it that attention is watched in it."""
+        assert self._log is not None
+        if self._placement.site is Site.LAYER:
+            self._log.note(f"{self.name}: {BETWEEN_GRAPHS}")
+        place = middle_block(self._parts) if self._method.watches_attention else None
+        if place is not None and not self._hooks:
+            # For good, because the hooks that a model has when it is compiled are compiled with it.
+            block = list(self._parts[place[0]].children())[place[1]]
+            self._hooks = watch_for_good(block, self._attended)
+            for hook in self._hooks:
+                self._undo.callback(hook.remove)
+
+    def _attended(self, output: Any) -> None:
+        if self._evaluation is not None:
+            self._evaluation.attended(output)
+
     def _new_evaluation(self, branch: Branch[Any], step: Step, known: Any = None) -> Evaluation[Any]:
         if known is not None:
             return GivenEvaluation(self._method, step, branch, known)
         probe = self._early_probe(branch.placement.probe, step, *self._given)
         kind = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
-        evaluation = kind(self._method, step, branch, probe, process_group(self.model))
+        evaluation = kind(self._method, step, branch, probe, process_group(self.model), self._device)
         evaluation.half = None if self._guided is None else self._guided.half
         return evaluation
 
     def _verify(self, evaluation: Evaluation[Any], output: Any) -> None:
         """Skip what was just computed, once for each layout of the inputs, and compare.
 
+        Blocks before the stack are first left out as well: what reads their results cannot be right then.
         Processes that share the model leave the stack together.
 
         Raises:
@@ -298,12 +331,23 @@ class Engine:
         branch = evaluation.branch
         if branch.trace is None or branch.layout in self._verdicts or not len(branch.snapshots):
             return
-        if not self._gives(output, Replay(self._method, evaluation.step, branch), *self._given):
+        branch.spares_leading = branch.decides_before_leading
+        right = self._replays(evaluation, output)
+        if branch.spares_leading and not right:
+            branch.spares_leading = False
+            right = self._replays(evaluation, output)
+        if not right:
             raise NotUnderstoodError(
                 f"{type(self.model).__name__} does more with its blocks than run them in turn"
             )
         self._verdicts[branch.layout] = None
+        if branch.spares_leading:
+            self._spares_leading.add(branch.layout)
         branch.checked = True
+
+    def _replays(self, evaluation: Evaluation[Any], output: Any) -> bool:
+        replay: Evaluation[Any] = Replay(self._method, evaluation.step, evaluation.branch)
+        return self._gives(output, replay, *self._given)
 
     def _meet_run(self, args: Any, kwargs: Any) -> None:
         """Take what this run is made with.
@@ -347,7 +391,7 @@ class Engine:
             right = False
         self._evaluation = present
         group = process_group(self.model)
-        return right if group is None else not any_rank(group, not right, next(floats_in(expected)))
+        return right if group is None else not any_rank(group, not right, self._device)
 
     def _run_as_written(self, args: Any, kwargs: Any) -> Any:
         """Run the model once more.

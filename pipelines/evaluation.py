@@ -7,15 +7,15 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, LayerKind, Reason, Step
+from skipstone.cachers.base import Cacher, LayerKind, Probe, Reason, Step, Weights
 from skipstone.cachers.coordinates import Coordinates
 from skipstone.pipelines.grids import Grid
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.layer_memory import LayerMemory, reason_to_compute
-from skipstone.pipelines.outputs import floats_in
 from skipstone.pipelines.ranks import any_rank
-from skipstone.pipelines.sites import Placement
+from skipstone.pipelines.sites import EARLY, Placement
 from skipstone.pipelines.snapshots import Snapshots
+from skipstone.pipelines.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.trace import Place, Trace
 
 StateT = TypeVar("StateT")
@@ -29,14 +29,15 @@ class Branch(Generic[StateT]):
         layout: the shapes of the model's inputs.
         cacher: the method.
         placement: where the method works.
-        device: where residuals are kept, None for where they are made.
+        storage: the form in which residuals are kept.
 
     ``method`` is the method's own state, ``why_empty`` why there is nothing to reuse at first, ``trace`` how
     the model runs its blocks, ``hollows`` the structure of what each part at the site gives, ``layers`` what
     each call of a layer remembers (all three once seen), ``writes_in_place`` whether streams are written into
     on their way, ``checked`` whether skipping was tried with these shapes, ``watched`` the block whose
     attention the method watches, ``grid`` how its tokens are laid out, ``coordinates`` those that a method
-    reads which asks for no more, and ``problem`` why this branch cannot be skipped at all.
+    reads which asks for no more, ``spares_leading`` whether the blocks before the stack are left out where
+    that is skipped, and ``problem`` why this branch cannot be skipped at all.
     """
 
     def __init__(
@@ -45,15 +46,15 @@ class Branch(Generic[StateT]):
         layout: Hashable,
         cacher: Cacher[StateT],
         placement: Placement,
-        device: torch.device | None = None,
+        storage: Storage = AS_COMPUTED,
     ) -> None:
         self.name = name
         self.layout = layout
         self.placement = placement
         self.method = cacher.new_state()
-        self.device = device
+        self.storage = storage
         # One at least: whether skipping is right is tried with a computed step's own residual.
-        self.snapshots = Snapshots(max(1, cacher.history), device)
+        self.snapshots = Snapshots(max(1, cacher.history), storage)
         self.coordinates = None if cacher.coordinates is None else Coordinates(cacher.coordinates)
         self.why_empty = Reason.NO_SNAPSHOT
         self.trace: Trace | None = None
@@ -63,6 +64,7 @@ class Branch(Generic[StateT]):
         self.checked = False
         self.watched: Place | None = None
         self.grid: Grid | None = None
+        self.spares_leading = False
         self.problem: str | None = None
         self._layer_kinds = cacher.layer_kinds - {LayerKind.TEMPORAL_ATTENTION}
 
@@ -74,11 +76,20 @@ class Branch(Generic[StateT]):
         return self.snapshots.nbytes + sum(memory.snapshots.nbytes for memory in layers)
 
     @property
+    def decides_before_leading(self) -> bool:
+        """Whether the gate can decide before the blocks before the stack are called, where there are any."""
+        if self.trace is None or not self.trace.head:
+            return False
+        probe, leading = self.placement.probe, self.trace.leading
+        return probe in EARLY or (probe is Probe.MODULATED_INPUT and leading.foretold is not None)
+
+    @property
     def remarks(self) -> list[str]:
         """What a user should know of this branch."""
         known = () if self.trace is None else self.trace.remarks
+        leading = () if self.trace is None or self.spares_leading else self.trace.leading.remarks
         layers = [memory.problem for memory in self.layers.values()]
-        found = (self.problem, self.placement.remark, *known, *layers, *self._missing())
+        found = (self.problem, self.placement.remark, *leading, *known, *layers, *self._missing())
         return [remark for remark in dict.fromkeys(found) if remark is not None]
 
     def _missing(self) -> list[str]:
@@ -97,6 +108,7 @@ class Evaluation(Generic[StateT]):
         branch: this branch's memory.
         probe: the method's probe where it is known before the model runs.
         group: the processes that must decide alike, None where there is only this one.
+        device: where the model's inputs are.
 
     ``half`` tells which half of the batch is computed, where that is not all of it. ``parts`` counts the
     calls of parts that are skipped on their own, by what they are and whether they were.
@@ -109,6 +121,7 @@ class Evaluation(Generic[StateT]):
         branch: Branch[StateT],
         probe: Tensor | None = None,
         group: Any = None,
+        device: torch.device | None = None,
     ) -> None:
         self.step = step
         self.reason: Reason | None = Reason.NOT_UNDERSTOOD
@@ -116,6 +129,7 @@ class Evaluation(Generic[StateT]):
         self.branch = branch
         self._probe = probe
         self._group = group
+        self._device = device or torch.device("cpu")
         self.half: Half | None = None
         self.parts: Counter[tuple[str, bool]] = Counter()
 
@@ -144,6 +158,9 @@ class Evaluation(Generic[StateT]):
         del place
         return block(*args, **kwargs)
 
+    def attended(self, output: Any) -> None:
+        """Take note of what an attention of the watched block has returned in a compiled model."""
+
     def finish(self, output: Any, latents: Tensor | None) -> None:
         """Keep what a computed evaluation has shown. Not called for one that raised.
 
@@ -165,24 +182,21 @@ class Evaluation(Generic[StateT]):
     def _decide_early(self) -> None:
         """Decide by a probe that is known before the model runs."""
         self._decide(self._probe)
-        # Without a first output all processes compute, and there is nothing to agree on.
-        like = next(floats_in([self._probe, *self.branch.hollows.values()]), None)
-        if like is not None:
-            self._agree(like)
+        self._agree()
 
-    def _agree(self, like: Tensor) -> None:
+    def _agree(self) -> None:
         """Compute where another process does: the worst part decides for all.
 
         All processes ask, whatever they decided. Gates that look at no tensor of the sample decide alike.
         """
         if self._group is None or not self._cacher.looks:
             return
-        if any_rank(self._group, not self.skipped, like) and self.skipped:
+        if any_rank(self._group, not self.skipped, self._device) and self.skipped:
             self.reason = Reason.OTHER_RANK
 
-    def _weights(self) -> list[float]:
+    def _weights(self) -> Weights:
         branch = self.branch
-        return list(self._cacher.weights(self.step, branch.snapshots.steps, branch.method))
+        return self._cacher.weights(self.step, branch.snapshots.steps, branch.method)
 
 
 class GivenEvaluation(Evaluation[StateT]):

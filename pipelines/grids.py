@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,10 +27,14 @@ class Grid:
     def framed(self, tokens: Tensor) -> Tensor:
         """A stream, ``(rows, tokens, dim)``, as ``(batch, frames, positions, dim)``.
 
-        Blocks that attend in space or time alone have the other axis among their rows. Where the tokens are
-        not those of this grid, all of them are one frame.
+        Blocks that attend in space or time alone have the other axis among their rows. Text or earlier frames
+        in one sequence with a video's come first, and are left out. Where else the tokens are not those of
+        this grid, all of them are one frame.
         """
-        if tokens.shape[0] * tokens.shape[1] != self.batch * self.frames * self.positions:
+        length = self.frames * self.positions
+        if self.frames > 1 and len(tokens) == self.batch and tokens.shape[1] > length:
+            tokens = tokens[:, -length:]
+        if tokens.shape[0] * tokens.shape[1] != self.batch * length:
             return tokens.unsqueeze(1)
         if tokens.shape[:2] == (self.batch * self.positions, self.frames):
             apart = tokens.reshape(self.batch, self.positions, self.frames, -1)
@@ -49,10 +54,11 @@ def token_grid(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
     told = [kwargs.get(name) for name in ("num_frames", "height", "width")]
     if len(sizes) == 1:
         sizes = [size for size in told if isinstance(size, int)] or sizes
-    else:
-        sizes = [size // patch for size, patch in zip(sizes, _patch(model)[-len(sizes) :], strict=True)]
+    elif len(sizes) <= 3:
+        patches = _patch(model)[3 - len(sizes) :]
+        sizes = [size // patch for size, patch in zip(sizes, patches, strict=True)]
     frames, *rest = [1] * (3 - len(sizes)) + sizes
-    return Grid(batch, frames, rest[0] * rest[1])
+    return Grid(batch, frames, prod(rest))
 
 
 def _patch(model: nn.Module) -> tuple[int, int, int]:

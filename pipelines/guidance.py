@@ -1,6 +1,5 @@
 """The branches of classifier-free guidance in a run, and the estimate of the unconditional one."""
 
-import inspect
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ from torch import Tensor, nn
 
 from skipstone.cachers.base import Step
 from skipstone.cachers.guidance import Guidance
+from skipstone.cachers.kernels.operations import reuse
 from skipstone.pipelines.halves import Half, half_of
 from skipstone.pipelines.outputs import floats_in, refilled
+from skipstone.pipelines.streams import parameters_of
 
 CONDITIONAL = {"uncond": "cond", "pred_uncond": "pred_cond", "branch 1": "branch 0"}
 """From an unconditional branch's name to that of the conditional one, which pipelines call before it."""
@@ -159,15 +160,13 @@ class GuidedBranches:
 
     def _added(self, cond: Tensor, parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         assert self._call is not None
-        planes = _planes(cond.float(), self._grids[self._call.key])
-        for weight, part in zip(weights, parts, strict=True):
-            planes = planes.add(part, alpha=weight)
-        return _unplaned(planes, cond.shape).to(cond.dtype)
+        planes = _planes(cond, self._grids[self._call.key])
+        return _unplaned(reuse(planes, parts, weights), cond.shape)
 
 
 def _named(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call by name, in the order of the model's parameters."""
-    names = list(inspect.signature(model.forward).parameters)
+    names = parameters_of(model)
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     return {name: given[name] for name in (*names, *given) if name in given}
 

@@ -76,7 +76,7 @@ class LayerEvaluation(Evaluation[StateT]):
     def _new_memory(self, found: Found, call: Call) -> LayerMemory:
         kind = kind_when_called(found, call.args, call.kwargs, call.outputs)
         layer = Layer(kind, found.name, found.block, found.blocks)
-        memory = LayerMemory(layer, self._cacher.for_layer(layer), self.branch.device)
+        memory = LayerMemory(layer, self._cacher.for_layer(layer), self.branch.storage)
         if memory.cacher is not None:
             self._skips(memory)
         return memory

@@ -11,6 +11,7 @@ from skipstone.cachers.base import Cacher, Layer, Outcome, Reason, Step
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.outputs import floats_in, hollow, refilled
 from skipstone.pipelines.snapshots import Residual, Snapshots, main_residual
+from skipstone.pipelines.storage import Storage
 from skipstone.pipelines.streams import Call, Slot
 
 
@@ -28,7 +29,7 @@ class LayerMemory:
     Args:
         layer: where it is and what it does.
         cacher: the method of this layer, None where it always runs.
-        device: where its outputs are kept, None for where they are made.
+        storage: the form in which its outputs are kept.
 
     ``problem`` tells a user why it always runs.
 
@@ -36,11 +37,11 @@ class LayerMemory:
     the whole cannot be had from halves.
     """
 
-    def __init__(self, layer: Layer, cacher: Cacher[Any] | None, device: torch.device | None) -> None:
+    def __init__(self, layer: Layer, cacher: Cacher[Any] | None, storage: Storage) -> None:
         self.layer = layer
         self.cacher = cacher
         self.problem: str | None = None
-        self.snapshots = Snapshots(0 if cacher is None else cacher.history, device)
+        self.snapshots = Snapshots(0 if cacher is None else cacher.history, storage)
         self._state = None if cacher is None else cacher.new_state()
         self._halves: deque[bool] = deque(maxlen=0 if cacher is None else cacher.history)
         self._hollow: Any = None
@@ -68,13 +69,14 @@ class LayerMemory:
         assert self.cacher is not None
         if values:
             self.snapshots.push(step, [values])
+            self.snapshots.settle()
             self._halves.appendleft(half is not None)
         residual = main_residual([values] if values else None)
         self.cacher.update(probe, Outcome(residual), step, self._state)
 
     def _estimates(self, bases: Mapping[Slot, Tensor], step: Step, half: Half | None) -> dict[Slot, Tensor]:
         assert self.cacher is not None
-        weights = list(self.cacher.weights(step, self.snapshots.steps, self._state))
+        weights = self.cacher.weights(step, self.snapshots.steps, self._state)
         correct = self.cacher.correction(self._state)
         if correct is None:
             return {
@@ -83,5 +85,5 @@ class LayerMemory:
         corrected = {}
         for stream, (slot, base) in enumerate(bases.items()):
             residual = self.snapshots.estimate(0, slot, torch.zeros_like(base), weights, half)
-            corrected[slot] = base + correct(residual, base, stream)
+            corrected[slot] = correct(residual, base, stream)
         return corrected

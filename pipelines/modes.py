@@ -1,15 +1,16 @@
 """The ways through a model's blocks: learning their order, computing, skipping, leaving them out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from skipstone.cachers.base import Weights
 from skipstone.cachers.coordinates import Coordinates
 from skipstone.pipelines.snapshots import Residual, Snapshots
 from skipstone.pipelines.streams import Call, Segment, Slot
-from skipstone.pipelines.trace import Entry, Learner, Trace
+from skipstone.pipelines.trace import Entry, Learner, Place, Trace
 
 
 class Mode(Protocol):
@@ -107,14 +108,18 @@ class Passing:
     Args:
         trace: what an earlier evaluation has shown.
         position: how many calls were made before the first one that is left out.
+        spares_leading: whether the calls before the stack are left out too.
     """
 
-    def __init__(self, trace: Trace, position: int) -> None:
+    def __init__(self, trace: Trace, position: int, spares_leading: bool) -> None:
         self._trace = trace
         self._position = position
+        self._spares_leading = spares_leading
 
     def call(self, call: Call) -> Any:
         position, self._position = self._position, self._position + 1
+        if self._spares_leading and position < self._trace.head:
+            return self._trace.leading.blanks[position]
         known = self._trace.passes[position] if self._trace.has(position, call.place) else None
         return call.run() if known is None else known.through(call.tensors())
 
@@ -128,21 +133,40 @@ class Skipping:
     Args:
         trace: what an earlier evaluation has shown.
         snapshots: the residuals of computed steps.
-        weights: the predictor's weight for each of them.
+        weights: the predictor's.
         position: how many calls were made before the first skipped one.
         copy: whether the streams are written into on the way, so that they must be copied.
+        spares_leading: whether the calls before the stack are left out too.
     """
 
     def __init__(
-        self, trace: Trace, snapshots: Snapshots, weights: Sequence[float], position: int, copy: bool
+        self,
+        trace: Trace,
+        snapshots: Snapshots,
+        weights: Weights,
+        position: int,
+        copy: bool,
+        spares_leading: bool,
     ) -> None:
         self._trace = trace
         self._copy = copy
         self._snapshots = snapshots
         self._weights = weights
         self._position = position
+        self._inner = trace.inner
+        self._spares_leading = spares_leading
         self._base: dict[Any, Tensor] = {}
         self._done = 0
+
+    def at(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
+        """What the model gets for one of its blocks: in all haste for those that only pass streams on."""
+        position = self._position
+        passes = self._inner[position] if self._trace.has(position, place) else None
+        if passes is not None:
+            self._position = position + 1
+            return passes.past(args, kwargs)
+        call = Call(place, block, args, kwargs)
+        return self.call(call) if call.tensors() else call.run()
 
     def call(self, call: Call) -> Any:
         position, self._position = self._position, self._position + 1
@@ -151,6 +175,8 @@ class Skipping:
                 f"{type(call.block).__name__} was called out of the order learned on an earlier step, in a "
                 "step that is being skipped; skipstone cannot cache a model that changes its blocks mid-run"
             )
+        if self._spares_leading and position < self._trace.head:
+            return self._trace.leading.blanks[position]
         segment = self._trace.segment_at(position)
         if segment is None:
             return call.run()

@@ -23,9 +23,9 @@ def refilled(output: Any, tensors: Iterable[Tensor]) -> Any:
     return _refilled(output, iter(tensors))
 
 
-def hollow(output: Any) -> Any:
-    """The same structure around zeros of the same shapes that take no memory."""
-    return refilled(output, (t.detach().new_zeros(()).expand(t.shape) for t in floats_in(output)))
+def hollow(output: Any, value: float = 0.0) -> Any:
+    """The same structure around tensors of the same shapes, of one value, that take no memory."""
+    return refilled(output, (t.detach().new_full((), value).expand(t.shape) for t in floats_in(output)))
 
 
 def with_own_lists(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Reading a gate's probe out of a model without running its blocks."""
 
-import inspect
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.base import Probe
-from skipstone.pipelines.streams import Call
+from skipstone.pipelines.streams import Call, parameters_of
 
 
 class _SeenError(Exception):
@@ -20,7 +20,12 @@ class _SeenError(Exception):
 
 def is_attention(module: nn.Module) -> bool:
     """Whether a module is an attention layer, by its class name."""
-    return "attn" in (name := type(module).__name__.lower()) or "attention" in name
+    return _names_attention(type(module).__name__)
+
+
+@functools.cache
+def _names_attention(name: str) -> bool:
+    return "attn" in name.lower() or "attention" in name.lower()
 
 
 def modulated_input(call: Call) -> Tensor | None:
@@ -69,7 +74,7 @@ def model_input(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, An
     Latents that are packed into tokens are spread out again where the model is told the tokens' positions,
     else they are a grid of one axis.
     """
-    names = list(inspect.signature(model.forward).parameters)
+    names = parameters_of(model)
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     found = (_latents(given.get(name)) for name in names)
     latents = next((one.detach().clone() for one in found if one is not None), None)
@@ -96,8 +101,12 @@ def _latents(value: Any) -> Tensor | None:
 def _channels_first(model: nn.Module, latents: Tensor, positions: Any) -> Tensor:
     if latents.ndim == 3:
         return _spread(latents.transpose(1, 2), positions)
-    channels = getattr(getattr(model, "config", None), "in_channels", None)
-    # Most video models take (batch, channels, frames, height, width), CogVideoX frames before channels.
+    config = getattr(model, "config", None)
+    # Most video models take (batch, channels, frames, height, width), Kandinsky channels last.
+    if latents.ndim == 5 and hasattr(config, "in_visual_dim"):
+        return latents.movedim(-1, 1)
+    # CogVideoX takes frames before channels.
+    channels = getattr(config, "in_channels", None)
     frames_first = latents.ndim == 5 and latents.shape[1] != channels and latents.shape[2] == channels
     return latents.transpose(1, 2) if frames_first else latents
 

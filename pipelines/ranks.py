@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 
 def process_group(model: nn.Module) -> Any:
@@ -20,14 +20,14 @@ def process_group(model: nn.Module) -> Any:
     return None if mesh is None else mesh.get_group()
 
 
-def any_rank(group: Any, flag: bool, like: Tensor) -> bool:
+def any_rank(group: Any, flag: bool, device: torch.device) -> bool:
     """Whether the flag is set in any process of a group. All of them must ask.
 
     Args:
         group: the processes.
         flag: this process's answer.
-        like: a tensor on the device that the group talks through.
+        device: the one that the group talks through.
     """
-    answer = torch.tensor(int(flag), device=like.device)
+    answer = torch.tensor(int(flag), device=device)
     dist.all_reduce(answer, dist.ReduceOp.MAX, group=group)
     return bool(answer.item())

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Step
+from skipstone.cachers.base import Bands, Step, Weights
+from skipstone.cachers.kernels.operations import restore, reuse
+from skipstone.cachers.kernels.reference import Quantised, dequantise
 from skipstone.pipelines.halves import Half
+from skipstone.pipelines.storage import AS_COMPUTED, Kept, Storage
 from skipstone.pipelines.streams import Slot
 
 Residual = dict[Slot, Tensor]
@@ -19,12 +22,12 @@ class Snapshots:
 
     Args:
         history: how many computed steps are kept.
-        device: where they are kept, None for where they were made.
+        storage: the form in which they are kept.
     """
 
-    def __init__(self, history: int, device: torch.device | None = None) -> None:
-        self._kept: deque[tuple[Step, list[Residual]]] = deque(maxlen=history)
-        self._device = device
+    def __init__(self, history: int, storage: Storage = AS_COMPUTED) -> None:
+        self._kept: deque[tuple[Step, list[dict[Slot, Kept]]]] = deque(maxlen=history)
+        self._storage = storage
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -36,21 +39,26 @@ class Snapshots:
     @property
     def nbytes(self) -> int:
         """Bytes held, on whatever device."""
-        return sum(t.nbytes for _, segments in self._kept for residual in segments for t in residual.values())
+        return sum(kept.nbytes for _, segments in self._kept for one in segments for kept in one.values())
 
-    def push(self, step: Step, residuals: list[Residual]) -> None:
-        """Keep a computed step, one residual for each segment."""
-        kept = [{slot: t.to(self._device or t.device) for slot, t in one.items()} for one in residuals]
-        self._kept.appendleft((step, kept))
+    def push(self, step: Step, residuals: Sequence[Residual]) -> None:
+        """Keep a computed step, one residual for each segment, as they are until `settle`."""
+        self._kept.appendleft((step, [{**one} for one in residuals]))
+
+    def settle(self) -> None:
+        """Bring all that is kept into the form of the storage."""
+        for _, segments in self._kept:
+            for residual in segments:
+                residual.update({slot: self._storage.keep(kept) for slot, kept in residual.items()})
 
     def clear(self) -> None:
         self._kept.clear()
 
-    def combined(self, weights: Sequence[float]) -> "Snapshots":
+    def combined(self, weights: Weights) -> "Snapshots":
         """The weighted sum of all that is kept, as the only thing that is."""
         step, newest = self._kept[0]
         sums = [
-            {slot: self.estimate(n, slot, torch.zeros_like(t), weights) for slot, t in residual.items()}
+            {slot: self.estimate(n, slot, _zeros(kept), weights) for slot, kept in residual.items()}
             for n, residual in enumerate(newest)
         ]
         one = Snapshots(1)
@@ -58,19 +66,48 @@ class Snapshots:
         return one
 
     def estimate(
-        self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float], half: Half | None = None
+        self, segment: int, slot: Slot, base: Tensor, weights: Weights, half: Half | None = None
     ) -> Tensor:
         """``base`` plus the weighted sum of what the segment added to this stream before.
 
         Where ``base`` belongs to half of a batch, that half is taken of what was kept for all of it.
         """
-        estimate = base
-        for weight, (_, segments) in zip(weights, self._kept, strict=True):
+        if isinstance(weights, Bands):
+            apart = [low - high for low, high in zip(weights.low, weights.high, strict=True)]
+            between = self._sum(segment, slot, torch.zeros_like(base), apart, half)
+            base, weights = base + weights.low_pass(between), weights.high
+        return self._sum(segment, slot, base, weights, half)
+
+    def _sum(
+        self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float], half: Half | None
+    ) -> Tensor:
+        kept = [segments[segment][slot] for _, segments in self._kept]
+        if self._storage.device is None:
+            return _added(base, kept, weights, half)
+        # One by one: on the device there is no room for all of them.
+        for one, weight in zip(kept, weights, strict=True):
             if weight:
-                kept = segments[segment][slot]
-                part = kept if half is None or kept.shape == base.shape else half.of(kept)
-                estimate = estimate.add(part.to(base.device), alpha=weight)
-        return estimate
+                base = _added(base, [one.to(base.device)], [weight], half)
+        return base
+
+
+def _added(base: Tensor, kept: Sequence[Kept], weights: Sequence[float], half: Half | None) -> Tensor:
+    quantised = [one for one in kept if isinstance(one, Quantised) and one.values.shape == base.shape]
+    if kept and len(quantised) == len(kept):
+        return restore(base, quantised, weights)
+    return reuse(base, [_part(one, base, half) for one in kept], weights)
+
+
+def _part(kept: Kept, base: Tensor, half: Half | None) -> Tensor:
+    """What belongs to a base, which may be half of a batch."""
+    whole = dequantise(kept) if isinstance(kept, Quantised) else kept
+    return whole if half is None or whole.shape == base.shape else half.of(whole)
+
+
+def _zeros(kept: Kept) -> Tensor:
+    if isinstance(kept, Quantised):
+        return torch.zeros_like(kept.values, dtype=kept.dtype)
+    return torch.zeros_like(kept)
 
 
 def main_residual(segments: Sequence[Residual] | None) -> Tensor | None:

@@ -1,13 +1,13 @@
 """Estimating a transformer's whole stack of blocks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Outcome, Probe, Reason
-from skipstone.pipelines.attention import WatchedCall
+from skipstone.cachers.base import Outcome, Probe, Reason, Weights
+from skipstone.pipelines.attention import WatchedCall, note_attention
 from skipstone.pipelines.evaluation import Evaluation
 from skipstone.pipelines.modes import Computing, Learning, Mode, Passing, Skipping
 from skipstone.pipelines.probes import modulated_input
@@ -31,12 +31,13 @@ class StackEvaluation(Evaluation[StateT]):
         known = self.branch.checked and self.branch.trace is not None
         self._samples = known and self.branch.coordinates is not None
         self._attention: list[Tensor] = []
+        self._watched: Tensor | None = None
         self._mode: Mode = self._computing()
         self._ready = False
         self._scouting = False
 
     def prepare(self, run: Callable[[], Any]) -> bool:
-        if self.branch.trace is None or self.branch.watched is not None:
+        if self.branch.trace is None:
             return False
         if self.branch.placement.probe in EARLY:
             self._decide_early()
@@ -52,15 +53,23 @@ class StackEvaluation(Evaluation[StateT]):
         return True
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(self._mode, Skipping):
+            return self._mode.at(place, block, args, kwargs)
         call = Call(place, block, args, kwargs)
         if not call.tensors():
             return call.run()
-        if place == self.branch.watched:
-            call = WatchedCall(place, block, args, kwargs, seen=self._attention)
         if not self._ready:
+            if place == self.branch.watched:
+                call = WatchedCall(place, block, args, kwargs, seen=self._attention)
             self._look(call)
             self._calls += 1
+        elif place == self.branch.watched:
+            self._watched = call.main()
         return self._mode.call(call)
+
+    def attended(self, output: Any) -> None:
+        if self._ready and self._watched is not None:
+            note_attention(output, self._watched, self._attention)
 
     def finish(self, output: Any, latents: Tensor | None) -> None:
         if self.skipped:
@@ -96,9 +105,10 @@ class StackEvaluation(Evaluation[StateT]):
             return residual
         return coordinates.of(residual)
 
-    def _skipping(self, snapshots: Snapshots, weights: Sequence[float], position: int) -> Skipping:
-        assert self.branch.trace is not None
-        return Skipping(self.branch.trace, snapshots, weights, position, self.branch.writes_in_place)
+    def _skipping(self, snapshots: Snapshots, weights: Weights, position: int) -> Skipping:
+        branch, trace = self.branch, self.branch.trace
+        assert trace is not None
+        return Skipping(trace, snapshots, weights, position, branch.writes_in_place, branch.spares_leading)
 
     def _look(self, call: Call) -> None:
         """Read the probe where the head of the stack ends: of every chain until one is known to lead."""
@@ -110,18 +120,23 @@ class StackEvaluation(Evaluation[StateT]):
                 self._probes[self._calls] = self._read_probe(call)
         elif trace is not None and trace.has(self._calls, call.place):
             self._look_at_head(call, self._calls == trace.head)
-            if self._calls == trace.start:
+            if self._calls == self._turn(trace):
                 self._decide_at(call, trace)
+
+    def _turn(self, trace: Trace) -> int | None:
+        """Position of the call at which the gate decides."""
+        return 0 if self.branch.spares_leading else trace.start
 
     def _look_at_head(self, call: Call, begins: bool) -> None:
         if begins and self._cacher.head_blocks:
             self._heads[call.list_index] = Entry.of(call, [call.main_slot()], self.branch.writes_in_place)
 
     def _decide_at(self, call: Call, trace: Trace) -> None:
-        self._decide(self._read_probe(call))
-        self._agree(call.main())
+        foretold = trace.leading.foretold if self.branch.spares_leading else None
+        self._decide(self._read_probe(call if foretold is None else foretold.by(call)))
+        self._agree()
         if self._scouting:
-            self._mode = Passing(trace, self._calls)
+            self._mode = Passing(trace, self._calls, self.branch.spares_leading)
         elif self.skipped:
             self._mode = self._skipping(self.branch.snapshots, self._weights(), self._calls)
 
@@ -163,6 +178,7 @@ class StackEvaluation(Evaluation[StateT]):
         if trace.start is None:
             raise NotUnderstoodError("the model has no block that could be skipped")
         self.branch.trace = trace
+        self.branch.spares_leading &= self.branch.decides_before_leading
         self._decide(self._probes.get(trace.start))
         self.branch.writes_in_place |= residuals is None
         return residuals
@@ -185,8 +201,9 @@ class Replay(Evaluation[StateT]):
         branch = self.branch
         assert branch.trace is not None
         newest = (1.0,) + (0.0,) * (len(branch.snapshots) - 1)
-        self._mode = Skipping(branch.trace, branch.snapshots, newest, 0, branch.writes_in_place)
+        self._mode = Skipping(
+            branch.trace, branch.snapshots, newest, 0, branch.writes_in_place, branch.spares_leading
+        )
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
-        call = Call(place, block, args, kwargs)
-        return self._mode.call(call) if call.tensors() else call.run()
+        return self._mode.at(place, block, args, kwargs)

@@ -6,8 +6,9 @@ one takes. So streams are found by the identity of tensors, and by name and shap
 between two blocks.
 """
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,16 @@ from torch import Tensor, nn
 
 Slot = int | str
 """Where a block takes a tensor: a position in its arguments or a keyword."""
+
+
+def parameters_of(module: nn.Module) -> tuple[str, ...]:
+    """The names of what a module takes, in order."""
+    return _parameters(type(module).forward)
+
+
+@functools.cache
+def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
+    return tuple(inspect.signature(forward).parameters)[1:]
 
 
 @dataclass(frozen=True)
@@ -52,11 +63,11 @@ class Call:
 
     def main_slot(self) -> Slot:
         """The slot of the main stream: the parameter ``hidden_states``, else the largest tensor."""
-        parameters = list(inspect.signature(self.block.forward).parameters)
+        parameters = parameters_of(self.block)
         slots = self.tensors()
         for slot in slots:
             if slot == "hidden_states" or (
-                isinstance(slot, int) and parameters[slot : slot + 1] == ["hidden_states"]
+                isinstance(slot, int) and parameters[slot : slot + 1] == ("hidden_states",)
             ):
                 return slot
         return max(slots, key=lambda slot: slots[slot].numel())
@@ -93,6 +104,14 @@ class Passes:
         """The block's outputs when every stream passes unchanged."""
         values = tuple(None if slot is None else tensors[slot] for slot in self.slots)
         return values if self.is_tuple else values[0]
+
+    def past(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The same of a call that is not looked at any closer."""
+        values = [
+            None if slot is None else args[slot] if isinstance(slot, int) else kwargs[slot]
+            for slot in self.slots
+        ]
+        return tuple(values) if self.is_tuple else values[0]
 
 
 def passes(call: Call, hints: Mapping[int, Slot]) -> Passes:

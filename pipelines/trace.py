@@ -1,12 +1,17 @@
 """The order and the streams of a model's blocks, learned while one evaluation is computed."""
 
+import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from skipstone.pipelines.leading import Foretold, Leading
+from skipstone.pipelines.outputs import hollow
 from skipstone.pipelines.streams import (
     Call,
     NotUnderstoodError,
@@ -64,20 +69,31 @@ class Trace:
         places: the blocks in call order.
         passes: for each call, how to leave it out; None where that is not understood.
         segments: the parts that are skipped as one.
-        head: position of the stack's first call, from where its head blocks run.
+        leading: the calls before the stack, whose head blocks run from there.
         remarks: what is computed on every step because it is not understood.
     """
 
     places: tuple[Place, ...]
     passes: tuple[Passes | None, ...]
     segments: tuple[Segment, ...]
-    head: int = 0
+    leading: Leading
     remarks: tuple[str, ...] = ()
+
+    @property
+    def head(self) -> int:
+        """Position of the stack's first call."""
+        return len(self.leading.blanks)
 
     @property
     def start(self) -> int | None:
         """Position of the first call that may be skipped."""
         return self.segments[0].first if self.segments else None
+
+    @cached_property
+    def inner(self) -> tuple[Passes | None, ...]:
+        """For each call amid a segment how to leave it out, None for the first, the last and all others."""
+        within = [any(s.first < n < s.last for s in self.segments) for n in range(len(self.places))]
+        return tuple(way if is_within else None for way, is_within in zip(self.passes, within, strict=True))
 
     def has(self, position: int, place: Place) -> bool:
         """Whether that block was called at that position."""
@@ -174,6 +190,7 @@ class Learner:
         self._open: dict[int, _Chain] = {}
         self._previous: Call | None = None
         self._entries: dict[int, Entry] = {}
+        self._blanks: list[Any] = []
         self.intact = True
 
     def place_in_chain(self, call: Call) -> int:
@@ -200,6 +217,7 @@ class Learner:
     def after(self, call: Call) -> None:
         """Look at a finished call."""
         self._previous = call
+        self._blanks.append(hollow(call.outputs, math.nan))
         self._open[call.list_index].finished(call)
 
     def trace(self) -> Trace:
@@ -210,15 +228,24 @@ class Learner:
         """
         known = [(chain, chain.passes()) for chain in self._chains]
         stack = self._stack([(chain, inner) for chain, inner in known if inner is not None])
-        problems = dict.fromkeys(chain.problem for chain in self._chains if chain.problem is not None)
-        if not stack and problems:
-            raise NotUnderstoodError(next(iter(problems)))
+        problem = next((chain.problem for chain in self._chains if chain.problem is not None), None)
+        if not stack and problem is not None:
+            raise NotUnderstoodError(problem)
         stretches = self._stretches(stack)
         by_call = {position: inner for chain, inner in known for position in chain.positions}
         every = tuple(by_call[position] for position in range(len(self._places)))
-        remarks = tuple(f"{problem}: it is computed on every step" for problem in problems)
-        head = stack[0][0].positions[0] if stack else 0
-        return Trace(tuple(self._places), every, tuple(segments(stretches)), head, remarks)
+        leading = self._leading(stack[0][0]) if stack else Leading()
+        remarks = _remarks(chain for chain in self._chains if chain.positions[0] >= len(leading.blanks))
+        return Trace(tuple(self._places), every, tuple(segments(stretches)), leading, remarks)
+
+    def _leading(self, first: _Chain) -> Leading:
+        """The calls before the stack's first chain."""
+        head = first.positions[0]
+        if not head:
+            return Leading()
+        foretold = Foretold.of(self._chains[0].first, first.first)
+        remarks = _remarks(chain for chain in self._chains if chain.positions[0] < head)
+        return Leading(tuple(self._blanks[:head]), foretold, remarks)
 
     def ends(self, trace: Trace) -> list[tuple[Segment, Entry, Entry]]:
         """Each segment with what entered and what left it."""
@@ -252,3 +279,9 @@ class Learner:
             if chain.positions[0] > stack[-1][0].positions[-1] if stack else leads:
                 stack.append((chain, inner))
         return stack
+
+
+def _remarks(chains: Iterable[_Chain]) -> tuple[str, ...]:
+    """Why some chains are no part of the stack."""
+    problems = dict.fromkeys(chain.problem for chain in chains if chain.problem is not None)
+    return tuple(f"{problem}: it is computed on every step" for problem in problems)

@@ -3,10 +3,12 @@
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from unittest import mock
 
+import accelerate
 import diffusers
 import torch
 import torch.distributed as dist
@@ -15,10 +17,11 @@ from torch import Tensor
 
 import skipstone
 import tiny
-from skipstone import Cacher, FirstBlock
+from skipstone import Cacher, FirstBlock, RunStats
 from skipstone.cachers import Probe, Reason, Site, Step
 from skipstone.pipelines import engine
 from toy import ToyModel, ToyPipeline, constant, drifting
+from zoo import ZOO
 
 
 def run_twice(work: Callable[[int], Any]) -> list[Any]:
@@ -123,10 +126,68 @@ def reasons_of_a_shared_run(method: Cacher[Any], _: int) -> dict[str, int]:
     return cache.last_run.reasons
 
 
+def reasons_of_a_compiled_shared_run(method: Cacher[Any], _: int) -> dict[str, int]:
+    pipe = flux()
+    share(pipe.pipe.transformer)
+    pipe.pipe.transformer.compile(backend="eager")
+    with skipstone.attach(pipe.pipe, method) as cache:
+        pipe()
+    return cache.last_run.reasons
+
+
 def reasons_where_one_check_fails(method: Cacher[Any], rank: int) -> dict[str, int]:
     """Of a shared run in which the second process alone finds that a replay differs."""
     with mock.patch.object(engine, "alike", return_value=rank == 0):
         return reasons_of_a_shared_run(method, rank)
+
+
+def accelerated() -> None:
+    """Let ``accelerate`` find the processes that are joined already, on the CPU."""
+    rank = str(dist.get_rank())
+    os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", ACCELERATE_USE_CPU="true")
+
+
+def prepared_run(species: str, method: Any, rank: int) -> tuple[str, RunStats, list[Tensor]]:
+    """A cached run of a model that is made data parallel, with a sample of this process's own."""
+    accelerated()
+    pipe = moving(species, rank)
+    pipe.pipe.transformer = accelerate.Accelerator(cpu=True).prepare(pipe.pipe.transformer)
+    return type(pipe.pipe.transformer).__name__, *cached_run(pipe, method)
+
+
+@dataclass
+class Moving:
+    """A toy pipeline around a model of the zoo, and what it is called with."""
+
+    pipe: ToyPipeline
+    inputs: list[dict[str, Any]]
+
+
+def moving(species: str, sample: int) -> Moving:
+    """Latents that move, the further the higher the sample's number."""
+    inputs = [ZOO[species].call() for _ in range(12)]
+    for n, one in enumerate(inputs):
+        one["hidden_states"] = one["hidden_states"] * (1 + 0.1 * n * (1 + 2 * sample))
+    return Moving(ToyPipeline(ZOO[species].model()), inputs)
+
+
+def cached_run(moving: Moving, method: Any) -> tuple[RunStats, list[Tensor]]:
+    with torch.no_grad(), skipstone.attach(moving.pipe, method) as cache:
+        outputs = moving.pipe(moving.inputs)
+    return cache.last_run, [output[0] for output in outputs]
+
+
+def split_prompts(method: Cacher[Any], _: int) -> list[tuple[int, str, Tensor]]:
+    """The cached runs of this process's part of three prompts."""
+    accelerated()
+    runs = []
+    with accelerate.PartialState(cpu=True).split_between_processes([0, 1, 2]) as seeds:
+        pipe = tiny.wan()
+        with skipstone.attach(pipe.pipe, method) as cache:
+            for seed in seeds:
+                latents = pipe(prompt_embeds=tiny._embeds(1, 6, 8, seed=seed))
+                runs.append((seed, cache.last_run.strip, latents))
+    return runs
 
 
 def strip_of_an_own_run(rank: int) -> str:

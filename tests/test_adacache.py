@@ -14,10 +14,21 @@ from skipstone import AdaCache
 from skipstone.cachers import Reason, Step, Warmup
 from skipstone.cachers.base import Outcome
 from skipstone.pipelines.attention import middle_block
+from skipstone.pipelines.blocks import block_lists
 from skipstone.pipelines.grids import Grid, token_grid
+from skipstone.pipelines.probes import model_input
+from skipstone.pipelines.streams import Call
 from skipstone.schedules.codebooks import PUBLISHED, Codebook, measured, published
 from toy import ToyModel, ToyPipeline, constant, drifting
+from zoo import ZOO, Noise
 
+VIDEOS = [
+    name
+    for name, species in ZOO.items()
+    if isinstance(latents := species.inputs.get("hidden_states"), Noise) and len(latents.shape) == 5
+    if latents.shape[1] != latents.shape[2]
+]
+"""The models of diffusers that take videos, neither packed nor with as many frames as channels."""
 FAST = published("open-sora-30-fast")
 FINE = Codebook(
     "fine", tuple((1e-5 * 1.05**n, 1 + n % 4) for n in range(400)), steps=30, motion_steps=(4, 26)
@@ -217,8 +228,10 @@ def test_a_grid_knows_blocks_that_see_space_or_time_alone() -> None:
     tokens = torch.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)
     for rows in (tokens.flatten(1, 2), tokens.flatten(0, 1), tokens.transpose(1, 2).flatten(0, 1)):
         assert torch.equal(grid.framed(rows), tokens)
-    with_text = torch.zeros(2, 13, 5)
-    assert grid.framed(with_text).shape == (2, 1, 13, 5)
+    with_text = torch.cat([torch.zeros(2, 7, 5), tokens.flatten(1, 2)], dim=1)
+    assert torch.equal(grid.framed(with_text), tokens)
+    assert grid.framed(torch.zeros(2, 11, 5)).shape == (2, 1, 11, 5)
+    assert Grid(batch=2, frames=1, positions=4).framed(torch.zeros(2, 11, 5)).shape == (2, 1, 11, 5)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +240,9 @@ def test_a_grid_knows_blocks_that_see_space_or_time_alone() -> None:
      ({"patch_size": 2, "patch_size_t": 2, "in_channels": 4}, (2, 4, 4, 8, 6), {}, (2, 2, 12)),
      ({"patch_size": 2, "in_channels": 4}, (2, 6, 4, 8, 6), {}, (2, 6, 12)),
      ({"patch_size": 2}, (1, 4, 8, 6), {}, (1, 1, 12)),
+     ({"patch_size": (1, 2, 2), "in_visual_dim": 4}, (1, 3, 8, 6, 9), {}, (1, 3, 12)),
+     ({"patch_size": 2}, (3, 4), {}, (3, 1, 1)),
+     ({"patch_size": 2}, (1, 2, 4, 1, 2, 2), {}, (1, 4, 4)),
      ({}, (1, 24, 8), {}, (1, 1, 24)),
      ({}, (1, 24, 8), {"num_frames": 2, "height": 3, "width": 4}, (1, 2, 12))],
 )  # fmt: skip
@@ -237,6 +253,45 @@ def test_the_grid_of_latents_in_patches(config: Any, shape: Any, told: Any, grid
     model = Model()
     model.config = diffusers.configuration_utils.FrozenDict(config)
     assert token_grid(model, (torch.zeros(shape),), told) == Grid(*grid)
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_the_last_tokens_are_those_that_change_with_the_last_frame(name: str) -> None:
+    """In the stream that enters the first block."""
+    model, given = ZOO[name].model(), ZOO[name].call()
+    grid = token_grid(model, (), given)
+    assert grid is not None
+    before, after = (
+        grid.framed(stream_into_blocks(model, one, grid)) for one in (given, last_frame_moved(model, given))
+    )
+    changed = (before != after).any(dim=-1)
+    assert changed.shape[1] == grid.frames > 1
+    assert changed[:, -1].all()
+    assert not changed[:, 0].any()
+
+
+def stream_into_blocks(model: Any, inputs: Any, grid: Grid) -> torch.Tensor:
+    """The first stream with as many tokens as the sample that enters a list of blocks."""
+    seen: list[torch.Tensor] = []
+
+    def look(block: Any, args: Any, kwargs: Any) -> None:
+        stream = Call((0, 0), block, args, kwargs).main()
+        if stream.shape[:-1].numel() >= grid.batch * grid.frames * grid.positions:
+            seen.append(stream)
+
+    for blocks in block_lists(model).values():
+        blocks[0].register_forward_pre_hook(look, with_kwargs=True)
+    with torch.no_grad():
+        model(**inputs)
+    return seen[0]
+
+
+def last_frame_moved(model: Any, given: Any) -> Any:
+    latents = given["hidden_states"]
+    numbered = {**given, "hidden_states": torch.arange(float(latents.numel())).reshape(latents.shape)}
+    places = model_input(model, (), numbered)[:, :, -1].flatten().long()  # type: ignore[index]
+    moved = latents.flatten().index_add(0, places, torch.ones(len(places))).reshape(latents.shape)
+    return {**given, "hidden_states": moved}
 
 
 def test_a_measured_codebook_cuts_the_range_into_equal_levels() -> None:

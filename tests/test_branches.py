@@ -65,6 +65,15 @@ def test_guidance_switched_on_in_mid_run_does_not_take_the_other_branch() -> Non
         assert torch.equal(uncond, 7 * WILD["hidden_states"])
 
 
+def test_guidance_switched_on_after_one_step_does_not_take_the_other_branch() -> None:
+    """The conditional prompt was used only once by then, and the unconditional one is called before it."""
+    outputs, stats = run([[(COND, CALM)], *[[(UNCOND, WILD), (COND, CALM)]] * 3])
+    assert stats.strip == "#+.."
+    for uncond, cond in outputs[1:]:
+        assert torch.equal(cond, outputs[0][0])
+        assert torch.equal(uncond, 7 * WILD["hidden_states"])
+
+
 def test_a_perturbed_pass_in_place_of_the_unconditional_one_is_its_own_branch() -> None:
     """Guidance stops, the perturbed pass goes on: both are the second evaluation of their steps."""
     perturbed = {name: 9 * tensor for name, tensor in CALM.items()}

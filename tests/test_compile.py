@@ -1,5 +1,6 @@
 """What is compiled stays compiled under a cache, blocks and whole models: counted, not assumed."""
 
+import copy
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,21 @@ from torch._dynamo.utils import counters
 
 import skipstone
 import tiny
-from skipstone import FORA, PAB, Cacher, DeepCache, FirstBlock, RunCap, Taylor, TeaCache, WithPredictor
+from methods import blocks, codebook, smooth
+from skipstone import (
+    FORA,
+    PAB,
+    Cacher,
+    DeepCache,
+    DeltaDiT,
+    FasterCache,
+    FirstBlock,
+    RunCap,
+    Taylor,
+    TeaCache,
+    TGate,
+    WithPredictor,
+)
 from tiny_pipelines import unet
 from toy import ToyModel, ToyPipeline, constant
 
@@ -120,6 +135,8 @@ WHOLE: dict[str, tuple[Callable[[], tiny.Tiny], Cacher[Any]]] = {
     "modulated input": (tiny.wan, RunCap(TeaCache(threshold=1e9), skips=1)),
     "time embedding": (tiny.sd3, RunCap(TeaCache(threshold=1e9, rescale="none"), skips=1)),
     "other weights on every step": (tiny.flux, WithPredictor(FORA(interval=3), Taylor(order=1))),
+    "a watched attention": (tiny.wan, codebook(1e9, 3)),
+    "a watched attention of text and image": (tiny.flux, codebook(1e9, 3)),
     "deep branch": (unet.stable_diffusion, DeepCache(interval=2)),
 }
 """Methods that skip and compute in turn."""
@@ -146,19 +163,64 @@ def test_a_whole_model_is_one_graph_for_computing_and_one_for_skipping(
     pipe, backend = make(), Counting()
     model = "unet" if hasattr(pipe.pipe, "unet") else "transformer"
     with skipstone.attach(pipe.pipe, method) as cache:
-        eager, strip = pipe(num_inference_steps=8), cache.last_run.strip
+        eager, strip = pipe(num_inference_steps=12), cache.last_run.strip
     if compiled_first:
         compile_it(pipe.pipe, model, backend=backend)
     with skipstone.attach(pipe.pipe, method) as cache:
         if not compiled_first:
             compile_it(pipe.pipe, model, backend=backend)
-        compiled = pipe(num_inference_steps=8)
+        compiled = pipe(num_inference_steps=12)
         assert (compiled - eager).norm() <= 1e-5 * eager.norm()
         assert cache.last_run.strip == strip
         assert strip.count("#") > 1 < strip.count(".")
-        pipe(num_inference_steps=6)
+        pipe(num_inference_steps=9)
     assert backend.graphs == 2
     assert not counters["graph_break"]
+
+
+BY_LAYER = {
+    "pab": PAB(2, 3, 4, from_timestep=1e9, until_timestep=-1e9),
+    "tgate": TGate(gate=4, interval=2, warmup=1),
+    "fastercache": FasterCache(start=0.2, guidance_start=0.2, guidance_interval=3),
+    "delta-dit": DeltaDiT(2, share=0.75),
+    "smoothcache": smooth(0.3),
+    "block-caching": blocks(0.2),
+}
+
+
+@pytest.mark.parametrize(("name", "most"), [("wan", 7), ("flux", 10)])
+@pytest.mark.parametrize("method", BY_LAYER)
+def test_a_whole_model_with_skipped_layers_is_compiled_in_pieces_once(
+    method: str, name: str, most: int
+) -> None:
+    """The first run compiles, and no later one does, on no step; alike blocks share their pieces."""
+    pipe, backend = tiny.PIPELINES[name](), Counting()
+    with skipstone.attach(pipe.pipe, BY_LAYER[method]) as cache:
+        eager, strip = pipe(), cache.last_run.strip
+    compile_in_place(pipe.pipe, "transformer", backend=backend)
+    with skipstone.attach(pipe.pipe, BY_LAYER[method]) as cache:
+        torch.testing.assert_close(pipe(), eager)
+        after_one = backend.graphs
+        pipe()
+        pipe()
+    assert 0 < after_one == backend.graphs <= most
+    assert cache.last_run.strip == strip
+    assert "what this method may skip runs uncompiled" in cache.last_run.notes[0]
+
+
+@pytest.mark.parametrize("method", ["pab", "smoothcache", "block-caching"])
+def test_deeper_models_are_compiled_in_no_more_pieces(method: str) -> None:
+    def graphs(layers: int) -> int:
+        torch._dynamo.reset()
+        pipe, backend = tiny.wan(), Counting()
+        stack = pipe.pipe.transformer.blocks
+        stack.extend(copy.deepcopy(stack[0]) for _ in range(layers - len(stack)))
+        compile_in_place(pipe.pipe, "transformer", backend=backend)
+        with skipstone.attach(pipe.pipe, BY_LAYER[method]):
+            pipe()
+        return backend.graphs
+
+    assert graphs(3) == graphs(6)
 
 
 @pytest.mark.parametrize("compile_it", [compile_in_place, compile_and_wrap])

@@ -184,7 +184,7 @@ def test_magcache_takes_the_published_ratios_or_says_how_to_measure_them() -> No
     ratios = MagCache().for_model(flux).ratios
     assert ratios is not None
     assert (len(ratios), ratios[0], ratios[1]) == (28, 1.0, 1.21094)
-    with pytest.raises(ValueError, match=r"skipstone\.calibrate"):
+    with pytest.raises(ValueError, match=r"skipstone\.fit_magcache"):
         skipstone.attach(tiny.wan().pipe, "magcache")
 
 
@@ -192,7 +192,7 @@ def test_calibration_measures_the_residuals_magnitudes() -> None:
     """The residual is 6 times a ``temb`` of 1.0, 1.1, 1.2, ...: so are the ratios."""
     pipe = ToyPipeline(ToyModel())
     with torch.no_grad():
-        method = skipstone.calibrate(pipe, drifting(6, 0.1))
+        method = skipstone.fit_magcache(pipe, drifting(6, 0.1))
     expected = [1.0, *((1 + 0.1 * n) / (0.9 + 0.1 * n) for n in range(1, 6))]
     assert method.ratios == pytest.approx(expected)
     with torch.no_grad(), skipstone.attach(pipe, method) as cache:
@@ -203,7 +203,7 @@ def test_calibration_measures_the_residuals_magnitudes() -> None:
 def test_calibration_works_on_a_real_class_and_leaves_it_alone() -> None:
     pipe = tiny.wan()
     bare = pipe()
-    method = skipstone.calibrate(pipe.pipe, **{**pipe.kwargs, "output_type": "latent"})
+    method = skipstone.fit_magcache(pipe.pipe, **{**pipe.kwargs, "output_type": "latent"})
     assert method.ratios is not None
     assert len(method.ratios) == 8
     assert torch.equal(pipe(), bare)

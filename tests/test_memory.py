@@ -10,12 +10,14 @@ from torch import Tensor
 
 import skipstone
 import tiny
+from skipstone import FORA, PAB, FasterCache, Taylor, TeaCache, WithPredictor
 from skipstone.cachers.base import Step
 from skipstone.pipelines.snapshots import Snapshots
+from skipstone.pipelines.storage import Storage
 from toy import ToyModel, ToyPipeline, constant
 
 
-def run(pipe: tiny.Tiny, method: str, **kwargs: Any) -> tuple[Tensor, skipstone.RunStats]:
+def run(pipe: tiny.Tiny, method: Any, **kwargs: Any) -> tuple[Tensor, skipstone.RunStats]:
     with skipstone.attach(pipe.pipe, method, **kwargs) as cache:
         return pipe(), cache.last_run
 
@@ -29,6 +31,19 @@ def test_bytes_held_follow_the_formula() -> None:
         assert cache.last_run.bytes_held == history * 2 * 1 * (3 * 4 * 2) * 4
 
 
+def test_bytes_held_in_fp8_are_one_for_an_element_and_four_for_each_128() -> None:
+    pipe, inputs = ToyPipeline(ToyModel()), [{k: v.bfloat16() for k, v in one.items()} for one in big(4)]
+    for form, expected in ((None, 2 * 3 * 128), ("fp8", 3 * 128 + 3 * 4)):
+        with torch.no_grad(), skipstone.attach(pipe, "fora", snapshots=form) as cache:
+            pipe(inputs)
+        assert cache.last_run.bytes_held == expected
+
+
+def big(steps: int) -> list[dict[str, Tensor]]:
+    """Inputs of 3 x 128 elements."""
+    return [{"hidden_states": torch.ones(1, 3, 128), "temb": torch.ones(1, 3, 128)} for _ in range(steps)]
+
+
 @pytest.mark.parametrize("name", tiny.PIPELINES)
 def test_residuals_kept_elsewhere_give_the_same_output(name: str) -> None:
     pipe = tiny.PIPELINES[name]()
@@ -38,10 +53,47 @@ def test_residuals_kept_elsewhere_give_the_same_output(name: str) -> None:
 
 
 def test_residuals_are_moved_to_where_they_are_to_be_kept() -> None:
-    snapshots = Snapshots(1, torch.device("meta"))
+    snapshots = Snapshots(1, Storage(torch.device("meta")))
     snapshots.push(Step(0, 2, 1.0), [{0: torch.ones(1, 4, 2)}])
+    snapshots.settle()
     ((_, (residual,)),) = snapshots._kept
     assert residual[0].device.type == "meta"
+
+
+FP8: dict[str, Any] = {
+    "stack": WithPredictor(FORA(interval=3), Taylor(order=1)),
+    "stack, by its output": TeaCache(threshold=1e9, rescale="none"),
+    "layers": PAB(3, 3, 3, from_timestep=1e9, until_timestep=-1e9),
+    "layers, half of the batch": FasterCache(interval=2, guidance_start=0.2),
+}
+
+
+@pytest.mark.parametrize("method", FP8)
+@pytest.mark.parametrize("name", tiny.PIPELINES)
+def test_residuals_in_fp8_take_little_memory_and_change_little(name: str, method: str) -> None:
+    pipe = tiny.PIPELINES[name]()
+    plain, small = (run(pipe, FP8[method], snapshots=form) for form in (None, "fp8"))
+    assert small[1].strip == plain[1].strip
+    assert small[1].notes == plain[1].notes
+    # A quarter, the scales, and what is kept of guidance, which stays in float32.
+    assert small[1].bytes_held < 0.4 * plain[1].bytes_held
+    assert 0 < (small[0] - plain[0]).norm() < 0.05 * plain[0].norm()
+
+
+def test_fp8_skips_a_compiled_model_alike() -> None:
+    pipe = tiny.flux()
+    eager, _ = run(pipe, FP8["stack"], snapshots="fp8")
+    pipe.pipe.transformer.compile(backend="eager")
+    compiled, stats = run(pipe, FP8["stack"], snapshots="fp8")
+    torch.testing.assert_close(compiled, eager)
+    assert stats.skipped > 0
+
+
+def test_an_unknown_form_of_snapshots_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="snapshots must be 'fp8', or None for the model's own type, got 'int4'"
+    ):
+        skipstone.attach(ToyPipeline(ToyModel()), "fora", snapshots="int4")
 
 
 def test_an_unknown_device_is_refused_before_anything_is_changed() -> None:

@@ -17,6 +17,8 @@ from packaging.version import Version
 
 import skipstone
 import tiny
+from methods import blocks, smooth
+from skipstone import PAB, Cacher, DeltaDiT, FasterCache, TGate
 
 CPU = torch.device("cpu")
 STEPS, BRANCHES = 8, 2
@@ -116,3 +118,43 @@ def test_a_model_that_is_moved_as_a_whole(attached_first: bool) -> None:
             as_a_model(pipe.pipe)
         assert torch.equal(pipe(), expected)
     assert cache.last_run.skipped == (STEPS - 1) * BRANCHES
+
+
+@pytest.mark.parametrize("attached_first", [False, True], ids=["offloaded first", "attached first"])
+@pytest.mark.parametrize(
+    "offload",
+    [*(pytest.param(one, marks=on_any_device) for one in (by_group, by_leaf)), sequentially],
+    ids=["by_group", "by_leaf", "sequentially"],
+)
+@pytest.mark.parametrize(
+    "method",
+    [
+        PAB(2, 2, 2, from_timestep=1e9, until_timestep=-1e9),
+        TGate(gate=4, interval=2, warmup=1),
+        FasterCache(start=0.2, guidance_start=0.2, guidance_interval=3),
+        DeltaDiT(2, share=1.0),
+        smooth(0.3),
+        blocks(0.2),
+    ],
+    ids=lambda method: method.name,
+)
+def test_layers_are_skipped_alike_and_what_is_skipped_whole_is_not_brought_in(
+    method: Cacher[Any], offload: Any, attached_first: bool, moves: Counter[str]
+) -> None:
+    """Weights are brought in by the layer, but for groups of blocks, which run around what is skipped."""
+    with skipstone.attach((pipe := tiny.wan()).pipe, method) as cache:
+        expected, parts = pipe(), cache.last_run.parts
+    offload((pipe := tiny.wan()).pipe)
+    pipe()
+    every = moves.total()
+    moves.clear()
+    pipe = tiny.wan()
+    if not attached_first:
+        offload(pipe.pipe)
+    with skipstone.attach(pipe.pipe, method) as cache:
+        if attached_first:
+            offload(pipe.pipe)
+        assert torch.equal(pipe(), expected)
+    assert cache.last_run.parts == parts
+    is_within_groups = offload is by_group and "block" not in parts and not isinstance(method, FasterCache)
+    assert moves.total() == every if is_within_groups else moves.total() < every

@@ -104,6 +104,7 @@ def test_text_that_leads_in_is_computed_and_the_gate_comes_after_it() -> None:
 
 
 def test_a_list_that_is_not_understood_is_computed_and_said_to_be() -> None:
+    """One of its hints is added after the last block, so it is used on skipped steps."""
     pipe = ToyPipeline(ZOO["WanVACETransformer3DModel"].model())
     with skipstone.attach(pipe, LENIENT["teacache"]) as cache:
         run(pipe, ZOO["WanVACETransformer3DModel"])

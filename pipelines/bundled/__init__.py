@@ -54,6 +54,16 @@ def default_plan(name: str) -> Path | None:
     return file if name in DEFAULTS and file.is_file() else None
 
 
+BLOCK_CACHING = "block-caching.safetensors"
+"""The file of a bundled model's trained `BlockCaching`."""
+
+
+def block_caching(name: str) -> Path | None:
+    """The trained Block Caching that comes with a bundled model, None where there is none."""
+    file = FOLDER / name / BLOCK_CACHING
+    return file if name in DEFAULTS and file.is_file() else None
+
+
 def load(name: str, **kwargs: Any) -> Any:
     """A bundled model as an ordinary diffusers pipeline.
 

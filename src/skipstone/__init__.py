@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         FasterCache,
         FirstBlock,
         FoCa,
+        FreqCa,
         Guidance,
         Hermite,
         MagCache,
@@ -48,9 +49,9 @@ if TYPE_CHECKING:
     from skipstone.pipelines.block_caching_file import load_block_caching, save_block_caching
     from skipstone.pipelines.bundled import load
     from skipstone.pipelines.calibration import (
-        calibrate,
         fit_adacache,
         fit_block_caching,
+        fit_magcache,
         fit_smoothcache,
         fit_teacache,
     )
@@ -80,6 +81,7 @@ __all__ = [
     "FasterCache",
     "FirstBlock",
     "FoCa",
+    "FreqCa",
     "Guidance",
     "Hermite",
     "MagCache",
@@ -105,9 +107,9 @@ __all__ = [
     "WithGuidance",
     "WithPredictor",
     "attach",
-    "calibrate",
     "fit_adacache",
     "fit_block_caching",
+    "fit_magcache",
     "fit_smoothcache",
     "fit_teacache",
     "load",
@@ -119,68 +121,31 @@ __all__ = [
 ]
 
 _HOMES = {
-    "METHODS": "cachers",
-    "Cacher": "cachers",
-    "FirstBlock": "cachers",
-    "TeaCache": "cachers",
-    "AdaCache": "cachers",
-    "AdamsBashforth": "cachers",
-    "BlockCaching": "cachers",
-    "DBCache": "cachers",
-    "DeepCache": "cachers",
-    "DiCache": "cachers",
-    "EasyCache": "cachers",
-    "FORA": "cachers",
-    "FoCa": "cachers",
-    "Hermite": "cachers",
-    "MagCache": "cachers",
-    "CFGCache": "cachers",
-    "FasterCache": "cachers",
-    "Guidance": "cachers",
-    "WithGuidance": "cachers",
-    "PAB": "cachers",
-    "TGate": "cachers",
-    "DeltaDiT": "cachers",
-    "PREDICTORS": "cachers",
-    "PerModel": "cachers",
+    "CacheHandle": "pipelines.attach",
     "Plan": "schedules.plan",
-    "Planned": "cachers",
-    "Predictor": "cachers",
-    "Reuse": "cachers",
-    "RunCap": "cachers",
-    "ScaleShift": "cachers",
-    "SeaCache": "cachers",
-    "SmoothCache": "cachers",
-    "Spectrum": "cachers",
-    "StepMask": "cachers",
-    "StepRange": "cachers",
-    "Tail": "cachers",
-    "Taylor": "cachers",
-    "Warmup": "cachers",
-    "WithPredictor": "cachers",
-    "calibrate": "pipelines.calibration",
+    "Record": "schedules.record",
+    "RunStats": "pipelines.stats",
+    "attach": "pipelines.attach",
     "fit_adacache": "pipelines.calibration",
     "fit_block_caching": "pipelines.calibration",
+    "fit_magcache": "pipelines.calibration",
     "fit_smoothcache": "pipelines.calibration",
     "fit_teacache": "pipelines.calibration",
-    "CacheHandle": "pipelines.attach",
-    "attach": "pipelines.attach",
     "load": "pipelines.bundled",
-    "Record": "schedules.record",
     "load_block_caching": "pipelines.block_caching_file",
-    "save_block_caching": "pipelines.block_caching_file",
-    "RunStats": "pipelines.stats",
     "load_plan": "schedules.plan",
     "load_record": "schedules.record",
     "record": "pipelines.recording",
+    "save_block_caching": "pipelines.block_caching_file",
 }
+"""The modules of the public names; all others come from `skipstone.cachers`."""
 
 
 def __getattr__(name: str) -> Any:
     """Bring in a public name when it is first used: the command line's help need not wait for torch."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'skipstone' has no attribute {name!r}")
-    return getattr(import_module(f"skipstone.{_HOMES[name]}"), name)
+    return getattr(import_module(f"skipstone.{_HOMES.get(name, 'cachers')}"), name)
 
 
 def __dir__() -> list[str]:

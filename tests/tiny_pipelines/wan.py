@@ -42,7 +42,8 @@ def image_to_video() -> Tiny:
 
 
 def vace() -> Tiny:
-    model = transformer("WanVACETransformer3DModel", vace_in_channels=72)
+    """As in the released models, no hint is added after the last block."""
+    model = transformer("WanVACETransformer3DModel", vace_in_channels=72, vace_layers=[0, 1])
     components = {"transformer": model, "vae": wan_vae(), "scheduler": flow()}
     return made(d.WanVACEPipeline, components, **TEXT, **SIZE)
 

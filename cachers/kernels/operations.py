@@ -1,0 +1,133 @@
+"""What caching does to whole tensors, by a fused kernel where there is one and in plain torch elsewhere.
+
+Kernels run on CUDA devices with Triton, for tensors of 16 or 32 bits that lie alike in memory. All results
+stay on the device: nothing here waits for it.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from skipstone.cachers.kernels import reference as plain
+from skipstone.cachers.kernels.dispatch import attempt, suits
+from skipstone.cachers.kernels.layout import layout_of
+from skipstone.cachers.kernels.reference import GROUP, Quantised
+
+SnapshotT = TypeVar("SnapshotT", Tensor, Quantised)
+
+
+def reuse(
+    base: Tensor, snapshots: Sequence[Tensor], weights: Sequence[float], out: Tensor | None = None
+) -> Tensor:
+    """``base + sum_j weights[j] * snapshots[j]``.
+
+    Args:
+        base: ``(batch, ...)``.
+        snapshots: of the same shape; float32 ones may go with another base, as guidance has them.
+        weights: one for each snapshot; those of weight 0 are not read.
+        out: where to write, which may be the base; by default a new tensor, or the base itself where there is
+            nothing to add.
+    """
+    snapshots, weights = _used(snapshots, weights)
+    if weights and suits((base, *snapshots)):
+        into = torch.empty_like(base) if out is None else out
+        layout = layout_of((into, base, *snapshots))
+        if layout is not None and attempt("reuse", base, layout, into, base, snapshots, weights):
+            return into
+    return plain.reuse(base, snapshots, weights, out)
+
+
+def adjust(base: Tensor, residual: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """``base + residual * scale + shift``.
+
+    Args:
+        base: ``(batch, tokens, dim)``.
+        residual: of the same shape.
+        scale: of each channel, ``(dim,)``.
+        shift: of each channel, likewise.
+    """
+    tensors = (base, residual, scale, shift)
+    if suits(tensors) and all(tensor.is_contiguous() for tensor in tensors):
+        out = torch.empty_like(base)
+        if attempt("adjust", base, out, *tensors):
+            return out
+    return plain.adjust(base, residual, scale, shift)
+
+
+def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
+    """Relative L1 or L2 distance of each sample, ``(batch,)`` float32, not finite for a reference of zero.
+
+    Args:
+        current: ``(batch, ...)``.
+        reference: of the same shape, which the distance is relative to.
+        order: 1 or 2.
+    """
+    if suits((current, reference)):
+        layout = layout_of((current, reference), merge=False)
+        out = torch.empty(len(current), device=current.device)
+        if layout is not None and attempt("distance", current, layout, out, current, reference, order):
+            return out
+    return plain.distance(current, reference, order)
+
+
+def quantise(tensor: Tensor) -> Quantised:
+    """A dense tensor in fp8: half of the memory of 16 bits, and a scale for each `GROUP` of elements."""
+    if suits((tensor,)):
+        values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn)
+        scales = torch.empty(-(-values.numel() // GROUP), device=values.device)
+        into = Quantised(values, scales, tensor.dtype)
+        if attempt("quantise", tensor, into, tensor):
+            return into
+    return plain.quantise(tensor)
+
+
+def restore(
+    base: Tensor, snapshots: Sequence[Quantised], weights: Sequence[float], out: Tensor | None = None
+) -> Tensor:
+    """``base + sum_j weights[j] * snapshots[j]`` from snapshots in fp8.
+
+    Args:
+        base: ``(batch, ...)``.
+        snapshots: of the same shape.
+        weights: one for each snapshot; those of weight 0 are not read.
+        out: where to write, which may be the base; by default a new tensor, or the base itself where there is
+            nothing to add.
+    """
+    snapshots, weights = _used(snapshots, weights)
+    if weights and suits((base,)):
+        into = torch.empty_like(base) if out is None else out
+        layout = layout_of((into, base, *(snapshot.values for snapshot in snapshots)))
+        fits = layout is not None and (layout.samples == 1 or layout.elements % GROUP == 0)
+        if fits and attempt("restore", base, layout, into, base, snapshots, weights):
+            return into
+    return plain.restore(base, snapshots, weights, out)
+
+
+def deviation(
+    tensor: Tensor, indices: Sequence[Tensor], ring: Sequence[Tensor], weights: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Some elements of each sample, and how far an estimate of them from earlier ones is off.
+
+    Args:
+        tensor: ``(batch, ...)``.
+        indices: for each axis of a sample, where the elements are, ``(count,)``.
+        ring: the same elements of earlier tensors, ``(batch, count)`` float32 each.
+        weights: of the estimate, one for each of them.
+
+    Returns:
+        The elements, ``(batch, count)`` float32, and the relative squared error, ``(batch,)`` float32.
+    """
+    if suits((tensor, *ring)) and all(one.is_contiguous() for one in (*indices, *ring)):
+        seen = torch.empty(len(tensor), len(indices[0]), device=tensor.device)
+        squared = torch.empty(len(tensor), device=tensor.device)
+        if attempt("deviation", tensor, seen, squared, tensor, indices, ring, weights):
+            return seen, squared
+    return plain.deviation(tensor, indices, ring, weights)
+
+
+def _used(snapshots: Sequence[SnapshotT], weights: Sequence[float]) -> tuple[list[SnapshotT], list[float]]:
+    """The snapshots that count, and their weights."""
+    pairs = [(snapshot, weight) for snapshot, weight in zip(snapshots, weights, strict=True) if weight]
+    return [snapshot for snapshot, _ in pairs], [weight for _, weight in pairs]

@@ -1,0 +1,103 @@
+"""The operations in plain torch: what they are, and what runs wherever there is no kernel."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+GROUP = 128
+"""How many elements that lie side by side in memory share a scale in fp8."""
+
+LARGEST = 448.0
+"""The largest number in fp8 (e4m3)."""
+
+
+class Quantised(NamedTuple):
+    """A dense tensor in fp8.
+
+    Args:
+        values: e4m3, of the tensor's shape and layout.
+        scales: what each `GROUP` of elements is multiplied by, in the order of memory, float32.
+        dtype: the tensor's own type.
+    """
+
+    values: Tensor
+    scales: Tensor
+    dtype: torch.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + self.scales.nbytes
+
+    def to(self, device: torch.device) -> "Quantised":
+        """The same on another device."""
+        return self._replace(values=self.values.to(device), scales=self.scales.to(device))
+
+
+def reuse(
+    base: Tensor, snapshots: Sequence[Tensor], weights: Sequence[float], out: Tensor | None = None
+) -> Tensor:
+    total = base
+    for snapshot, weight in zip(snapshots, weights, strict=True):
+        total = total.add(snapshot, alpha=weight)
+    total = total.to(base.dtype)
+    return total if out is None else out.copy_(total)
+
+
+def adjust(base: Tensor, residual: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    return base + (residual * scale + shift)
+
+
+def restore(
+    base: Tensor, snapshots: Sequence[Quantised], weights: Sequence[float], out: Tensor | None = None
+) -> Tensor:
+    return reuse(base, [dequantise(one, torch.float32) for one in snapshots], weights, out)
+
+
+def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
+    moved, size = (current - reference).flatten(1), reference.flatten(1)
+    if order == 1:
+        return moved.abs().mean(1, dtype=torch.float32) / size.abs().mean(1, dtype=torch.float32)
+    far: Tensor = moved.float().norm(dim=1) / size.float().norm(dim=1)
+    return far
+
+
+def deviation(
+    tensor: Tensor, indices: Sequence[Tensor], ring: Sequence[Tensor], weights: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    every: tuple[Any, ...] = (slice(None), *indices)
+    seen = tensor[every].float()
+    error = seen.clone()
+    for weight, earlier in zip(weights, ring, strict=True):
+        error -= weight * earlier
+    return seen, error.square().sum(1) / seen.square().sum(1)
+
+
+def quantise(tensor: Tensor) -> Quantised:
+    """A dense tensor in fp8, with a scale for each group that makes its largest element `LARGEST`."""
+    groups = _in_groups(in_memory_order(tensor).float())
+    scales = groups.abs().amax(1) / LARGEST
+    scales = torch.where(scales > 0, scales, 1.0)
+    values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn)
+    scaled = (groups / scales[:, None]).flatten()[: tensor.numel()]
+    in_memory_order(values).copy_(scaled)
+    return Quantised(values, scales, tensor.dtype)
+
+
+def dequantise(quantised: Quantised, dtype: torch.dtype | None = None) -> Tensor:
+    """The tensor that was quantised, in its own type or in another one."""
+    values, scales, own = quantised
+    groups = _in_groups(in_memory_order(values).float()) * scales[:, None]
+    tensor = torch.empty_like(values, dtype=dtype or own)
+    in_memory_order(tensor).copy_(groups.flatten()[: values.numel()])
+    return tensor
+
+
+def in_memory_order(tensor: Tensor) -> Tensor:
+    """The elements of a dense tensor as they lie in memory, a view."""
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def _in_groups(elements: Tensor) -> Tensor:
+    return torch.nn.functional.pad(elements, (0, -len(elements) % GROUP)).view(-1, GROUP)
