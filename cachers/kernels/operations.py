@@ -31,7 +31,8 @@ def reuse(
             nothing to add.
     """
     snapshots, weights = _used(snapshots, weights)
-    if weights and suits((base, *snapshots)):
+    # Torch adds one snapshot in one pass too.
+    if len(weights) > 1 and suits((base, *snapshots)):
         into = torch.empty_like(base) if out is None else out
         layout = layout_of((into, base, *snapshots))
         if layout is not None and attempt("reuse", base, layout, into, base, snapshots, weights):
