@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from skipstone.cachers.base import Cacher, LayerKind, Probe, Reason, Step, Weights
