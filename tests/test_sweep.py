@@ -138,7 +138,9 @@ def test_where_the_search_sees_no_difference_one_setting_is_measured(measure: Ca
 
 def test_methods_of_layers_are_told_apart_by_their_parts(measure: Callable[..., Any]) -> None:
     """Half of the blocks are skipped between full steps: the farther those are apart, the fewer are computed."""
-    found = of(measure(prompts=PROMPTS[:1], methods=("delta-dit:share=0.5",)), "cached", "delta-dit:share=0.5")
+    found = of(
+        measure(prompts=PROMPTS[:1], methods=("delta-dit:share=0.5",)), "cached", "delta-dit:share=0.5"
+    )
     parts = [row["parts"]["block"] for row in found]
     assert [row["setting"] for row in found] == ["share=0.5 interval=2", "share=0.5 interval=6"]
     assert parts[0]["computed"] > parts[1]["computed"] > 0
