@@ -22,7 +22,7 @@ from skipstone.pipelines.loop_timer import LoopTimer
 
 WAYS: dict[str, Callable[[Any], None]] = {
     "not compiled": lambda model: None,
-    "blocks": lambda model: model.compile_repeated_blocks(fullgraph=True),
+    "blocks": lambda model: model.compile_repeated_blocks(),
     "whole": lambda model: model.compile(),
     "whole, CUDA graphs": lambda model: model.compile(mode="reduce-overhead"),
 }

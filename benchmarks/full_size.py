@@ -1,7 +1,7 @@
 """Transformers of full size with random weights, made from their configurations, and inputs for them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import diffusers
@@ -43,6 +43,10 @@ class FullSize:
         finally:
             torch.set_default_dtype(before)
         return model.eval().requires_grad_(False)
+
+    def shrunk(self) -> "FullSize":
+        """The same, tiny, to try a program out."""
+        return replace(self, config={**self.config, **self.tiny}, latents=self.tiny_latents)
 
     def setting(self, name: str) -> Any:
         """A value of the configuration."""

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -164,7 +164,7 @@ WAYS: Sequence[Way] = (
     ours("attached, never skipping", FORA(1)),
     ours("reuse", Warmup(FORA(1000), steps=4)),
     ours("taylor 2", TAYLOR),
-    ours("taylor 2, fp8", TAYLOR, snapshots="fp8"),
+    ours("taylor 2, int8", TAYLOR, snapshots="int8"),
     ours("first block", Warmup(FirstBlock(ALWAYS), steps=4)),
     ours("modulated input", Warmup(TeaCache(ALWAYS, rescale="none"), steps=4)),
     theirs("first block", lambda steps: diffusers.FirstBlockCacheConfig(ALWAYS)),
@@ -226,9 +226,7 @@ def end_to_end(loop: Loop, steps: int, computed: int, step_ms: float) -> dict[st
 
 def measure(name: str, device: str, tiny: bool, only: Sequence[str]) -> Iterator[dict[str, Any]]:
     """All rows of one model."""
-    spec = MODELS[name]
-    if tiny:
-        spec = replace(spec, config={**spec.config, **spec.tiny}, latents=spec.tiny_latents)
+    spec = MODELS[name].shrunk() if tiny else MODELS[name]
     loop = Loop(spec, device)
     loop(2)
     bare_ms: list[float] = []

@@ -134,7 +134,7 @@ def test_the_fit_finds_the_scales_and_shifts_that_made_the_data() -> None:
     assert [sums.mean_loss for sums in lesson.values()] == pytest.approx(errors)
     train_scale_shift.fit(learned, lesson)
     for one, added in seen:
-        adjusted = learned(one.residual, "blocks.0", 0, one.embedding)
+        adjusted = learned(torch.zeros_like(added), one.residual, "blocks.0", 0, one.embedding)
         torch.testing.assert_close(adjusted, added, rtol=1e-3, atol=1e-3)
 
 

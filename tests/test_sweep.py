@@ -13,9 +13,9 @@ from diffusers import DiffusionPipeline
 
 import skipstone
 from skipstone import cli
+from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.pipelines import generate
 from skipstone.pipelines.recording import record_call
-from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.report import plans, read_rows, sweep
 from skipstone.report.candidates import candidate
 from skipstone.report.measuring import Bench
@@ -137,7 +137,7 @@ def test_where_the_search_sees_no_difference_one_setting_is_measured(measure: Ca
 
 
 def test_methods_of_layers_are_told_apart_by_their_parts(measure: Callable[..., Any]) -> None:
-    """Half of the blocks are skipped between full steps: the farther those are apart, the fewer are computed."""
+    """Half of the blocks are skipped between full steps: the farther apart, the fewer are computed."""
     found = of(
         measure(prompts=PROMPTS[:1], methods=("delta-dit:share=0.5",)), "cached", "delta-dit:share=0.5"
     )

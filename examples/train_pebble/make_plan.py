@@ -20,9 +20,12 @@ SPEEDUP = 2.5
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=PROMPTS)
-    name = parser.parse_args().model
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    name = arguments.model
     noise = [torch.Generator().manual_seed(seed) for seed in SEEDS]
-    record = skipstone.record(skipstone.load(name), PROMPTS[name], **bundled.DEFAULTS[name], generator=noise)
+    pipe = skipstone.load(name).to(arguments.device)
+    record = skipstone.record(pipe, PROMPTS[name], **bundled.DEFAULTS[name], generator=noise)
     plan = record.plan(speedup=SPEEDUP)
     plan.save(bundled.folder(name) / "plan.json")
     print(plan.explain())

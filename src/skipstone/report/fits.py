@@ -1,17 +1,17 @@
 """What methods need to know of a model, measured in a report on its first prompt."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from skipstone.pipelines.calibration import (
-    calibrate,
     fit_adacache,
     fit_block_caching,
+    fit_magcache,
     fit_smoothcache,
     fit_teacache,
 )
-from skipstone.report.candidates import FITTED, Candidate
+from skipstone.report.candidates import Candidate
 from skipstone.schedules.codebooks import Codebook
 
 Arguments = Mapping[str, Any]
@@ -72,7 +72,7 @@ def _block_caching(found: Candidate, pipe: Any, prompt: str, arguments: Argument
 
 
 def _magcache(found: Candidate, pipe: Any, prompt: str, arguments: Arguments) -> Candidate:
-    return _all_rungs(found, ratios=calibrate(pipe, prompt=prompt, **arguments).ratios)
+    return _all_rungs(found, ratios=fit_magcache(pipe, prompt=prompt, **arguments).ratios)
 
 
 def _smoothcache(found: Candidate, pipe: Any, prompt: str, arguments: Arguments) -> Candidate:

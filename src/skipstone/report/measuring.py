@@ -143,7 +143,7 @@ def _statistics(clip: Clip) -> dict[str, Any]:
 
 
 def work_share(stats: RunStats | None) -> float:
-    """The share of the work that was done: of the evaluations, times that of the parts that may be skipped."""
+    """The share of the work done: of the evaluations, times that of the parts that may be skipped."""
     if stats is None:
         return 1.0
     done = sum(calls["computed"] for calls in stats.parts.values())
