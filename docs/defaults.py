@@ -1,9 +1,9 @@
-"""Show from the measured rows, for each method, the settings that keep 30 dB on both models, and the defaults.
+"""Show from the measured rows, for each method, the settings that keep 30 dB on all models.
 
     python docs/defaults.py [TARGET]
 
-For each model the fastest setting whose PSNR reaches the target on average, and the one whose worst prompt does.
-Of the two models' settings the stricter one is safe on both.
+For each model the fastest setting whose PSNR reaches the target on average, and the one whose worst prompt
+does. Of the models' settings the stricter one is safe on all; beside it are the defaults.
 """
 
 import sys
@@ -21,7 +21,7 @@ from skipstone.report.summary import Line, summarise
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from methods import measured  # noqa: E402
+from kept_rows import kept_rows
 
 
 def rows(found: Mapping[str, Sequence[Standing]], target: float) -> Iterator[list[str]]:
@@ -74,7 +74,7 @@ def defaults(method: str) -> str:
 
 def main() -> None:
     target = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
-    found = {model: standings(summarise(its)) for model, its in measured().items()}
+    found = {model: standings(summarise(its)) for model, its in kept_rows().items()}
     table = Table(show_lines=True)
     for title in ("method", *found, "safe on all", "default"):
         table.add_column(title, overflow="fold")

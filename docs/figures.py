@@ -26,7 +26,8 @@ MARKERS = ("M-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z", "M-2.6,-2.6h5.2v5.2h-5.2z")
 EXTRA = """
 .paper { fill: var(--paper); } text { font-family: system-ui, sans-serif; }
 .target { stroke: var(--faint); stroke-dasharray: 1 3; } .curve.few { stroke-dasharray: 4 3; opacity: .7; }
-.title { fill: var(--ink); font-size: 12px; font-weight: 600; } .small { fill: var(--faint); font-size: 10px; }
+.title { fill: var(--ink); font-size: 12px; font-weight: 600; }
+.small { fill: var(--faint); font-size: 10px; }
 """
 
 

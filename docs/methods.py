@@ -1,9 +1,10 @@
-"""Write methods.md and its figures from docstrings and measured rows; ``--check`` only says if they are stale.
+"""Write methods.md and its figures from docstrings and rows; ``--check`` only says if they are stale.
 
 The rows are those of `skipstone report`, in `report/NAME/rows.jsonl` for each bundled model; without them the
 page describes the methods and shows no measurement.
 """
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.cachers.per_layer import PerLayer
 from skipstone.catalogue import Method, catalogue
-from skipstone.report import read_rows
 from skipstone.report.measuring import CACHED, PLAIN
 from skipstone.report.standing import Standing, standings
 from skipstone.report.summary import Line, summarise
@@ -22,15 +22,18 @@ FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER))
 
 from figures import overview, panels  # noqa: E402
-from occasions import OCCASIONS  # noqa: E402
+from kept_rows import kept_rows  # noqa: E402
 
-MODELS = ("pebble-image", "pebble-video")
+OCCASIONS = json.loads((FOLDER / "occasions.json").read_text())
+"""When to use which method: what no docstring says."""
+
 TARGETS = (35, 30)
 """PSNR in dB that a setting keeps on average over the prompts."""
 
 HEAD = """# Methods
-Written by `python docs/methods.py` from the docstrings of the code and from rows that `skipstone report` measured. Do not
-edit it by hand. `skipstone methods` shows the same in a terminal, [report.md](report.md) how to measure your own model.
+Written by `python docs/methods.py` from the docstrings of the code and from rows that `skipstone report`
+measured. Do not edit it by hand. `skipstone methods` shows the same in a terminal, [report.md](report.md) how
+to measure your own model.
 """
 UNMEASURED = "\nNothing was measured for this page yet.\n"
 
@@ -64,9 +67,10 @@ def _measured(
     for model, rows in sweeps.items():
         yield f"- {_conditions(model, rows, lines[model])}\n"
     yield (
-        "\nSpeed is that of the denoising loop, the median over the prompts; PSNR is against the uncached run of the "
-        "same prompt and seed, the mean over the prompts. `fitted` methods know constants that were measured on one "
-        "run of the first prompt, not published ones; `fora+taylor` and its like are predictors at even intervals.\n"
+        "\nSpeed is that of the denoising loop, the median over the prompts; PSNR is against the uncached run "
+        "of the same prompt and seed, the mean over the prompts. `fitted` methods know constants that we "
+        "measured on one run of the first prompt, not published ones; `fora+taylor` and its like are "
+        "predictors at even intervals.\n"
         "\n![Every method against fewer plain steps](methods.svg)\n\n"
     )
     yield from _summary(found)
@@ -81,8 +85,8 @@ def _conditions(model: str, rows: Sequence[Mapping[str, Any]], lines: Sequence[L
     runs = min(len(line.rows) for line in lines if line.kind in (CACHED, PLAIN))
     versions = header["versions"]
     return (
-        f"**{model}**: {header['arguments']['num_inference_steps']} steps, {runs} prompts, {header['dtype']}, "
-        f"{header['device']}, torch {versions.get('torch')}, diffusers {versions.get('diffusers')}; "
+        f"**{model}**: {header['arguments']['num_inference_steps']} steps, {runs} prompts, "
+        f"{header['dtype']}, {header['device']}, torch {versions.get('torch')}, diffusers {versions.get('diffusers')}; "
         f"[report](report/{model}/report.html), [rows](report/{model}/rows.jsonl)"
     )
 
@@ -93,14 +97,15 @@ def _header(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 def _summary(found: Mapping[str, list[Standing]]) -> Iterator[str]:
     """For each method and model the fastest setting of each quality, how it stands, and what it holds."""
-    cells = [f"{model}: {title}" for model in found for title in (*(f"{t} dB" for t in TARGETS), "better", "MB")]
+    titles = (*(f"{target} dB" for target in TARGETS), "better", "MB")
+    cells = [f"{model}: {title}" for model in found for title in titles]
     yield f"| method | {' | '.join(cells)} |\n|---|{'---|' * len(cells)}\n"
     for method in dict.fromkeys(standing.method for its in found.values() for standing in its):
         row = [cell for its in found.values() for cell in _standing_cells(_of(its, method))]
         yield f"| `{method}` | {' | '.join(row)} |\n"
     yield (
-        "\nThe fastest setting that keeps 35 or 30 dB; at how many of its settings a method is better than fewer plain "
-        "steps of the same speed; and the most that it holds between steps.\n\n"
+        "\nThe fastest setting that keeps 35 or 30 dB; at how many of its settings a method is better than "
+        "fewer plain steps of the same speed; and the most that it holds between steps.\n\n"
     )
 
 
@@ -181,9 +186,8 @@ def _best(standing: Standing) -> str:
     if line is None:
         return " None keeps 30 dB."
     score = line.scores["psnr"]
-    return (
-        f" `{line.setting}` keeps {score.mean:.1f} dB at {line.speedup:.2f}x (worst prompt {score.worst:.1f})."
-    )
+    quality = f"{score.mean:.1f} dB, {score.worst:.1f} for the worst prompt"
+    return f" `{line.setting}` keeps {quality}, at {line.speedup:.2f}x."
 
 
 def _code(text: str) -> str:
@@ -195,8 +199,8 @@ def _code(text: str) -> str:
 
 def _settings(lines: Mapping[str, list[Line]], found: Mapping[str, list[Standing]]) -> Iterator[str]:
     yield "<details><summary>Every setting on every model</summary>\n\n"
-    yield "| model | method | setting | computed steps | computed parts | loop | call | PSNR | worst | SSIM | MB held | "
-    yield "against fewer steps |\n" + "|---" * 12 + "|\n"
+    titles = "model, method, setting, computed steps, computed parts, loop, call, PSNR, worst, SSIM, MB held"
+    yield f"| {titles.replace(', ', ' | ')} | against fewer steps |\n{'|---' * 12}|\n"
     for model, its in lines.items():
         margins = {
             (standing.method, line.setting): margin
@@ -234,15 +238,9 @@ def _parts(line: Line) -> str:
     return ", ".join(f"{share:.0%} of {kind}" for kind, share in shares.items())
 
 
-def measured() -> dict[str, list[dict[str, Any]]]:
-    """The rows of each bundled model that has some."""
-    paths = {model: FOLDER / "report" / model / "rows.jsonl" for model in MODELS}
-    return {model: read_rows(path) for model, path in paths.items() if path.exists()}
-
-
 def files() -> dict[Path, str]:
     """What is to be written where."""
-    sweeps = measured()
+    sweeps = kept_rows()
     found = {FOLDER / "methods.md": page(sweeps)}
     if sweeps:
         lines = {model: summarise(rows) for model, rows in sweeps.items()}

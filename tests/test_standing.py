@@ -20,7 +20,7 @@ def standing(*settings: tuple[float, float], metric: str = "psnr") -> Standing:
 
 
 def test_quality_is_compared_at_the_same_speed() -> None:
-    """Halfway from 2x to 4x by ratio, fewer steps have 25 dB; slower and faster the nearest that was measured."""
+    """Halfway from 2x to 4x by ratio, fewer steps have 25 dB; beyond them the nearest that was measured."""
     found = standing((1.5, 29.0), (math.sqrt(8), 28.0), (5.0, 21.0))
     assert found.margins == pytest.approx([-1, 3, 1])
     assert [line.speedup for line in found.better] == pytest.approx([math.sqrt(8), 5.0])

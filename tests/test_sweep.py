@@ -271,6 +271,8 @@ def test_what_cannot_be_measured(measure: Callable[..., Any], change: dict[str, 
 def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     Path("prompts.txt").write_text("\n".join(PROMPTS))
+    Path("empty.txt").write_text("\n")
+    Path("old.jsonl").write_text('{"schema": 0}\n')
     return "prompts.txt"
 
 
@@ -331,6 +333,7 @@ def test_two_processes_measure_the_same(folder: str, prompts: str) -> None:
     [
         (["-o", "page.htm"], "cannot write 'page.htm': name a file that ends in .html"),
         (["-o", "no/page.html"], "there is no folder 'no'"),
+        (["-o", "/proc/page.html"], "cannot write to the folder '/proc'"),
         (["-o", "p.html", "--rows", "rows.txt"], "cannot write 'rows.txt': name a file that ends in .jsonl"),
         (["-o", "p.html", "--prompts", "no.txt"], "cannot read the prompts 'no.txt': No such file"),
         (["-o", "p.html", "--methods", "tea"], "unknown method 'tea'; choose one of: adacache"),
@@ -340,6 +343,11 @@ def test_two_processes_measure_the_same(folder: str, prompts: str) -> None:
         (["-o", "p.html", "--seeds", "-1"], "seeds must be whole numbers from 0"),
         (["-o", "p.html", "--from", "no.jsonl"], "cannot read the rows 'no.jsonl': No such file"),
         (["-o", "p.html", "--from", "prompts.txt"], "prompts.txt:1 is no row of a report"),
+        (["-o", "p.html", "--prompts", "empty.txt"], "'empty.txt' holds no prompts: write one a line"),
+        (["-o", "p.html", "--methods", "fora:fitted"], "fora:fitted: fora has nothing to fit; these have"),
+        (["-o", "p.html", "--from", "old.jsonl"], "old.jsonl:1 is of schema 0, and this skipstone reads"),
+        (["-o", "p.html", "--rows", "old.jsonl"], "old.jsonl:1 is of schema 0, and this skipstone reads"),
+        (["-o", "p.html", "--megabytes", "inf"], "inf is not a finite number"),
     ],
 )
 def test_bad_input_is_one_clear_line(

@@ -34,8 +34,9 @@ class Standing:
         return [line for line, margin in zip(self.lines, self.margins, strict=True) if margin > 0]
 
     def fastest(self, target: float, worst: bool = False) -> Line | None:
-        """The fastest setting of a quality, on average over the runs or of the worst one; None without any."""
-        good = (line for line in self.lines if line.speedup > 1 and _reaches(line, self.metric, target, worst))
+        """The fastest setting of a quality, on average over the runs or of the worst one; None without it."""
+        faster = (line for line in self.lines if line.speedup > 1)
+        good = (line for line in faster if _reaches(line, self.metric, target, worst))
         return max(good, key=lambda line: line.speedup, default=None)
 
     def words(self) -> str:
@@ -86,11 +87,11 @@ def margin(line: Line, plain: Sequence[Line], metric: Metric) -> float:
         plain: fewer plain steps; without any there is nothing to be better than.
         metric: what quality is.
     """
-    if line.speedup <= 1 or not plain:
-        return -math.inf if plain else math.inf
-    points = sorted(
-        (math.log(other.speedup), other.scores[metric.name].mean) for other in plain
-    )
+    if line.speedup <= 1:
+        return -math.inf
+    if not plain:
+        return math.inf
+    points = sorted((math.log(other.speedup), other.scores[metric.name].mean) for other in plain)
     expected = np.interp(math.log(line.speedup), [x for x, _ in points], [y for _, y in points])
     gain = line.scores[metric.name].mean - float(expected)
     return gain if metric.higher_is_better else -gain
