@@ -66,9 +66,10 @@ def cases(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Iterator[C
     yield adjust(base, snapshots[0], *(drawn(shape[-1:], dtype=dtype) for _ in range(2)))
     for order in (1, 2):
         yield distance(base, snapshots[0], order)
-    yield quantise(base)
+    for eight in plain.LARGEST:
+        yield quantise(base, eight)
     for count in (1, 3):
-        yield restore(base, [plain.quantise(one) for one in snapshots[:count]])
+        yield restore(base, [plain.quantise(one, torch.int8) for one in snapshots[:count]])
     yield bands(base, [drawn(shape) for _ in range(2)])
     places = torch.randint(shape[1] * shape[2], (COORDINATES,), generator=generator, device=device)
     indices = [index.contiguous() for index in torch.unravel_index(places, shape[1:])]
@@ -122,10 +123,11 @@ def distance(current: Tensor, before: Tensor, order: int) -> Case:
     )  # fmt: skip
 
 
-def quantise(tensor: Tensor) -> Case:
+def quantise(tensor: Tensor, dtype: torch.dtype) -> Case:
     nbytes = tensor.nbytes + tensor.numel() + 4 * tensor.numel() // plain.GROUP
+    name = f"quantise to {str(dtype).removeprefix('torch.')}"
     return Case(
-        "quantise to fp8", operations.quantise, plain.quantise, (tensor,), nbytes,
+        name, operations.quantise, plain.quantise, (tensor, dtype), nbytes,
         lambda got: relative(plain.dequantise(got, torch.float32), tensor.double()),
     )  # fmt: skip
 
@@ -139,7 +141,7 @@ def restore(base: Tensor, snapshots: list[plain.Quantised]) -> Case:
         return relative(got, plain.reuse(base.double(), parts, weights))
 
     arguments = (base, snapshots, weights)
-    name = f"restore of {len(snapshots)} in fp8"
+    name = f"restore of {len(snapshots)} in int8"
     return Case(name, operations.restore, plain.restore, arguments, nbytes, error)
 
 

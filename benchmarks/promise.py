@@ -1,7 +1,8 @@
 """The speed asked for and the speed got by `attach(speedup=...)` on full-size transformers, in JSON rows.
 
 The first run is recorded where there is no record yet, the second shows what a skipped step costs, and the
-third is measured against runs that compute everything, before and after it. Weights are random: time is right, quality means nothing.
+third is measured against runs that compute everything, before and after it. Weights are random: time is
+right, quality means nothing.
 """
 
 import argparse

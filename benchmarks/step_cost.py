@@ -164,7 +164,7 @@ WAYS: Sequence[Way] = (
     ours("attached, never skipping", FORA(1)),
     ours("reuse", Warmup(FORA(1000), steps=4)),
     ours("taylor 2", TAYLOR),
-    ours("taylor 2, fp8", TAYLOR, snapshots="fp8"),
+    ours("taylor 2, int8", TAYLOR, snapshots="int8"),
     ours("first block", Warmup(FirstBlock(ALWAYS), steps=4)),
     ours("modulated input", Warmup(TeaCache(ALWAYS, rescale="none"), steps=4)),
     theirs("first block", lambda steps: diffusers.FirstBlockCacheConfig(ALWAYS)),

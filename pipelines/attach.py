@@ -55,8 +55,9 @@ def attach(
             from the record, which is kept in the user's cache folder.
         cache_device: where residuals are kept between steps, such as ``cpu`` to spare the GPU's memory at the
             price of a copy on every computed and every skipped step; by default where they are made.
-        snapshots: ``fp8`` keeps residuals in 8 bits with a scale for each 128 elements: half of the memory of
-            16 bits. By default they are kept in the type that the model computes in.
+        snapshots: ``int8`` or ``fp8`` keeps residuals in 8 bits with a scale for each 128 elements, which is
+            half of the memory of 16 bits; ``int8`` is the more exact one. By default they are kept in the
+            type that the model computes in.
         hyperparameters: the method's own, where it is given by name; ``guard`` with a plan or a speedup.
 
     Returns:

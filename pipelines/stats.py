@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from skipstone.cachers.base import Cacher, Reason
@@ -193,9 +193,12 @@ class RunLog:
         return 1 + len(skipped) * (mean(computed) - mean(skipped)) / seconds
 
     def skip_cost(self) -> float | None:
-        """The time of a skipped evaluation over that of a computed one, None without both kinds."""
+        """The time of a skipped evaluation over that of a computed one, None without both kinds.
+
+        Medians: the first skipped one may be the one that compiles kernels.
+        """
         computed, skipped = self._times()
-        return mean(skipped) / mean(computed) if computed and skipped and any(computed) else None
+        return median(skipped) / median(computed) if computed and skipped and any(computed) else None
 
     def _times(self) -> tuple[list[float], list[float]]:
         """The seconds of computed evaluations, and of those that were skipped, wholly or in part.

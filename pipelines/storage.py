@@ -9,7 +9,10 @@ from skipstone.cachers.kernels.operations import quantise
 from skipstone.cachers.kernels.reference import Quantised
 
 Kept = Tensor | Quantised
-"""A residual, as it was computed or in fp8."""
+"""A residual, as it was computed or in 8 bits."""
+
+FORMS = {"fp8": torch.float8_e4m3fn, "int8": torch.int8}
+"""The types of 8 bits, by what users call them."""
 
 
 @dataclass(frozen=True)
@@ -18,16 +21,16 @@ class Storage:
 
     Args:
         device: where, None for where they are made.
-        in_fp8: whether in fp8 with scales, which takes half of the memory of 16 bits.
+        dtype: in which type of 8 bits, None for the type that the model computes in.
     """
 
     device: torch.device | None = None
-    in_fp8: bool = False
+    dtype: torch.dtype | None = None
 
     def keep(self, residual: Kept) -> Kept:
         """A residual in that form; one that is in it already stays as it is."""
-        if self.in_fp8 and isinstance(residual, Tensor):
-            residual = quantise(residual)
+        if self.dtype is not None and isinstance(residual, Tensor):
+            residual = quantise(residual, self.dtype)
         return residual if self.device is None else residual.to(self.device)
 
 
@@ -40,11 +43,12 @@ def storage(device: torch.device | None, snapshots: str | None) -> Storage:
 
     Args:
         device: where residuals are kept, None for where they are made.
-        snapshots: ``fp8``, or None for the type that the model computes in.
+        snapshots: one of `FORMS`, or None for the type that the model computes in.
 
     Raises:
         ValueError: another type.
     """
-    if snapshots not in (None, "fp8"):
-        raise ValueError(f"snapshots must be 'fp8', or None for the model's own type, got {snapshots!r}")
-    return Storage(device, snapshots == "fp8")
+    if snapshots is not None and snapshots not in FORMS:
+        known = ", ".join(FORMS)
+        raise ValueError(f"snapshots must be one of {known}, or None for the model's type, got {snapshots!r}")
+    return Storage(device, None if snapshots is None else FORMS[snapshots])

@@ -141,50 +141,63 @@ def test_a_distance_that_means_nothing_is_not_finite(current: float, before: flo
     assert not out.isfinite().any()
 
 
-def in_fp8(tensor: Tensor) -> Quantised:
-    values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn).fill_(float("nan"))
+def quantised(tensor: Tensor, eight: torch.dtype) -> Quantised:
+    values = torch.empty_like(tensor, dtype=eight).fill_(float("nan") if eight.is_floating_point else 99)
     scales = torch.full((-(-values.numel() // GROUP),), float("nan"), device=DEVICE)
     into = Quantised(values, scales, tensor.dtype)
     quantise.quantise(into, tensor)
     return into
 
 
+in_eights = pytest.mark.parametrize(
+    "eight", reference.LARGEST, ids=lambda one: str(one).removeprefix("torch.")
+)
+
+
 @dtypes
 @shapes
+@in_eights
 @pytest.mark.parametrize("stored", [Tensor.contiguous, transposed])
-def test_quantise(stored: Callable[[Tensor], Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_quantise(
+    stored: Callable[[Tensor], Tensor], eight: torch.dtype, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
     tensor = stored(drawn(shape, dtype))
-    got, expected = in_fp8(tensor), reference.quantise(tensor.double())
+    got, expected = quantised(tensor, eight), reference.quantise(tensor.double(), eight)
     assert got.values.stride() == tensor.stride()
     torch.testing.assert_close(got.scales, expected.scales, rtol=1e-5, atol=0)
     back, exact = reference.dequantise(got, torch.float64), tensor.double()
-    # Next to zero the steps are even, 2**-9 of the scale.
-    assert ((back - exact).abs() <= FP8_ROUNDING * exact.abs() + 2**-9 * got.scales.max()).all()
+    # Steps are even: of int8 all of them, of fp8 those next to zero, 2**-9 of the scale.
+    share, step = (0.0, 0.501) if eight == torch.int8 else (FP8_ROUNDING, 2**-9)
+    assert ((back - exact).abs() <= share * exact.abs() + step * got.scales.max()).all()
     if tensor.numel() > 100:
-        assert_close(back, exact, FP8_MEAN_ROUNDING)
+        assert_close(back, exact, 0.01 if eight == torch.int8 else FP8_MEAN_ROUNDING)
 
 
-def test_quantise_nothing() -> None:
-    assert not reference.dequantise(in_fp8(torch.zeros(1, 3, device=DEVICE)), torch.float32).any()
+@in_eights
+def test_quantise_nothing(eight: torch.dtype) -> None:
+    assert not reference.dequantise(quantised(torch.zeros(1, 3, device=DEVICE), eight)).any()
 
 
-@pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter makes a number of NaN in fp8")
+@in_eights
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_quantise_what_is_not_finite(value: float) -> None:
+def test_quantise_what_is_not_finite(value: float, eight: torch.dtype) -> None:
     tensor = drawn((1, GROUP), torch.float32)
     tensor[0, 3] = value
-    assert not reference.dequantise(in_fp8(tensor), torch.float32).isfinite().all()
+    for made in (quantised(tensor, eight), reference.quantise(tensor, eight)):
+        assert not reference.dequantise(made).isfinite().all()
 
 
 @dtypes
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3, 5), (2, 4, 64), (1, 3, 4097)], ids=str)
 @pytest.mark.parametrize("count", [1, 3])
+@in_eights
 @pytest.mark.parametrize("stored", STORED)
-def test_restore(stored: str, shape: tuple[int, ...], dtype: torch.dtype, count: int) -> None:
+def test_restore(
+    stored: str, eight: torch.dtype, shape: tuple[int, ...], dtype: torch.dtype, count: int
+) -> None:
     base = STORED[stored](drawn(shape, dtype))
-    kept = [
-        reference.quantise(torch.empty_like(base).copy_(drawn(shape, dtype, n + 1))) for n in range(count)
-    ]
+    snapshots = [torch.empty_like(base).copy_(drawn(shape, dtype, n + 1)) for n in range(count)]
+    kept = [reference.quantise(one, eight) for one in snapshots]
     weights = [1.5 - n for n in range(count)]
     out = unwritten(base)
     layout = layout_of((out, base, *(one.values for one in kept)))

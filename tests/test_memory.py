@@ -31,9 +31,9 @@ def test_bytes_held_follow_the_formula() -> None:
         assert cache.last_run.bytes_held == history * 2 * 1 * (3 * 4 * 2) * 4
 
 
-def test_bytes_held_in_fp8_are_one_for_an_element_and_four_for_each_128() -> None:
+def test_bytes_held_in_8_bits_are_one_for_an_element_and_four_for_each_128() -> None:
     pipe, inputs = ToyPipeline(ToyModel()), [{k: v.bfloat16() for k, v in one.items()} for one in big(4)]
-    for form, expected in ((None, 2 * 3 * 128), ("fp8", 3 * 128 + 3 * 4)):
+    for form, expected in ((None, 2 * 3 * 128), ("fp8", 3 * 128 + 3 * 4), ("int8", 3 * 128 + 3 * 4)):
         with torch.no_grad(), skipstone.attach(pipe, "fora", snapshots=form) as cache:
             pipe(inputs)
         assert cache.last_run.bytes_held == expected
@@ -60,7 +60,7 @@ def test_residuals_are_moved_to_where_they_are_to_be_kept() -> None:
     assert residual[0].device.type == "meta"
 
 
-FP8: dict[str, Any] = {
+EIGHT: dict[str, Any] = {
     "stack": WithPredictor(FORA(interval=3), Taylor(order=1)),
     "stack, by its output": TeaCache(threshold=1e9, rescale="none"),
     "layers": PAB(3, 3, 3, from_timestep=1e9, until_timestep=-1e9),
@@ -68,31 +68,32 @@ FP8: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("method", FP8)
+@pytest.mark.parametrize("method", EIGHT)
 @pytest.mark.parametrize("name", tiny.PIPELINES)
-def test_residuals_in_fp8_take_little_memory_and_change_little(name: str, method: str) -> None:
+@pytest.mark.parametrize(("form", "error"), [("fp8", 0.05), ("int8", 0.02)])
+def test_residuals_in_8_bits_take_little_memory_and_change_little(
+    form: str, error: float, name: str, method: str
+) -> None:
     pipe = tiny.PIPELINES[name]()
-    plain, small = (run(pipe, FP8[method], snapshots=form) for form in (None, "fp8"))
+    plain, small = (run(pipe, EIGHT[method], snapshots=one) for one in (None, form))
     assert small[1].strip == plain[1].strip
     assert small[1].notes == plain[1].notes
     # A quarter, the scales, and what is kept of guidance, which stays in float32.
     assert small[1].bytes_held < 0.4 * plain[1].bytes_held
-    assert 0 < (small[0] - plain[0]).norm() < 0.05 * plain[0].norm()
+    assert 0 < (small[0] - plain[0]).norm() < error * plain[0].norm()
 
 
-def test_fp8_skips_a_compiled_model_alike() -> None:
+def test_8_bits_skip_a_compiled_model_alike() -> None:
     pipe = tiny.flux()
-    eager, _ = run(pipe, FP8["stack"], snapshots="fp8")
+    eager, _ = run(pipe, EIGHT["stack"], snapshots="fp8")
     pipe.pipe.transformer.compile(backend="eager")
-    compiled, stats = run(pipe, FP8["stack"], snapshots="fp8")
+    compiled, stats = run(pipe, EIGHT["stack"], snapshots="fp8")
     torch.testing.assert_close(compiled, eager)
     assert stats.skipped > 0
 
 
 def test_an_unknown_form_of_snapshots_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="snapshots must be 'fp8', or None for the model's own type, got 'int4'"
-    ):
+    with pytest.raises(ValueError, match="snapshots must be one of fp8, int8, or None"):
         skipstone.attach(ToyPipeline(ToyModel()), "fora", snapshots="int4")
 
 

@@ -31,7 +31,8 @@ def reuse(
             nothing to add.
     """
     snapshots, weights = _used(snapshots, weights)
-    if weights and suits((base, *snapshots)):
+    # Torch adds one snapshot in one pass too.
+    if len(weights) > 1 and suits((base, *snapshots)):
         into = torch.empty_like(base) if out is None else out
         layout = layout_of((into, base, *snapshots))
         if layout is not None and attempt("reuse", base, layout, into, base, snapshots, weights):
@@ -72,21 +73,26 @@ def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
     return plain.distance(current, reference, order)
 
 
-def quantise(tensor: Tensor) -> Quantised:
-    """A dense tensor in fp8: half of the memory of 16 bits, and a scale for each `GROUP` of elements."""
+def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:
+    """A dense tensor in 8 bits: half of the memory of 16, and a scale for each `GROUP` of elements.
+
+    Args:
+        tensor: ``(batch, ...)``.
+        dtype: ``float8_e4m3fn`` or ``int8``.
+    """
     if suits((tensor,)):
-        values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn)
+        values = torch.empty_like(tensor, dtype=dtype)
         scales = torch.empty(-(-values.numel() // GROUP), device=values.device)
         into = Quantised(values, scales, tensor.dtype)
         if attempt("quantise", tensor, into, tensor):
             return into
-    return plain.quantise(tensor)
+    return plain.quantise(tensor, dtype)
 
 
 def restore(
     base: Tensor, snapshots: Sequence[Quantised], weights: Sequence[float], out: Tensor | None = None
 ) -> Tensor:
-    """``base + sum_j weights[j] * snapshots[j]`` from snapshots in fp8.
+    """``base + sum_j weights[j] * snapshots[j]`` from snapshots in 8 bits.
 
     Args:
         base: ``(batch, ...)``.

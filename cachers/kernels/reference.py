@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 GROUP = 128
-"""How many elements that lie side by side in memory share a scale in fp8."""
+"""How many elements that lie side by side in memory share a scale in 8 bits."""
 
-LARGEST = 448.0
-"""The largest number in fp8 (e4m3)."""
+LARGEST = {torch.float8_e4m3fn: 448.0, torch.int8: 127.0}
+"""The types of 8 bits, and the largest number in each."""
 
 
 class Quantised(NamedTuple):
-    """A dense tensor in fp8.
+    """A dense tensor in 8 bits.
 
     Args:
-        values: e4m3, of the tensor's shape and layout.
+        values: of the tensor's shape and layout.
         scales: what each `GROUP` of elements is multiplied by, in the order of memory, float32.
         dtype: the tensor's own type.
     """
@@ -74,14 +74,14 @@ def deviation(
     return seen, error.square().sum(1) / seen.square().sum(1)
 
 
-def quantise(tensor: Tensor) -> Quantised:
-    """A dense tensor in fp8, with a scale for each group that makes its largest element `LARGEST`."""
+def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:
+    """A dense tensor in 8 bits, with a scale for each group that makes its largest element `LARGEST`."""
     groups = _in_groups(in_memory_order(tensor).float())
-    scales = groups.abs().amax(1) / LARGEST
-    scales = torch.where(scales > 0, scales, 1.0)
-    values = torch.empty_like(tensor, dtype=torch.float8_e4m3fn)
+    scales = groups.abs().amax(1) / LARGEST[dtype]
+    scales = torch.where(scales == 0, 1.0, scales)
+    values = torch.empty_like(tensor, dtype=dtype)
     scaled = (groups / scales[:, None]).flatten()[: tensor.numel()]
-    in_memory_order(values).copy_(scaled)
+    in_memory_order(values).copy_(scaled.round() if dtype == torch.int8 else scaled)
     return Quantised(values, scales, tensor.dtype)
 
 

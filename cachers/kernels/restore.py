@@ -1,4 +1,4 @@
-"""The sum of a base and weighted snapshots in fp8, in one pass, with float32 sums."""
+"""The sum of a base and weighted snapshots in 8 bits, in one pass, with float32 sums."""
 
 from collections.abc import Sequence
 
