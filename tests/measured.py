@@ -17,6 +17,7 @@ def row(
         "schema": SCHEMA, "kind": kind, "method": "fora" if cached else "", "prompt": prompt, "seed": 0,
         "setting": "interval=2" if cached else "", "steps_asked": steps if kind == PLAIN else None,
         "steps": steps, "strip": "#." * (steps // 2), "computed_share": 0.5, "bytes_held": 1_000_000,
+        "computed_steps": steps // 2, "parts": {},
         "loop_seconds": 1.0, "call_seconds": 2.0, "speedup": speedup, "call_speedup": speedup / 2,
         "expected_errors": [],
         **quality, **more,

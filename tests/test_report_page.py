@@ -77,9 +77,7 @@ def test_the_difference_is_amplified() -> None:
     assert seen[0, 0, 1].tolist() == [0, 0, 0]
 
 
-def test_the_worst_case_comes_first_and_the_budget_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_worst_case_comes_first_and_the_size_is_kept(tmp_path: Path) -> None:
     for name in ("reference", "a", "b", "c"):
         (tmp_path / f"{name}.webp").write_bytes(b"x" * 100)
     made = [
@@ -87,8 +85,7 @@ def test_the_worst_case_comes_first_and_the_budget_is_kept(
         for n, (name, psnr) in enumerate({"a": 30.0, "b": 10.0, "c": 20.0}.items(), 2)
     ]
     lines = summarise([row(UNCACHED, clip="reference.webp"), *made, row(PLAIN, psnr=5.0, steps=5)])
-    monkeypatch.setattr("skipstone.report.cases.BUDGET", 300)
-    found = cases(lines, "psnr", tmp_path)
+    found = cases(lines, "psnr", tmp_path, megabytes=400e-6)
     assert [case.row["psnr"] for case in found] == [10, 20, 30, 5]
     assert [sorted(case.clips) for case in found] == [["cached", "difference", "uncached"]] * 2 + [[], []]
 

@@ -1,5 +1,6 @@
 """Where the prompts of a report come from."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def test_prompts_that_cannot_be_read(tmp_path: Path, name: str | None, text: str
         (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=problem):
         read_prompts(str(tmp_path / (name or "missing.txt")))
+
+
+def test_prompts_from_a_pipe() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as file:
+        file.write("a cat\na dog\n")
+    assert read_prompts(f"/dev/fd/{reading}") == ["a cat", "a dog"]
+    os.close(reading)
 
 
 def test_the_prompts_of_vbench_need_its_package() -> None:

@@ -77,7 +77,7 @@ def test_every_setting_is_measured_on_every_prompt_and_seed(rows: list[dict[str,
     for kind, method, settings in (
         ("uncached", "", 1),
         ("repeat", "", 1),
-        ("plain", "", 2),
+        ("plain", "", 3),
         ("cached", "fora", 2),
     ):
         assert len(of(rows, kind, method)) == settings * 4
@@ -91,7 +91,7 @@ def test_settings_are_those_nearest_to_the_speeds(rows: list[dict[str, Any]]) ->
     assert {row["setting"]: row["strip"] for row in of(rows, "cached", "fora")} == {
         "interval=2": "#.#.#.", "interval=3": "#..#..",
     }  # fmt: skip
-    assert {row["steps"] for row in of(rows, "plain")} == {4, 2}
+    assert {row["steps"] for row in of(rows, "plain")} == {5, 4, 2}
 
 
 @pytest.fixture
@@ -138,9 +138,8 @@ def test_where_the_search_sees_no_difference_one_setting_is_measured(measure: Ca
 
 def test_methods_of_layers_are_told_apart_by_their_parts(measure: Callable[..., Any]) -> None:
     """Half of the blocks are skipped between full steps: the farther apart, the fewer are computed."""
-    found = of(
-        measure(prompts=PROMPTS[:1], methods=("delta-dit:share=0.5",)), "cached", "delta-dit:share=0.5"
-    )
+    method = "delta-dit:share=0.5"
+    found = of(measure(prompts=PROMPTS[:1], seeds=(0,), methods=(method,)), "cached", method)
     parts = [row["parts"]["block"] for row in found]
     assert [row["setting"] for row in found] == ["share=0.5 interval=2", "share=0.5 interval=6"]
     assert parts[0]["computed"] > parts[1]["computed"] > 0
@@ -272,6 +271,8 @@ def test_what_cannot_be_measured(measure: Callable[..., Any], change: dict[str, 
 def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     Path("prompts.txt").write_text("\n".join(PROMPTS))
+    Path("empty.txt").write_text("\n")
+    Path("old.jsonl").write_text('{"schema": 0}\n')
     return "prompts.txt"
 
 
@@ -286,7 +287,7 @@ def test_the_command_writes_a_page_and_rows(
     assert report(folder, "-o", "page.html") == 0
     out, err = capsys.readouterr()
     assert out == "wrote page.html\n"
-    assert "12/12" in err
+    assert "14/14" in err
     first = Path("page.html").read_text()
     assert cli.run(["report", "--from", "rows.jsonl", "-o", "again.html"]) == 0
     assert Path("again.html").read_text() == first
@@ -332,6 +333,7 @@ def test_two_processes_measure_the_same(folder: str, prompts: str) -> None:
     [
         (["-o", "page.htm"], "cannot write 'page.htm': name a file that ends in .html"),
         (["-o", "no/page.html"], "there is no folder 'no'"),
+        (["-o", "/proc/page.html"], "cannot write to the folder '/proc'"),
         (["-o", "p.html", "--rows", "rows.txt"], "cannot write 'rows.txt': name a file that ends in .jsonl"),
         (["-o", "p.html", "--prompts", "no.txt"], "cannot read the prompts 'no.txt': No such file"),
         (["-o", "p.html", "--methods", "tea"], "unknown method 'tea'; choose one of: adacache"),
@@ -341,6 +343,11 @@ def test_two_processes_measure_the_same(folder: str, prompts: str) -> None:
         (["-o", "p.html", "--seeds", "-1"], "seeds must be whole numbers from 0"),
         (["-o", "p.html", "--from", "no.jsonl"], "cannot read the rows 'no.jsonl': No such file"),
         (["-o", "p.html", "--from", "prompts.txt"], "prompts.txt:1 is no row of a report"),
+        (["-o", "p.html", "--prompts", "empty.txt"], "'empty.txt' holds no prompts: write one a line"),
+        (["-o", "p.html", "--methods", "fora:fitted"], "fora:fitted: fora has nothing to fit; these have"),
+        (["-o", "p.html", "--from", "old.jsonl"], "old.jsonl:1 is of schema 0, and this skipstone reads"),
+        (["-o", "p.html", "--rows", "old.jsonl"], "old.jsonl:1 is of schema 0, and this skipstone reads"),
+        (["-o", "p.html", "--megabytes", "inf"], "inf is not a finite number"),
     ],
 )
 def test_bad_input_is_one_clear_line(

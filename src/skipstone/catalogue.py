@@ -28,14 +28,18 @@ class Method:
         name: what `skipstone.attach` and the command line call it.
         kind: ``method``, or ``predictor``, which goes with any method: ``fora+taylor``.
         claim: what it does, in a sentence.
+        details: what else there is to know of it; empty for nothing.
         source: where it was published.
+        difference: what is done otherwise here; empty for nothing.
         parameters: its hyper-parameters.
     """
 
     name: str
     kind: str
     claim: str
+    details: str
     source: str
+    difference: str
     parameters: tuple[Parameter, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -53,7 +57,16 @@ def _read(cls: type[Cacher[Any]] | type[Predictor], kind: str) -> Method:
     text = cleandoc(cls.__doc__ or "")
     meanings = _meanings(text)
     parameters = tuple(_parameter(field, meanings) for field in fields(cls))
-    return Method(cls.name, kind, _joined(text.split("\n\n")[0]), _source(text), parameters)
+    claim, *details = text.partition("\nSource:")[0].split("\n\n")
+    return Method(
+        name=cls.name,
+        kind=kind,
+        claim=_joined(claim),
+        details=_joined(" ".join(details)),
+        source=_labelled("Source", text).rstrip("."),
+        difference=_labelled("Difference", text),
+        parameters=parameters,
+    )
 
 
 def _parameter(field: "Field[Any]", meanings: dict[str, str]) -> Parameter:
@@ -62,10 +75,10 @@ def _parameter(field: "Field[Any]", meanings: dict[str, str]) -> Parameter:
     return Parameter(field.name, kind, default, meanings.get(field.name, ""))
 
 
-def _source(text: str) -> str:
-    """From ``Source:`` to the next label or empty line."""
-    found = re.search(r"^Source: (.*?)(?=^\w+:|^\s*$|\Z)", text, re.DOTALL | re.MULTILINE)
-    return _joined(found[1]).rstrip(".") if found else ""
+def _labelled(label: str, text: str) -> str:
+    """From ``label:`` to the next label or empty line."""
+    found = re.search(rf"^{label}: (.*?)(?=^\w+:|^\s*$|\Z)", text, re.DOTALL | re.MULTILINE)
+    return _joined(found[1]) if found else ""
 
 
 def _meanings(text: str) -> dict[str, str]:

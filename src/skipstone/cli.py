@@ -263,6 +263,9 @@ def report(
         Path | None, typer.Option("--from", metavar="FILE", help="Draw the page of these rows; run nothing.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the prompts.")] = 1,
+    megabytes: Annotated[
+        float, typer.Option(min=0, callback=finite, help="What the clips may take in the page.")
+    ] = 14,
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
     negative: NegativeOption = None,
@@ -279,7 +282,7 @@ def report(
         from skipstone.report.workers import is_first
 
         if redrawn is not None:
-            making.redraw(redrawn, output)
+            making.redraw(redrawn, output, megabytes)
         else:
             making.check_page(output)
             design = sweeping.Design(
@@ -300,6 +303,7 @@ def report(
                     device=device,
                     dtype=dtype,
                     workers=workers,
+                    megabytes=megabytes,
                 )
             )
     if is_first():

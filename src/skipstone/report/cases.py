@@ -10,8 +10,11 @@ from skipstone.metrics.comparison import METRICS
 from skipstone.report.measuring import CACHED, PLAIN, UNCACHED
 from skipstone.report.summary import Line
 
-BUDGET = 10_000_000
-"""Bytes of clips that a report holds at most; written as text they take a third more."""
+MEGABYTES = 14.0
+"""What the clips of a page take at most, unless told otherwise."""
+
+AS_TEXT = 4 / 3
+"""How much longer a clip is when it is written as text."""
 
 TYPES = {".mp4": "video/mp4", ".webp": "image/webp"}
 
@@ -32,13 +35,14 @@ class Case:
     clips: Mapping[str, str]
 
 
-def cases(lines: Sequence[Line], name: str | None, folder: Path) -> list[Case]:
+def cases(lines: Sequence[Line], name: str | None, folder: Path, megabytes: float) -> list[Case]:
     """The worst run of each setting, worst first; those that come first have the pictures.
 
     Args:
         lines: all settings.
         name: the metric that says what is worst, None where nothing was measured.
         folder: what the paths of clips are relative to.
+        megabytes: what the clips may take in the page.
     """
     if name is None:
         return []
@@ -48,17 +52,20 @@ def cases(lines: Sequence[Line], name: str | None, folder: Path) -> list[Case]:
     # What people come for are the caches; the fewer steps follow.
     found.sort(key=lambda case: case[0].kind == PLAIN)
     uncached = {_unit(row): row for line in lines if line.kind == UNCACHED for row in line.rows}
-    return list(_within_budget(found, uncached, folder))
+    return list(_within(megabytes, found, uncached, folder))
 
 
-def _within_budget(
-    found: Sequence[tuple[Line, Mapping[str, Any]]], uncached: Mapping[Any, Mapping[str, Any]], folder: Path
+def _within(
+    megabytes: float,
+    found: Sequence[tuple[Line, Mapping[str, Any]]],
+    uncached: Mapping[Any, Mapping[str, Any]],
+    folder: Path,
 ) -> Iterator[Case]:
     spent: dict[str, int] = {}
     for line, row in found:
         clips = _clips(row, uncached.get(_unit(row), {}), folder)
         sizes = {**spent, **{path: (folder / path).stat().st_size for path in clips.values()}}
-        fits = sum(sizes.values()) <= BUDGET
+        fits = sum(sizes.values()) * AS_TEXT <= megabytes * 1e6
         spent = sizes if fits else spent
         yield Case(line, row, clips if fits else {})
 

@@ -12,6 +12,7 @@ from skipstone.pipelines import bundled
 from skipstone.pipelines.arguments import Options, check_options, makes_video
 from skipstone.pipelines.sources import Source, locate, pipeline_class
 from skipstone.progress import RunBar
+from skipstone.report.cases import MEGABYTES
 from skipstone.report.page import write_page
 from skipstone.report.prompts import read_prompts
 from skipstone.report.rows import check_writable, read_rows
@@ -33,6 +34,7 @@ class Request:
         device: where to run, None for the fastest.
         dtype: number type, None for what suits the device.
         workers: processes that share the prompts.
+        megabytes: what the clips may take in the page.
     """
 
     model: str
@@ -44,6 +46,7 @@ class Request:
     device: str | None = None
     dtype: str | None = None
     workers: int = 1
+    megabytes: float = MEGABYTES
 
 
 def prompts_of(source: str | None, model: str, limit: int | None) -> list[str]:
@@ -57,14 +60,14 @@ def prompts_of(source: str | None, model: str, limit: int | None) -> list[str]:
     return read_prompts(source or model)[:limit]
 
 
-def redraw(rows: Path, output: Path) -> None:
+def redraw(rows: Path, output: Path, megabytes: float = MEGABYTES) -> None:
     """Write the page of rows that were measured before.
 
     Raises:
         ValueError: the rows cannot be read, or the page not be written.
     """
     check_page(output)
-    write_page(read_rows(rows), output, rows.parent)
+    write_page(read_rows(rows), output, rows.parent, megabytes)
 
 
 def check_page(output: Path) -> None:
@@ -93,7 +96,7 @@ def make(request: Request) -> None:
     else:
         measure(request)
     if is_first():
-        write_page(read_rows(request.rows), request.output, request.rows.parent)
+        write_page(read_rows(request.rows), request.output, request.rows.parent, request.megabytes)
 
 
 def measure(request: Request) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from skipstone.metrics.comparison import METRICS, Metric, said
 from skipstone.report import drawing
-from skipstone.report.cases import Case, cases, data_url
+from skipstone.report.cases import MEGABYTES, Case, cases, data_url
 from skipstone.report.measuring import PLAIN, REPEAT, UNCACHED
 from skipstone.report.previews import GAIN
 from skipstone.report.summary import Line, summarise
@@ -29,21 +29,24 @@ class Curve:
     svg: str
 
 
-def write_page(rows: Sequence[Mapping[str, Any]], path: Path, folder: Path) -> None:
+def write_page(
+    rows: Sequence[Mapping[str, Any]], path: Path, folder: Path, megabytes: float = MEGABYTES
+) -> None:
     """Write the report of a sweep.
 
     Args:
         rows: from `sweep` or `read_rows`.
         path: the HTML file, replaced if it exists.
         folder: that of the rows, which the paths of clips are relative to.
+        megabytes: what the clips may take in the file.
 
     Raises:
         ValueError: there are no measurements in the rows.
     """
-    path.write_text(page(rows, folder), encoding="utf-8")
+    path.write_text(page(rows, folder, megabytes), encoding="utf-8")
 
 
-def page(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
+def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEGABYTES) -> str:
     """The report of a sweep as HTML; arguments as of `write_page`.
 
     Raises:
@@ -55,7 +58,7 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
     if not lines or not sweeps:
         raise ValueError("the rows hold no measurements: let the report run, or name another file")
     judge = judged_by(lines)
-    shown = cases(lines, judge, folder)
+    shown = cases(lines, judge, folder, megabytes)
     surroundings = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,

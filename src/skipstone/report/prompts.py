@@ -23,8 +23,8 @@ def read_prompts(source: str) -> list[str]:
     """The prompts of a file, or those of a name.
 
     Args:
-        source: a file ``.txt`` (one a line), ``.csv`` or ``.jsonl`` (under one of `NAMES`); ``vbench``; or
-            the name of a bundled model.
+        source: a file ``.txt`` (one a line), ``.csv`` or ``.jsonl`` (under one of `NAMES`); a pipe, with
+            one a line; ``vbench``; or the name of a bundled model.
 
     Raises:
         ValueError: there is no such file, it cannot be read, or it holds no prompts.
@@ -34,10 +34,11 @@ def read_prompts(source: str) -> list[str]:
     if source == "vbench":
         return _vbench()
     path = Path(source).expanduser()
-    if path.suffix.lower() not in READERS:
+    ending = ".txt" if path.is_fifo() else path.suffix.lower()
+    if ending not in READERS:
         raise ValueError(f"prompts {source!r}: name a file that ends in {', '.join(READERS)}, or vbench")
     try:
-        found = READERS[path.suffix.lower()](path.read_text(encoding="utf-8-sig"))
+        found = READERS[ending](path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ValueError(f"cannot read the prompts {source!r}: {error.strerror}") from None
     except (ValueError, TypeError) as error:

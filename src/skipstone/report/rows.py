@@ -53,10 +53,13 @@ def check_writable(path: Path) -> None:
     """Refuse a file that rows cannot be added to.
 
     Raises:
-        ValueError: another ending than jsonl, or a folder that is missing or not writable.
+        ValueError: another ending than jsonl, a folder that is missing or not writable, or a file that holds
+            something else than rows.
     """
     media.check_extension(path, (".jsonl",))
     media.check_folder(path)
+    if path.exists():
+        read_rows(path)
 
 
 class RowFile:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from skipstone.metrics.comparison import METRICS, said
 from skipstone.report.measuring import CACHED, PLAIN, REPEAT
+from skipstone.report.standing import standings
 from skipstone.report.summary import Line
 
 TARGETS: Mapping[str, Mapping[float, str]] = {
@@ -48,7 +49,21 @@ def verdict(lines: Sequence[Line]) -> list[Finding]:
     name = judged_by(lines)
     targets = TARGETS.get(name or "", {})
     found = [_best(lines, str(name), value, words) for value, words in targets.items()]
-    return [*found, *(Finding("", text) for text in (*_slow(lines), *_floor(lines, name), *_doubts(lines)))]
+    return [*found, *(Finding("", text) for text in _remarks(lines, name))]
+
+
+def _remarks(lines: Sequence[Line], name: str | None) -> Iterator[str]:
+    yield from _slow(lines)
+    if name is not None:
+        yield from _never_better(lines, name)
+    yield from _floor(lines, name)
+    yield from _doubts(lines)
+
+
+def _never_better(lines: Sequence[Line], name: str) -> Iterator[str]:
+    worse = [standing.method for standing in standings(lines, name) if not standing.better]
+    if worse:
+        yield f"Never better than fewer plain steps of the same speed: {', '.join(worse)}."
 
 
 def _best(lines: Sequence[Line], name: str, target: float, words: str) -> Finding:

@@ -1,0 +1,262 @@
+"""Write methods.md and its figures from docstrings and rows; ``--check`` only says if they are stale.
+
+The rows are those of `skipstone report`, in `report/NAME/rows.jsonl` for each bundled model; without them the
+page describes the methods and shows no measurement.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from skipstone.cachers import METHODS, PREDICTORS
+from skipstone.cachers.per_layer import PerLayer
+from skipstone.catalogue import Method, catalogue
+from skipstone.report.measuring import CACHED, PLAIN
+from skipstone.report.standing import Standing, standings
+from skipstone.report.summary import Line, summarise
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER))
+
+from figures import overview, panels  # noqa: E402
+from kept_rows import kept_rows  # noqa: E402
+
+OCCASIONS = json.loads((FOLDER / "occasions.json").read_text())
+"""When to use which method: what no docstring says."""
+
+TARGETS = (35, 30)
+"""PSNR in dB that a setting keeps on average over the prompts."""
+
+HEAD = """# Methods
+Written by `python docs/methods.py` from the docstrings of the code and from rows that `skipstone report`
+measured. Do not edit it by hand. `skipstone methods` shows the same in a terminal, [report.md](report.md) how
+to measure your own model.
+"""
+UNMEASURED = "\nNothing was measured for this page yet.\n"
+
+
+def page(sweeps: Mapping[str, list[dict[str, Any]]]) -> str:
+    """The page in Markdown.
+
+    Args:
+        sweeps: the rows of each model.
+    """
+    lines = {model: summarise(rows) for model, rows in sweeps.items()}
+    found = {model: standings(its) for model, its in lines.items()}
+    parts = [HEAD, *(_measured(sweeps, lines, found) if lines else [UNMEASURED])]
+    for title, kind in (("Methods that decide", "method"), ("Predictors", "predictor")):
+        parts.append(f"\n## {title}\n")
+        parts += [_section(method, found) for method in catalogue() if method.kind == kind]
+    if lines:
+        parts += ["\n## All settings\n", *_settings(lines, found)]
+    return "".join(parts)
+
+
+# What was measured
+
+
+def _measured(
+    sweeps: Mapping[str, list[dict[str, Any]]],
+    lines: Mapping[str, list[Line]],
+    found: Mapping[str, list[Standing]],
+) -> Iterator[str]:
+    yield "\n## What was measured\n"
+    for model, rows in sweeps.items():
+        yield f"- {_conditions(model, rows, lines[model])}\n"
+    yield (
+        "\nSpeed is that of the denoising loop, the median over the prompts; PSNR is against the uncached run "
+        "of the same prompt and seed, the mean over the prompts. `fitted` methods know constants that we "
+        "measured on one run of the first prompt, not published ones; `fora+taylor` and its like are "
+        "predictors at even intervals.\n"
+        "\n![Every method against fewer plain steps](methods.svg)\n\n"
+    )
+    yield from _summary(found)
+    yield from _never_better(found)
+    for model, rows in sweeps.items():
+        for method, reason in _header(rows)["left_out"].items():
+            yield f"- `{method}` was left out on {model}: {reason.rstrip('.')}.\n"
+
+
+def _conditions(model: str, rows: Sequence[Mapping[str, Any]], lines: Sequence[Line]) -> str:
+    header = _header(rows)
+    runs = min(len(line.rows) for line in lines if line.kind in (CACHED, PLAIN))
+    versions = header["versions"]
+    return (
+        f"**{model}**: {header['arguments']['num_inference_steps']} steps, {runs} prompts, "
+        f"{header['dtype']}, {header['device']}, torch {versions.get('torch')}, diffusers {versions.get('diffusers')}; "
+        f"[report](report/{model}/report.html), [rows](report/{model}/rows.jsonl)"
+    )
+
+
+def _header(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next(row for row in reversed(rows) if row["kind"] == "sweep")
+
+
+def _summary(found: Mapping[str, list[Standing]]) -> Iterator[str]:
+    """For each method and model the fastest setting of each quality, how it stands, and what it holds."""
+    titles = (*(f"{target} dB" for target in TARGETS), "better", "MB")
+    cells = [f"{model}: {title}" for model in found for title in titles]
+    yield f"| method | {' | '.join(cells)} |\n|---|{'---|' * len(cells)}\n"
+    for method in dict.fromkeys(standing.method for its in found.values() for standing in its):
+        row = [cell for its in found.values() for cell in _standing_cells(_of(its, method))]
+        yield f"| `{method}` | {' | '.join(row)} |\n"
+    yield (
+        "\nThe fastest setting that keeps 35 or 30 dB; at how many of its settings a method is better than "
+        "fewer plain steps of the same speed; and the most that it holds between steps.\n\n"
+    )
+
+
+def _standing_cells(standing: Standing | None) -> list[str]:
+    if standing is None:
+        return [""] * (len(TARGETS) + 2)
+    best = [standing.fastest(target) for target in TARGETS]
+    held = max(line.bytes_held for line in standing.lines)
+    return [
+        *(f"{line.speedup:.2f}x" if line else "-" for line in best),
+        f"{len(standing.better)} of {len(standing.lines)}",
+        f"{held / 1e6:.1f}",
+    ]
+
+
+def _never_better(found: Mapping[str, list[Standing]]) -> Iterator[str]:
+    for model, its in found.items():
+        worse = [f"`{standing.method}`" for standing in its if not standing.better]
+        yield f"- Worse than fewer plain steps everywhere on {model}: {', '.join(worse) or 'none'}.\n"
+
+
+def _of(its: Sequence[Standing], method: str) -> Standing | None:
+    return next((standing for standing in its if standing.method == method), None)
+
+
+# Each method
+
+
+def _section(method: Method, found: Mapping[str, list[Standing]]) -> str:
+    name = method.name if method.kind == "method" else f"+{method.name}"
+    parts = [
+        f"\n### `{name}`\n{_code(method.claim)} {_code(method.details)}".rstrip() + "\n\n",
+        f"**Use it** {OCCASIONS[method.name]} **Memory**: {memory(method)} **Source**: {method.source}.",
+        f" **Difference**: {_code(method.difference)}\n" if method.difference else "\n",
+        *(["\n"] if method.parameters else []),
+        *(f"- `{p.name}` ({p.default}): {_code(p.meaning)}\n" for p in method.parameters),
+        *_verdicts(method, found),
+    ]
+    return "".join(parts)
+
+
+def memory(method: Method) -> str:
+    """What a method holds between steps, in words."""
+    if method.kind == "predictor":
+        return f"{_residuals(PREDICTORS[method.name]().history)} a branch."
+    kind = METHODS[method.name]
+    if issubclass(kind, PerLayer):
+        return "what each layer that it may skip gave last, a branch: much more than the others."
+    # A plan says how many anchors it has: two or three.
+    history = 3 if method.name == "planned" else kind().history
+    return f"{_residuals(history)} a branch{', more with a predictor' if history == 1 else ''}."
+
+
+def _residuals(count: int) -> str:
+    most = "up to " if count > 1 else ""
+    return f"{most}{count} residual{'s' * (count > 1)} of the stack"
+
+
+def _verdicts(method: Method, found: Mapping[str, list[Standing]]) -> Iterator[str]:
+    of_this = [
+        (model, standing)
+        for model, its in found.items()
+        for standing in its
+        if _catalogued(standing.method) == method.name
+    ]
+    yield "\n" if of_this else ""
+    for model, standing in of_this:
+        yield f"- Measured, `{standing.method}` on {model}: {standing.words()}{_best(standing)}\n"
+
+
+def _catalogued(label: str) -> str:
+    """The entry of the catalogue that a label of the rows belongs to: a predictor's, where it has one."""
+    return label.partition(":")[0].rpartition("+")[2]
+
+
+def _best(standing: Standing) -> str:
+    line = standing.fastest(30)
+    if line is None:
+        return " None keeps 30 dB."
+    score = line.scores["psnr"]
+    quality = f"{score.mean:.1f} dB, {score.worst:.1f} for the worst prompt"
+    return f" `{line.setting}` keeps {quality}, at {line.speedup:.2f}x."
+
+
+def _code(text: str) -> str:
+    return text.replace("``", "`")
+
+
+# The whole table
+
+
+def _settings(lines: Mapping[str, list[Line]], found: Mapping[str, list[Standing]]) -> Iterator[str]:
+    yield "<details><summary>Every setting on every model</summary>\n\n"
+    titles = "model, method, setting, computed steps, computed parts, loop, call, PSNR, worst, SSIM, MB held"
+    yield f"| {titles.replace(', ', ' | ')} | against fewer steps |\n{'|---' * 12}|\n"
+    for model, its in lines.items():
+        margins = {
+            (standing.method, line.setting): margin
+            for standing in found[model]
+            for line, margin in zip(standing.lines, standing.margins, strict=True)
+        }
+        for line in its:
+            if line.kind in (CACHED, PLAIN):
+                yield _setting(model, line, margins.get((line.method, line.setting)))
+    yield "\n</details>\n"
+
+
+def _setting(model: str, line: Line, margin: float | None) -> str:
+    score, ssim = line.scores["psnr"], line.scores.get("ssim")
+    cells = [
+        model,
+        f"`{line.method}`" if line.method else "fewer steps",
+        line.setting or f"{line.steps} steps",
+        f"{mean(row['computed_steps'] for row in line.rows):.1f}",
+        _parts(line),
+        f"{line.speedup:.2f}x",
+        f"{line.call_speedup:.2f}x",
+        f"{score.mean:.1f}",
+        f"{score.worst:.1f}",
+        "" if ssim is None else f"{ssim.mean:.3f}",
+        f"{line.bytes_held / 1e6:.2f}",
+        "" if margin is None else ("no faster" if margin == float("-inf") else f"{margin:+.1f} dB"),
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _parts(line: Line) -> str:
+    counts = line.rows[0]["parts"]
+    shares = {kind: calls["computed"] / sum(calls.values()) for kind, calls in counts.items()}
+    return ", ".join(f"{share:.0%} of {kind}" for kind, share in shares.items())
+
+
+def files() -> dict[Path, str]:
+    """What is to be written where."""
+    sweeps = kept_rows()
+    found = {FOLDER / "methods.md": page(sweeps)}
+    if sweeps:
+        lines = {model: summarise(rows) for model, rows in sweeps.items()}
+        found[FOLDER / "methods.svg"] = panels(lines)
+        found[FOLDER / "speed.svg"] = overview(lines)
+    return found
+
+
+def main() -> int:
+    new = files()
+    if "--check" in sys.argv:
+        return int(any(not path.exists() or path.read_text() != text for path, text in new.items()))
+    for path, text in new.items():
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The page of methods is what docstrings and rows make it."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from measured import row, sweep_of
+from skipstone.catalogue import catalogue
+from skipstone.report.measuring import PLAIN
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture
+def generator(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The program that writes the page; its name is also that of a module of the tests."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    spec = importlib.util.spec_from_file_location("page_of_methods", DOCS / "methods.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def sweep(psnr: float) -> list[dict[str, Any]]:
+    return sweep_of(
+        row(psnr=psnr, method="fora+taylor"),
+        row(psnr=20.0, setting="interval=3", speedup=3.0, parts={"block": {"computed": 1, "skipped": 3}}),
+        row(PLAIN, psnr=25.0, steps=5),
+    )
+
+
+def test_the_page_is_fresh() -> None:
+    check = subprocess.run([sys.executable, DOCS / "methods.py", "--check"], check=False)
+    assert check.returncode == 0, "run: python docs/methods.py"
+
+
+def test_every_method_has_a_section(generator: Any) -> None:
+    written = generator.page({})
+    for method in catalogue():
+        assert f"### `{'+' * (method.kind == 'predictor')}{method.name}`" in written
+        assert all(f"- `{parameter.name}` (" in written for parameter in method.parameters)
+    assert "Nothing was measured for this page yet" in written
+
+
+def test_what_was_measured_is_said_of_each_model(generator: Any) -> None:
+    written = generator.page({"pebble-image": sweep(40.0), "pebble-video": sweep(24.0)})
+    assert "everywhere on pebble-image: `fora`." in written
+    assert "everywhere on pebble-video: `fora+taylor`, `fora`." in written
+    assert (
+        "- Measured, `fora+taylor` on pebble-image: Better than fewer plain steps at every setting, by 15.0 "
+        "to 15.0 dB. `interval=2` keeps 40.0 dB, 40.0 for the worst prompt, at 2.00x."
+    ) in written
+    taylor = written.index("### `+taylor`")
+    assert written.index("`fora+taylor` on pebble-image: Better") > taylor
+    assert (
+        "| pebble-image | `fora` | interval=3 | 5.0 | 25% of block | 3.00x | 1.50x | 20.0 | 20.0 |  | 1.00 | "
+        "-5.0 dB |"
+    ) in written
+
+
+def test_the_figures_show_every_method_and_both_models(generator: Any) -> None:
+    lines = {name: generator.summarise(sweep(psnr)) for name, psnr in (("image", 40.0), ("video", 24.0))}
+    drawn = generator.panels(lines)
+    assert ">fora+taylor</text>" in drawn
+    assert drawn.count("fora+taylor interval=2: 2.00x, 40.0 dB") == 1
+    assert drawn.count('class="curve few series-0"') == drawn.count('class="curve few series-1"') == 2
+    assert generator.overview(lines).count("fewer steps</text>") == 2
+
+
+def test_defaults_are_the_stricter_setting_of_both_models(
+    generator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import defaults
+
+    def settings(good: int) -> list[dict[str, Any]]:
+        rungs = ((2, 1.8), (3, 2.5), (5, 4.0))
+        made = (row(setting=f"interval={n}", speedup=s, psnr=31.0 if n <= good else 20.0) for n, s in rungs)
+        return sweep_of(*made, row(PLAIN, psnr=25.0, steps=5))
+
+    found = {
+        name: generator.standings(generator.summarise(settings(good)))
+        for name, good in (("image", 5), ("video", 3))
+    }
+    (line,) = defaults.rows(found, 30)
+    assert line == [
+        "fora",
+        "mean: interval=5 (4.00x)\nworst: interval=5 (4.00x)",
+        "mean: interval=3 (2.50x)\nworst: interval=3 (2.50x)",
+        "interval=3\ninterval=3",
+        "interval=3",
+    ]
