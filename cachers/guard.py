@@ -21,6 +21,9 @@ DELAY = 2
 FLOOR = 0.01
 """No run is called harder for errors below this share of the residual: rounding makes as much."""
 
+SHARE = 0.15
+"""How much the newest comparison counts: single ones are often off by twice what the record expects."""
+
 
 @dataclass
 class Comparison:
@@ -45,6 +48,9 @@ class Course:
         margin: how many times the expected error is too much.
         most: the highest level.
 
+    What is held against the margin is a mean square that forgets: it starts at what was expected, with each
+    comparison counting `SHARE` and all before it the rest. It starts anew where the level rises.
+
     ``level`` is the strip of the plan that is followed, from 0. It changes between steps only: an estimate of
     one branch and a computed other one would add their errors, where two estimates cancel part of them.
     """
@@ -55,8 +61,9 @@ class Course:
     raised_at: int = -1
     looked_at: int = -1
     waiting: deque[Comparison] = field(default_factory=deque)
-    measured: list[float] = field(default_factory=list)
-    expected: float = 0.0
+    recent: list[float] = field(default_factory=list)
+    total: list[float] = field(default_factory=list)
+    count: int = 0
 
     def look(self, step: Step) -> int:
         """The level at a step, after reading what is due."""
@@ -67,22 +74,29 @@ class Course:
         return self.level
 
     def deviations(self) -> list[float]:
-        """For each sample its error over the expected one, both as root mean squares over all comparisons."""
+        """For each sample its error over the expected one, as root mean square over all comparisons."""
         while self.waiting:
             self._read(self.waiting.popleft())
-        return [math.sqrt(total / self.expected) for total in self.measured]
+        return [math.sqrt(total / self.count) for total in self.total]
 
     def _read(self, comparison: Comparison) -> None:
-        squares, expected = comparison.squared.read(), max(comparison.expected, FLOOR)
-        before = self.measured or [0.0] * len(squares)
-        samples = min(len(before), len(squares))
-        pairs = zip(of_samples(before, samples), of_samples(squares, samples), strict=True)
-        self.measured = [a + b for a, b in pairs]
-        self.expected += expected**2
+        expected = max(comparison.expected, FLOOR) ** 2
+        ratios = [square / expected for square in comparison.squared.read()]
+        if not self.total:
+            self.total, self.recent = [0.0] * len(ratios), [1.0] * len(ratios)
+        samples = min(len(self.total), len(ratios))
+        known, recent, newest = (of_samples(part, samples) for part in (self.total, self.recent, ratios))
+        self.total, self.count = [a + b for a, b in zip(known, newest, strict=True)], self.count + 1
+        if comparison.step > self.raised_at:
+            self.recent = [a + SHARE * (b - a) for a, b in zip(recent, newest, strict=True)]
+            self._judge()
+
+    def _judge(self) -> None:
         # Doubt computes: what is not a number is too much.
-        within = all(square <= (self.margin * expected) ** 2 for square in squares)
-        if not within and comparison.step > self.raised_at and self.level < self.most:
+        within = all(square <= self.margin**2 for square in self.recent)
+        if not within and self.level < self.most:
             self.level, self.raised_at = self.level + 1, self.looked_at
+            self.recent = [1.0] * len(self.recent)
 
 
 def of_samples(squares: Sequence[float], samples: int) -> list[float]:
