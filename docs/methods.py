@@ -67,8 +67,8 @@ def _measured(
     for model, rows in sweeps.items():
         yield f"- {_conditions(model, rows, lines[model])}\n"
     yield (
-        "\nSpeed is that of the denoising loop, the median over the prompts; PSNR is against the uncached run "
-        "of the same prompt and seed, the mean over the prompts. `fitted` methods know constants that we "
+        "\nSpeed is that of the denoising loop, the median over the prompts; PSNR is against the uncached "
+        "run of the same prompt and seed, the mean over the prompts. `fitted` methods know constants that we "
         "measured on one run of the first prompt, not published ones; `fora+taylor` and its like are "
         "predictors at even intervals.\n"
         "\n![Every method against fewer plain steps](methods.svg)\n\n"
@@ -86,7 +86,8 @@ def _conditions(model: str, rows: Sequence[Mapping[str, Any]], lines: Sequence[L
     versions = header["versions"]
     return (
         f"**{model}**: {header['arguments']['num_inference_steps']} steps, {runs} prompts, "
-        f"{header['dtype']}, {header['device']}, torch {versions.get('torch')}, diffusers {versions.get('diffusers')}; "
+        f"{header['dtype']}, {header['device']}, torch {versions['torch']}, diffusers "
+        f"{versions['diffusers']}; "
         f"[report](report/{model}/report.html), [rows](report/{model}/rows.jsonl)"
     )
 
