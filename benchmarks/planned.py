@@ -1,217 +1,260 @@
-"""Planned caching on one model: quality over prompts, the guard, other guidance and sizes, in JSON rows.
+"""Planned caching on one bundled model: quality over prompts, the guard, other kinds of runs, in JSON rows.
 
-Every cached run is compared with the uncached run of the same prompt and seed, on float frames. Other
-methods, and fewer plain steps, are measured by `skipstone report`.
+Every cached run is compared with the uncached run of the same prompt and seed, on float frames; beside them
+stand runs with fewer plain steps and the noise floor, uncached runs of single prompts against the batches
+that all are compared with. Other methods are measured by `skipstone report`.
+
+With ``--rows`` what a file has already is not measured again, and several processes can share the file, one
+for each part or budget. ``timing`` wants the machine for itself.
 """
 
 import argparse
 import json
-import platform
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import combinations
 from pathlib import Path
-from statistics import mean, median, quantiles
+from statistics import mean, median
 from typing import Any
 
-import diffusers
-import torch
-from torch import Tensor
+from machine import about
+from pebble_runs import Outcome, PebbleRuns, psnr, spread
 
 import skipstone
-from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
-from skipstone.report.prompts import pebble_prompts
-from skipstone.schedules.plan import Plan
+from skipstone.schedules.plan import Plan, make_plan, strip_of
+from skipstone.schedules.search import RECIPES
+
+FEW = 16
+"""Prompts for what has to be run one prompt at a time and is not the main thing."""
+
+PARTS = ("baselines", "budgets", "transfers", "exhaustive", "timing")
+"""What is measured if nothing else is asked for."""
+
+Row = dict[str, Any]
 
 
-class Bench:
-    """A pipeline, and uncached runs to compare with, each made once.
+@dataclass(frozen=True)
+class Case:
+    """A row that can be measured.
 
     Args:
-        folder: the pipeline's folder.
-        model: which bundled model's arguments and prompts to use.
-        device: where to run.
-        steps: steps of the solver.
-        count: how many prompts to compare on. One more is recorded.
+        key: what tells it from all other rows.
+        measure: the rest of the row.
     """
 
-    def __init__(self, folder: Path, model: str, device: str, steps: int, count: int) -> None:
-        self.pipe = diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True).to(device)
-        self.pipe.set_progress_bar_config(disable=True)
-        self.defaults = {**bundled.DEFAULTS[model], "num_inference_steps": steps}
-        self.recorded, *self.prompts = pebble_prompts(model, count + 1)
-        self._uncached: dict[str, list[Tensor]] = {}
-
-    def record(self, *texts: str, **changes: Any) -> skipstone.Record:
-        """One uncached run of some prompts, the first one by default."""
-        asked = list(texts) or [self.recorded]
-        generators = [torch.Generator().manual_seed(1000 + n) for n in range(len(asked))]
-        arguments = self._arguments(len(asked), changes)
-        return skipstone.record(self.pipe, asked, **arguments, generator=generators)
-
-    def psnr(
-        self, plan: Plan, guard: float | None, **changes: Any
-    ) -> Iterator[tuple[float, skipstone.RunStats]]:
-        """For each prompt the PSNR in dB, and what was computed."""
-        for wanted, number in zip(self.uncached(**changes), range(len(self.prompts)), strict=True):
-            with skipstone.attach(self.pipe, plan, guard=guard) as cache:
-                made = self.run(number, changes)
-            yield quality(made, wanted).psnr, cache.last_run
-
-    def uncached(self, **changes: Any) -> list[Tensor]:
-        """The uncached run of every prompt."""
-        key = json.dumps(changes, sort_keys=True)
-        if key not in self._uncached:
-            self._uncached[key] = [self.run(number, changes) for number in range(len(self.prompts))]
-        return self._uncached[key]
-
-    def run(self, number: int, changes: dict[str, Any]) -> Tensor:
-        """The frames of a prompt, in [0, 1]."""
-        generator = torch.Generator().manual_seed(number)
-        arguments = self._arguments(1, changes)
-        made = self.pipe(self.prompts[number], **arguments, generator=generator, output_type="np")
-        frames = made.frames[0] if hasattr(made, "frames") else made.images
-        return torch.from_numpy(frames).float()
-
-    def _arguments(self, count: int, changes: dict[str, Any]) -> dict[str, Any]:
-        arguments = {**self.defaults, **changes}
-        if isinstance(arguments.get("negative_prompt"), str):
-            arguments["negative_prompt"] = [arguments["negative_prompt"]] * count
-        return arguments
+    key: Row
+    measure: Callable[[], Row]
 
 
-def row(name: str, plan: Plan, seen: Sequence[tuple[float, skipstone.RunStats]]) -> dict[str, Any]:
-    """What a plan did on all prompts."""
-    psnr = sorted(value for value, _ in seen)
-    computed = [run.computed * run.steps / run.evaluations for _, run in seen]
-    return {
-        "what": name,
-        "recipe": str(plan.recipe),
-        "strip": plan.strip,
-        "prompts": len(psnr),
-        "computed_planned": plan.computed,
-        "computed_mean": mean(computed),
-        "computed_most": max(computed),
-        "psnr_mean": mean(psnr),
-        "psnr_p5": quantiles(psnr, n=20, method="inclusive")[0] if len(psnr) > 1 else psnr[0],
-        "psnr_min": psnr[0],
-        "deviation_median": median([max(run.deviations, default=0.0) for _, run in seen]),
-        "deviation_most": max(max(run.deviations, default=0.0) for _, run in seen),
-    }
+def planned(plan: Plan, outcomes: Sequence[Outcome]) -> Row:
+    """What a plan did."""
+    return {"recipe": str(plan.recipe), "strip": plan.strip, "planned": plan.computed, **spread(outcomes)}
+
+
+def baselines(runs: PebbleRuns, computed: Sequence[int]) -> Iterator[Case]:
+    """Runs of fewer plain steps, and how far two uncached runs of one prompt are apart."""
+    for count in computed:
+        yield Case({"what": "fewer steps", "asked": count}, partial(_fewer_steps, runs, count))
+    yield Case({"what": "noise floor"}, partial(_noise_floor, runs))
+
+
+def _fewer_steps(runs: PebbleRuns, count: int) -> Row:
+    made = runs.batched(range(len(runs.prompts)), num_inference_steps=count)
+    pairs = zip(made, runs.uncached(), strict=True)
+    return spread([Outcome(psnr(one, other), count) for one, other in pairs])
+
+
+def _noise_floor(runs: PebbleRuns) -> Row:
+    steps = runs.defaults["num_inference_steps"]
+    numbers = range(min(FEW, len(runs.prompts)))
+    return spread([Outcome(psnr(*runs.run([n]), runs.uncached()[n]), steps) for n in numbers])
 
 
 def budgets(
-    bench: Bench, computed: Sequence[int], guards: Sequence[float | None], refine: int
-) -> Iterator[Any]:
-    """The best plan of each budget, with each margin of the guard."""
-    record = bench.record()
+    runs: PebbleRuns, computed: Sequence[int], guards: Sequence[float], refine: int
+) -> Iterator[Case]:
+    """The best plan of each budget, without the guard and with each of its margins."""
+    record = cache(runs.record)
     for count in computed:
-        plan = record.plan(computed=count, refine=refine)
-        for guard in guards:
-            yield row(f"planned {count}, guard {guard}", plan, list(bench.psnr(plan, guard)))
+        plan = cache(lambda count=count: record().plan(computed=count, refine=refine))
+        key = {"what": "planned", "asked": count, "refine": refine}
+        yield Case({**key, "guard": None}, partial(_unguarded, runs, plan))
+        calm: dict[int, Outcome] = {}
+        for guard in sorted(guards):
+            yield Case({**key, "guard": guard}, partial(_guarded, runs, plan, guard, calm))
 
 
-def candidates(bench: Bench, computed: Sequence[int]) -> Iterator[Any]:
+def _unguarded(runs: PebbleRuns, plan: Callable[[], Plan], **changes: Any) -> Row:
+    return planned(plan(), runs.follow(plan(), **changes))
+
+
+def _guarded(runs: PebbleRuns, plan: Callable[[], Plan], guard: float, calm: dict[int, Outcome]) -> Row:
+    """All prompts with one margin. A prompt that keeps the plan keeps it at wider ones: ``calm`` has it."""
+    outcomes = []
+    for number in range(len(runs.prompts)):
+        outcome = calm.get(number) or runs.guarded(plan(), guard, number)
+        if outcome.strip == plan().strip:
+            calm[number] = outcome
+        outcomes.append(outcome)
+    return planned(plan(), outcomes)
+
+
+def candidates(runs: PebbleRuns, computed: Sequence[int]) -> Iterator[Case]:
     """Every candidate of each budget, without the guard: which one a record from a file should take."""
-    from skipstone.schedules.plan import make_plan
-    from skipstone.schedules.search import RECIPES
-
-    record = bench.record()
+    record = cache(runs.record)
     for count in computed:
-        for recipe in (recipe for recipe in RECIPES if recipe.suits(record)):
+        for recipe in RECIPES:
             for anchors in (1, 2, 3):
-                plan = make_plan(record, replace(recipe, anchors=anchors), count)
-                yield row(f"candidate {count}", plan, list(bench.psnr(plan, None)))
+                one = replace(recipe, anchors=anchors)
+                plan = cache(lambda one=one, count=count: make_plan(record(), one, count))
+                key = {"what": "candidate", "asked": count, "candidate": str(one)}
+                yield Case(key, partial(_unguarded, runs, plan))
 
 
-def transfers(bench: Bench, computed: int, guard: float) -> Iterator[Any]:
-    """A record's use for what it was not made for: other prompts, guidance and sizes."""
-    name = "true_cfg_scale" if "true_cfg_scale" in bench.defaults else "guidance_scale"
-    scale, side = bench.defaults[name], bench.defaults["height"]
-    cases: dict[str, dict[str, Any]] = {
+def transfers(runs: PebbleRuns, computed: int, guard: float) -> Iterator[Case]:
+    """A record's use for what it was not made for: other prompts, guidance, sizes and numbers of steps."""
+    name = "true_cfg_scale" if "true_cfg_scale" in runs.defaults else "guidance_scale"
+    scale, side, steps = (runs.defaults[key] for key in (name, "height", "num_inference_steps"))
+    changed: dict[str, Row] = {
         "as recorded": {},
         "half the guidance": {name: scale / 2},
         "double the guidance": {name: scale * 2},
         "larger": {"height": side * 3 // 2, "width": side * 3 // 2},
-        "half the steps": {"num_inference_steps": bench.defaults["num_inference_steps"] // 2},
+        "half the steps": {"num_inference_steps": steps // 2},
     }
-    of_one = bench.record().plan(computed=computed)
-    of_eight = bench.record(*bench.prompts[:8]).plan(computed=computed)
-    for case, changes in cases.items():
-        own = bench.record(**changes)
-        there = own.plan(computed=round(computed * own.steps / of_one.record.steps))
-        for source, plan in (("one prompt", of_one), ("eight prompts", of_eight), ("its own record", there)):
-            if changes or source != "its own record":
-                seen = list(bench.psnr(plan, guard, **changes))
-                yield row(f"{case}, planned from {source}", plan, seen)
+    of_one = cache(lambda: runs.record().plan(computed=computed))
+    of_eight = cache(lambda: runs.record(*runs.prompts[:8]).plan(computed=computed))
+    for case, changes in changed.items():
+        own = cache(lambda changes=changes: _own_plan(runs, computed / steps, changes))
+        for source, plan in (("one prompt", of_one), ("eight prompts", of_eight), ("its own record", own)):
+            if changes or plan is not own:
+                key = {"what": "transfer", "case": case, "source": source}
+                yield Case({**key, "guard": None}, partial(_unguarded, runs, plan, **changes))
+        key = {"what": "transfer", "case": case, "source": "one prompt", "guard": guard}
+        yield Case(key, partial(_few_guarded, runs, of_one, guard, changes))
 
 
-def timing(bench: Bench, speedups: Sequence[float]) -> Iterator[Any]:
+def _own_plan(runs: PebbleRuns, share: float, changes: Row) -> Plan:
+    record = runs.record(**changes)
+    return record.plan(computed=round(share * record.steps))
+
+
+def _few_guarded(runs: PebbleRuns, plan: Callable[[], Plan], guard: float, changes: Row) -> Row:
+    numbers = range(min(FEW, len(runs.prompts)))
+    return planned(plan(), [runs.guarded(plan(), guard, number, **changes) for number in numbers])
+
+
+def exhaustive(runs: PebbleRuns, sizes: Sequence[Sequence[int]]) -> Iterator[Case]:
+    """On short runs, the plan against all choices of steps, each run on the same unseen prompts."""
+    for steps, computed in sizes:
+        key = {"what": "exhaustive", "short": steps, "asked": computed}
+        yield Case(key, partial(_all_masks, runs, steps, computed))
+
+
+def _all_masks(runs: PebbleRuns, steps: int, computed: int) -> Row:
+    numbers, short = range(min(FEW, len(runs.prompts))), {"num_inference_steps": steps}
+    wanted = runs.batched(numbers, **short)
+    plan = runs.record(**short).plan(computed=computed)
+    scores = {}
+    for chosen in combinations(range(1, steps), computed - 1):
+        strip = strip_of({0, *chosen}, steps)
+        with skipstone.attach(runs.pipe, replace(plan, strips=(strip,)), guard=None):
+            made = runs.batched(numbers, **short)
+        scores[strip] = [psnr(one, other) for one, other in zip(made, wanted, strict=True)]
+    means = {strip: mean(values) for strip, values in scores.items()}
+    best = max(means, key=lambda strip: means[strip])
+    return {
+        "recipe": str(plan.recipe),
+        "strip": plan.strip,
+        "best_strip": best,
+        "masks": len(means),
+        "rank": 1 + sum(value > means[plan.strip] for value in means.values()),
+        "psnr_mean": means[plan.strip],
+        "best_psnr_mean": means[best],
+        "median_psnr_mean": median(means.values()),
+        "own_best_psnr_mean": mean(max(values) for values in zip(*scores.values(), strict=True)),
+        "prompts": len(wanted),
+    }
+
+
+def timing(runs: PebbleRuns, speedups: Sequence[float]) -> Iterator[Case]:
     """For each asked speedup the measured one: the median of three runs each way, in turns."""
+    record = cache(runs.record)
     for asked in speedups:
-        plan = bench.record().plan(speedup=asked)
-        times: dict[bool, list[float]] = {False: [], True: []}
-        for _ in range(3):
-            times[False].append(_seconds(bench, None))
-            times[True].append(_seconds(bench, plan))
-        got = median(times[False]) / median(times[True])
-        yield {
-            "what": "timing",
-            "asked": asked,
-            "expected": plan.speedup,
-            "got": got,
-            "computed": plan.computed,
-        }
+        yield Case({"what": "timing", "speedup": asked}, partial(_timed, runs, record, asked))
 
 
-def _seconds(bench: Bench, plan: Plan | None) -> float:
-    """The time of one denoising loop."""
+def _timed(runs: PebbleRuns, record: Callable[[], skipstone.Record], asked: float) -> Row:
+    plan = record().plan(speedup=asked)
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(3):
+        times[False].append(_seconds(runs, None))
+        times[True].append(_seconds(runs, plan))
+    got = median(times[False]) / median(times[True])
+    return {"expected": plan.speedup, "got": got, "planned": plan.computed}
+
+
+def _seconds(runs: PebbleRuns, plan: Plan | None) -> float:
+    """The time of one denoising loop; with a plan, also of a guard that never adds to it."""
     from skipstone.pipelines.loop_timer import LoopTimer
 
-    with LoopTimer(bench.pipe) as timer:
+    with LoopTimer(runs.pipe) as timer:
         if plan is None:
-            bench.run(0, {})
+            next(runs.run([0]))
         else:
-            with skipstone.attach(bench.pipe, plan, guard=2.0):
-                bench.run(0, {})
+            with skipstone.attach(runs.pipe, plan, guard=1e6):
+                next(runs.run([0]))
         return timer.seconds
+
+
+def measure_all(cases: Iterator[Case], fixed: Row, machine: Row, file: Path | None) -> Iterator[Row]:
+    """Measures what the file does not have yet, on whatever machine, and adds it."""
+    known = [json.loads(line) for line in file.read_text().splitlines()] if file and file.exists() else []
+    for case in cases:
+        key = {**fixed, **case.key}
+        if any(all(row.get(name, row) == value for name, value in key.items()) for row in known):
+            continue
+        begin = time.perf_counter()
+        row = {**key, **case.measure(), **machine, "seconds": round(time.perf_counter() - begin, 1)}
+        if file:
+            with file.open("a") as rows:
+                rows.write(json.dumps(row) + "\n")
+        yield row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=tuple(bundled.DEFAULTS))
     parser.add_argument("--folder", type=Path, help="the pipeline, if it is not the bundled one")
-    parser.add_argument("--parts", nargs="+", choices=("budgets", "candidates", "transfers", "timing"),
-                        default=("budgets", "transfers", "timing"))  # fmt: skip
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=(*PARTS, "candidates"))
     parser.add_argument("--computed", nargs="+", type=int, default=(25, 17, 13, 10))
-    parser.add_argument("--guards", nargs="+", type=float, default=(0.0, 2.0), help="margins; 0 for no guard")
+    parser.add_argument("--guards", nargs="*", type=float, default=(2.0,), help="margins of the guard")
     parser.add_argument("--refine", type=int, default=0)
     parser.add_argument("--speedups", nargs="+", type=float, default=(2.0, 3.0, 4.0))
+    parser.add_argument("--short", nargs=2, type=int, action="append", metavar=("STEPS", "COMPUTED"))
     parser.add_argument("--count", type=int, default=64, help="prompts")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rows", type=Path, help="a file to add the rows to")
     asked = parser.parse_args()
     folder = asked.folder or bundled.folder(asked.model)
-    bench = Bench(folder, asked.model, asked.device, asked.steps, asked.count)
-    guards = [guard or None for guard in asked.guards]
-    about = {
-        "model": asked.model, "steps": asked.steps, "device": asked.device, "machine": platform.processor(),
-        "torch": torch.__version__, "diffusers": diffusers.__version__,
-    }  # fmt: skip
-    if asked.device.startswith("cuda"):
-        about["machine"] = torch.cuda.get_device_name()
+    runs = PebbleRuns(folder, asked.model, asked.device, asked.steps, asked.count)
     parts = {
-        "budgets": lambda: budgets(bench, asked.computed, guards, asked.refine),
-        "candidates": lambda: candidates(bench, asked.computed),
-        "transfers": lambda: transfers(bench, asked.steps // 3, guards[-1] or 2.0),
-        "timing": lambda: timing(bench, asked.speedups),
+        "baselines": lambda: baselines(runs, asked.computed),
+        "budgets": lambda: budgets(runs, asked.computed, asked.guards, asked.refine),
+        "candidates": lambda: candidates(runs, asked.computed),
+        "transfers": lambda: transfers(runs, asked.steps // 3, max(asked.guards, default=2.0)),
+        "exhaustive": lambda: exhaustive(runs, asked.short or [(10, 5)]),
+        "timing": lambda: timing(runs, asked.speedups),
     }
+    fixed = {"model": asked.model, "steps": asked.steps, "count": asked.count}
     for part in asked.parts:
-        begin = time.perf_counter()
-        for measured in parts[part]():
-            seconds = round(time.perf_counter() - begin, 1)
-            print(json.dumps({**about, **measured, "seconds_so_far": seconds}), flush=True)
+        for row in measure_all(parts[part](), fixed, about(asked.device), asked.rows):
+            short = {name: value for name, value in row.items() if not isinstance(value, list)}
+            print(json.dumps(short), flush=True)
 
 
 if __name__ == "__main__":

@@ -166,11 +166,21 @@ class RunFacts:
         shape: the latents that the model is given, ``(channels, *grid)`` without the batch; empty where they
             cannot be read.
         dtype: their type.
+        scales: how strongly the prompt steers, by the names of the call's parameters, where they are known.
     """
 
     steps: tuple[Step, ...]
     shape: tuple[int, ...] = ()
     dtype: str = ""
+    scales: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def guidance(self) -> float | None:
+        """The scale of classifier-free guidance, None where it is not known.
+
+        Where the call has ``true_cfg_scale``, its ``guidance_scale`` is an input of distilled models.
+        """
+        return self.scales.get("true_cfg_scale", self.scales.get("guidance_scale"))
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -86,8 +86,8 @@ def _conditions(model: str, rows: Sequence[Mapping[str, Any]], lines: Sequence[L
     versions = header["versions"]
     return (
         f"**{model}**: {header['arguments']['num_inference_steps']} steps, {runs} prompts, "
-        f"{header['dtype']}, {header['device']}, torch {versions['torch']}, diffusers "
-        f"{versions['diffusers']}; "
+        f"{header['dtype']}, {header['device']}, torch {versions.get('torch')}, "
+        f"diffusers {versions.get('diffusers')}; "
         f"[report](report/{model}/report.html), [rows](report/{model}/rows.jsonl)"
     )
 

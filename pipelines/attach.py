@@ -195,7 +195,7 @@ class CacheHandle:
     def _begin_run(self) -> None:
         self._log = self._new_log()
         for engine in self._engines:
-            engine.begin_run(self._log)
+            engine.begin_run(self._log, self._calls.scales)
 
     def _new_log(self) -> RunLog:
         return RunLog({engine.name: engine.cacher for engine in self._engines})

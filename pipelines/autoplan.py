@@ -81,7 +81,7 @@ class Autoplan:
 
     def _learn_tapes(self, tapes: Mapping[str, Tape]) -> None:
         try:
-            self._learn(record_of(self._made_for, tapes, self._made_for["guidance"]))
+            self._learn(record_of(self._made_for, tapes))
         except ValueError as why:
             self._methods[digest(self._made_for)] = Unplanned(str(why))
 

@@ -30,17 +30,11 @@ def conditions(pipe: Any, models: Mapping[str, nn.Module], run: RunFacts) -> dic
         "scheduler": _of_part(pipe.scheduler),
         "steps": len(run.steps),
         "timesteps": digest([round(step.timestep, 3) for step in run.steps]),
-        "guidance": guidance(pipe),
+        "guidance": dict(run.scales),
         "shape": list(run.shape),
         "dtype": run.dtype,
         "versions": {"skipstone": _own_version(), **{name: version(name) for name in ("torch", "diffusers")}},
     }
-
-
-def guidance(pipe: Any) -> float | None:
-    """The scale of classifier-free guidance of the current or last run, where the pipeline tells it."""
-    scale = getattr(pipe, "_guidance_scale", None)
-    return float(scale) if isinstance(scale, (int, float)) else None
 
 
 def digest(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -81,6 +81,7 @@ class Engine:
         self._method = self.cacher
         self._clock: Clock | None = None
         self._log: RunLog | None = None
+        self._scales: Mapping[str, float] = {}
         self._branches: dict[Hashable, Branch[Any]] = {}
         self._verdicts: dict[Hashable, str | None] = {}
         self._spares_leading: set[Hashable] = set()
@@ -111,10 +112,10 @@ class Engine:
         self._names = None
         self.forget()
 
-    def begin_run(self, log: RunLog) -> None:
-        """Forget everything and write to a new log."""
+    def begin_run(self, log: RunLog, scales: Mapping[str, float]) -> None:
+        """Forget everything and write to a new log; the scales are those of `RunFacts`."""
         self.forget()
-        self._log = log
+        self._log, self._scales = log, scales
 
     def new_step(self) -> None:
         if self._names is not None:
@@ -364,11 +365,11 @@ class Engine:
     def _run_facts(self, args: Any, kwargs: Any) -> RunFacts:
         assert self._clock is not None
         latents = model_input(self.model, args, kwargs)
+        steps, scales = self._clock.steps, self._scales
         if latents is None:
-            return RunFacts(self._clock.steps)
-        return RunFacts(
-            self._clock.steps, tuple(latents.shape[1:]), str(latents.dtype).removeprefix("torch.")
-        )
+            return RunFacts(steps, scales=scales)
+        shape, dtype = tuple(latents.shape[1:]), str(latents.dtype).removeprefix("torch.")
+        return RunFacts(steps, shape, dtype, scales)
 
     def _try_half(self, guided: GuidedBranches, output: Any) -> None:
         """Compute half of a batch that was just computed, once for each layout of the inputs, and compare."""

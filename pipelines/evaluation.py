@@ -16,6 +16,7 @@ from skipstone.pipelines.ranks import any_rank
 from skipstone.pipelines.sites import EARLY, Placement
 from skipstone.pipelines.snapshots import Snapshots
 from skipstone.pipelines.storage import AS_COMPUTED, Storage
+from skipstone.pipelines.streams import Slot
 from skipstone.pipelines.trace import Place, Trace
 
 StateT = TypeVar("StateT")
@@ -35,9 +36,10 @@ class Branch(Generic[StateT]):
     the model runs its blocks, ``hollows`` the structure of what each part at the site gives, ``layers`` what
     each call of a layer remembers (all three once seen), ``writes_in_place`` whether streams are written into
     on their way, ``checked`` whether skipping was tried with these shapes, ``watched`` the block whose
-    attention the method watches, ``grid`` how its tokens are laid out, ``coordinates`` those that a method
-    reads which asks for no more, ``spares_leading`` whether the blocks before the stack are left out where
-    that is skipped, and ``problem`` why this branch cannot be skipped at all.
+    attention the method watches, ``watched_slot`` where that takes its main stream, ``grid`` how its tokens
+    are laid out, ``coordinates`` those that a method reads which asks for no more, ``spares_leading`` whether
+    the blocks before the stack are left out where that is skipped, and ``problem`` why this branch cannot be
+    skipped at all.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Branch(Generic[StateT]):
         self.writes_in_place = False
         self.checked = False
         self.watched: Place | None = None
+        self.watched_slot: Slot = 0
         self.grid: Grid | None = None
         self.spares_leading = False
         self.problem: str | None = None

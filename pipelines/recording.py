@@ -1,11 +1,9 @@
 """Recording one uncached run of a pipeline."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skipstone.cachers.recorder import Recorder
-from skipstone.pipelines.arguments import guidance_parameter
 from skipstone.pipelines.attach import Watcher, attach, models_of
 from skipstone.pipelines.conditions import conditions
 from skipstone.pipelines.rehearsal import Rehearsal
@@ -46,13 +44,4 @@ def record_call(
             raise ValueError("; ".join(("nothing was recorded", *cache.last_run.notes)))
     run = next(iter(tapes.values())).run
     made_for = conditions(pipe, {name: models_of(pipe)[name] for name in tapes}, run)
-    return record_of(made_for, tapes, _guidance(pipe, args, kwargs), len(reference), rehearsal)
-
-
-def _guidance(pipe: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> float | None:
-    """The scale of classifier-free guidance that a call asks for."""
-    signature = inspect.signature(pipe.__call__)
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    scale = bound.arguments.get(guidance_parameter(pipe))
-    return float(scale) if isinstance(scale, (int, float)) else None
+    return record_of(made_for, tapes, len(reference), rehearsal)

@@ -61,10 +61,11 @@ class StackEvaluation(Evaluation[StateT]):
         if not self._ready:
             if place == self.branch.watched:
                 call = WatchedCall(place, block, args, kwargs, seen=self._attention)
+                self.branch.watched_slot = call.main_slot()
             self._look(call)
             self._calls += 1
         elif place == self.branch.watched:
-            self._watched = call.main()
+            self._watched = call.tensors()[self.branch.watched_slot]
         return self._mode.call(call)
 
     def attended(self, output: Any) -> None:

@@ -15,7 +15,6 @@ from skipstone.schedules.search import Judge
 def record_of(
     made_for: Mapping[str, Any],
     tapes: Mapping[str, Tape],
-    guidance: float | None,
     prompts: int = 1,
     judge: Judge | None = None,
 ) -> Record:
@@ -24,14 +23,13 @@ def record_of(
     Args:
         made_for: what it is good for.
         tapes: what was seen of each model that was called.
-        guidance: the scale of classifier-free guidance, None where it is not known.
         prompts: how many it was made from.
         judge: makes the run again.
 
     Raises:
         ValueError: nothing could be read that could be planned.
     """
-    moments = {key: part for model, tape in tapes.items() for key, part in _moments(model, tape, guidance)}
+    moments = {key: part for model, tape in tapes.items() for key, part in _moments(model, tape)}
     if not any(len(part.steps) > 1 for part in moments.values()):
         raise ValueError(
             "the run had fewer than two steps whose values could be read: nothing can be planned"
@@ -40,7 +38,7 @@ def record_of(
     return Record(made_for, levels, moments, prompts, judge=judge)
 
 
-def _moments(model: str, tape: Tape, guidance: float | None) -> list[tuple[Quantity, Moments]]:
+def _moments(model: str, tape: Tape) -> list[tuple[Quantity, Moments]]:
     """Everything that can be told of one model."""
     series = {
         (branch, name): values
@@ -48,6 +46,7 @@ def _moments(model: str, tape: Tape, guidance: float | None) -> list[tuple[Quant
         for name, values in _series(seen).items()
         if len(values[0])
     }
+    guidance = tape.run.guidance
     if guidance is not None and guidance > 1:
         for name in (RESIDUAL, OUTPUT):
             of_branches = {branch: values for (branch, kind), values in series.items() if kind == name}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from skipstone.cachers.base import RunFacts, Step
 from skipstone.pipelines.autoplan import records_folder
 from skipstone.pipelines.conditions import conditions
 from skipstone.pipelines.stats import RunLog
-from tiny_pipelines import PIPELINES
+from skipstone.schedules.record import Quantity
+from tiny_pipelines import PIPELINES, flux
 from toy import ToyModel, ToyPipeline
 
 
@@ -108,6 +110,27 @@ def test_a_run_of_another_kind_is_recorded_for_itself(changes: dict[str, Any]) -
             assert not is_recording(cache)
 
 
+def test_true_guidance_counts_where_there_is_a_negative_prompt() -> None:
+    case = flux.true_guidance()
+    plain = {name: None for name in case.kwargs if "negative" in name}
+    kinds: list[dict[str, Any]] = [{}, {"true_cfg_scale": 5.0}, {"true_cfg_scale": 5.0, **plain}]
+    same = {"true_cfg_scale": 7.0, **plain}
+    with skipstone.attach(case.pipe, speedup=1.5) as cache:
+        for changes, recorded in [*((kind, True) for kind in kinds), *((k, False) for k in (*kinds, same))]:
+            case(**{"num_inference_steps": 12, **changes})
+            assert is_recording(cache) == recorded, changes
+
+
+def test_a_record_knows_the_scale_of_true_guidance() -> None:
+    """So little above 1, guided values are the conditional ones."""
+    case = flux.true_guidance()
+    record = skipstone.record(
+        case.pipe, **{**case.kwargs, "num_inference_steps": 4, "true_cfg_scale": 1 + 1e-6}
+    )
+    guided, cond = (record.moments[Quantity("transformer", of, "residual")] for of in ("guided", "cond"))
+    assert guided.norms == pytest.approx(cond.norms, rel=1e-4)
+
+
 def test_other_prompts_and_larger_batches_share_a_record() -> None:
     case = tiny.wan()
     with skipstone.attach(case.pipe, speedup=1.5) as cache:
@@ -125,7 +148,7 @@ def test_what_a_record_is_made_for_tells_all_that_matters() -> None:
     run = RunFacts((Step(0, 1, 1000.0),), (4, 2, 4, 4), "float32")
     pipe, models = case.pipe, {"transformer": case.pipe.transformer}
     seen = [conditions(pipe, models, run)]
-    case()
+    run = replace(run, scales={"guidance_scale": 4.0})
     seen.append(conditions(pipe, models, run))
     pipe.transformer.register_to_config(_name_or_path="another/folder")
     assert conditions(pipe, models, run) == seen[-1]
@@ -136,8 +159,8 @@ def test_what_a_record_is_made_for_tells_all_that_matters() -> None:
     seen.append(conditions(pipe, models, run))
     texts = {json.dumps(one, sort_keys=True) for one in seen}
     assert len(texts) == 4
-    assert seen[0]["guidance"] is None
-    assert seen[1]["guidance"] == 4.0
+    assert seen[0]["guidance"] == {}
+    assert seen[1]["guidance"] == {"guidance_scale": 4.0}
     assert seen[1]["models"] != seen[2]["models"]
     assert seen[2]["scheduler"] != seen[3]["scheduler"]
 

@@ -280,12 +280,15 @@ def test_one_step_is_no_record() -> None:
         toy_record(ToyModel(), drifting(1))
 
 
+GUIDED_BY_3 = RunFacts(tuple(Step(n, 2, 1.0) for n in range(2)), scales={"guidance_scale": 3.0})
+
+
 def test_guidance_takes_the_second_half_of_a_batch_for_the_conditional_one() -> None:
     """As pipelines put them: at a scale of 3 of values 1 and 2 it makes 3 * 2 - 2 * 1."""
-    tape = Tape(RunFacts(tuple(Step(n, 2, 1.0) for n in range(2))))
+    tape = Tape(GUIDED_BY_3)
     halves = torch.tensor([1.0, 2.0])[:, None].expand(2, 8)
     tape.seen["cond_uncond"] = {0: (halves, halves), 1: (halves * 2, halves)}
-    record = record_of({}, {"transformer": tape}, guidance=3.0)
+    record = record_of({}, {"transformer": tape})
     residual = record.moments[Quantity("transformer", "guided", "residual")]
     assert residual.norms == pytest.approx([4.0, 8.0])
     assert record.moments[Quantity("transformer", "guided", "output")].norms == pytest.approx([4.0, 4.0])
@@ -293,11 +296,11 @@ def test_guidance_takes_the_second_half_of_a_batch_for_the_conditional_one() -> 
 
 def test_guidance_takes_the_branch_that_says_so_for_the_unconditional_one() -> None:
     for names in (("uncond", "cond"), ("branch 1", "branch 0")):
-        tape = Tape(RunFacts(tuple(Step(n, 2, 1.0) for n in range(2))))
+        tape = Tape(GUIDED_BY_3)
         ones = torch.ones(1, 8)
         for name, value in zip(reversed(names), (2.0, 1.0), strict=True):
             tape.seen[name] = dict.fromkeys(range(2), (value * ones, None))
-        record = record_of({}, {"transformer": tape}, guidance=3.0)
+        record = record_of({}, {"transformer": tape})
         assert record.moments[Quantity("transformer", "guided", "residual")].norms == pytest.approx(
             [4.0, 4.0]
         )

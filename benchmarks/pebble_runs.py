@@ -1,0 +1,139 @@
+"""Runs of a bundled model on many prompts, compared with the uncached run of the same prompt and seed."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, quantiles
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+import skipstone
+from skipstone.metrics.quality import MOST
+from skipstone.pipelines import bundled
+from skipstone.report.prompts import pebble_prompts
+from skipstone.schedules.plan import Plan
+
+BATCH = 16
+"""Prompts that are run at once where none of them can change what another one is made with."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a prompt.
+
+    Args:
+        psnr: against its uncached run, in dB, at most `MOST`.
+        computed: how many steps were computed.
+        strip: which ones, empty where all were.
+        deviation: the guard's measure, None where there was no guard.
+    """
+
+    psnr: float
+    computed: float
+    strip: str = ""
+    deviation: float | None = None
+
+
+class PebbleRuns:
+    """A bundled pipeline, and uncached runs to compare with, each made once.
+
+    Args:
+        folder: the pipeline's folder.
+        model: which bundled model's arguments and prompts to use.
+        device: where to run.
+        steps: steps of the solver.
+        count: how many prompts to compare on. One more is recorded.
+    """
+
+    def __init__(self, folder: Path, model: str, device: str, steps: int, count: int) -> None:
+        self.pipe = diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True).to(device)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.defaults = {**bundled.DEFAULTS[model], "num_inference_steps": steps}
+        self.recorded, *self.prompts = pebble_prompts(model, count + 1)
+        self._uncached: dict[str, list[Tensor]] = {}
+
+    def record(self, *texts: str, **changes: Any) -> skipstone.Record:
+        """One uncached run of some prompts, by default of the one that nothing is compared on."""
+        asked = list(texts) or [self.recorded]
+        generators = [torch.Generator().manual_seed(1000 + n) for n in range(len(asked))]
+        return skipstone.record(
+            self.pipe, asked, **self._arguments(len(asked), changes), generator=generators
+        )
+
+    def uncached(self, **changes: Any) -> list[Tensor]:
+        """The uncached run of every prompt."""
+        key = json.dumps(changes, sort_keys=True)
+        if key not in self._uncached:
+            self._uncached[key] = self.batched(range(len(self.prompts)), **changes)
+        return self._uncached[key]
+
+    def batched(self, numbers: Sequence[int], **changes: Any) -> list[Tensor]:
+        """The frames of some prompts, `BATCH` at once, each from its own seed."""
+        batches = [numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH)]
+        return [frames for batch in batches for frames in self.run(batch, **changes)]
+
+    def run(self, numbers: Sequence[int], **changes: Any) -> Iterator[Tensor]:
+        """The frames of some prompts at once, in [0, 1], ``(frames, height, width, channels)`` each."""
+        made = self.pipe(
+            [self.prompts[number] for number in numbers],
+            **self._arguments(len(numbers), changes),
+            generator=[torch.Generator().manual_seed(number) for number in numbers],
+            output_type="np",
+        )
+        clips = made.frames if hasattr(made, "frames") else made.images[:, None]
+        return (torch.from_numpy(clip).float() for clip in clips)
+
+    def follow(self, plan: Plan, **changes: Any) -> list[Outcome]:
+        """Every prompt by a plan without a guard. Its steps are fixed, so prompts can share a batch."""
+        with skipstone.attach(self.pipe, plan, guard=None) as cache:
+            made = self.batched(range(len(self.prompts)), **changes)
+        run = cache.last_run
+        pairs = zip(made, self.uncached(**changes), strict=True)
+        return [Outcome(psnr(one, other), computed_steps(run), run.strip) for one, other in pairs]
+
+    def guarded(self, plan: Plan, guard: float, number: int, **changes: Any) -> Outcome:
+        """One prompt by a plan with the guard, alone: the guard judges a batch by its worst sample."""
+        with skipstone.attach(self.pipe, plan, guard=guard) as cache:
+            (made,) = self.run([number], **changes)
+        run = cache.last_run
+        wanted = self.uncached(**changes)[number]
+        deviation = max(run.deviations, default=0.0)
+        return Outcome(psnr(made, wanted), computed_steps(run), run.strip, deviation)
+
+    def _arguments(self, count: int, changes: dict[str, Any]) -> dict[str, Any]:
+        arguments = {**self.defaults, **changes}
+        if isinstance(arguments.get("negative_prompt"), str):
+            arguments["negative_prompt"] = [arguments["negative_prompt"]] * count
+        return arguments
+
+
+def psnr(made: Tensor, wanted: Tensor) -> float:
+    """Peak signal-to-noise ratio of a whole clip in dB, at most `MOST`."""
+    return min(MOST, float(peak_signal_noise_ratio(made, wanted, data_range=1.0)))
+
+
+def computed_steps(run: skipstone.RunStats) -> float:
+    """How many steps a run computed, where a part of a step's evaluations counts as a part."""
+    return run.computed * run.steps / run.evaluations
+
+
+def spread(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What came of all prompts, in numbers and prompt by prompt."""
+    values, computed = [one.psnr for one in outcomes], [one.computed for one in outcomes]
+    deviations = [one.deviation for one in outcomes if one.deviation is not None]
+    return {
+        "prompts": len(values),
+        "computed_mean": mean(computed),
+        "computed_most": max(computed),
+        "psnr_mean": mean(values),
+        "psnr_p5": quantiles(values, n=20, method="inclusive")[0] if len(values) > 1 else values[0],
+        "psnr_min": min(values),
+        "psnr": [round(value, 2) for value in values],
+        "computed": [round(value, 2) for value in computed],
+        "deviations": [round(value, 3) for value in deviations],
+    }
