@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import mean
+from statistics import geometric_mean, mean
 
 from torch import Tensor
 
@@ -20,6 +20,13 @@ DELAY = 2
 
 FLOOR = 0.01
 """No run is called harder for errors below this share of the residual: rounding makes as much."""
+
+
+RECENT = 5
+"""So many comparisons are judged together at most: single ones differ from prompt to prompt."""
+
+LEAST = 0.1
+"""No comparison counts as less than this share of the expected error: one that is exact clears no others."""
 
 
 @dataclass
@@ -42,7 +49,7 @@ class Course:
     """What all branches of one model share in a run: how far the guard has gone.
 
     Args:
-        margin: how many times the expected error is too much.
+        margin: how many times the expected error is too much, in the geometric mean of the last comparisons.
         most: the highest level.
 
     ``level`` is the strip of the plan that is followed, from 0. It changes between steps only: an estimate of
@@ -55,6 +62,7 @@ class Course:
     raised_at: int = -1
     looked_at: int = -1
     waiting: deque[Comparison] = field(default_factory=deque)
+    recent: deque[list[float]] = field(default_factory=lambda: deque(maxlen=RECENT))
     measured: list[float] = field(default_factory=list)
     expected: float = 0.0
 
@@ -76,13 +84,23 @@ class Course:
         squares, expected = comparison.squared.read(), max(comparison.expected, FLOOR)
         before = self.measured or [0.0] * len(squares)
         samples = min(len(before), len(squares))
-        pairs = zip(of_samples(before, samples), of_samples(squares, samples), strict=True)
-        self.measured = [a + b for a, b in pairs]
+        seen = of_samples(squares, samples)
+        self.measured = [a + b for a, b in zip(of_samples(before, samples), seen, strict=True)]
         self.expected += expected**2
-        # Doubt computes: what is not a number is too much.
-        within = all(square <= (self.margin * expected) ** 2 for square in squares)
-        if not within and comparison.step > self.raised_at and self.level < self.most:
+        if comparison.step > self.raised_at:
+            self.recent.append([max(math.sqrt(square) / expected, LEAST) for square in seen])
+            self._judge()
+
+    def _judge(self) -> None:
+        if self.level < self.most and self._is_harder():
             self.level, self.raised_at = self.level + 1, self.looked_at
+            self.recent.clear()
+
+    def _is_harder(self) -> bool:
+        """Whether any sample is; doubt computes, so one whose error is not a number is."""
+        if not all(map(math.isfinite, self.recent[-1])):
+            return True
+        return any(geometric_mean(one) > self.margin for one in zip(*self.recent, strict=False))
 
 
 def of_samples(squares: Sequence[float], samples: int) -> list[float]:
