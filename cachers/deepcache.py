@@ -6,12 +6,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Probe, Reason, Site, Step
+from skipstone.cachers.base import Reason, Site, Step
+from skipstone.cachers.by_step import ByStep
 from skipstone.schedules.spacing import around
 
 
 @dataclass(frozen=True)
-class DeepCache(Cacher[None]):
+class DeepCache(ByStep):
     """Compute the deep branch of a UNet on every ``interval``-th step only, its outer layers on every one.
 
     Source: DeepCache, arXiv:2312.00858, https://github.com/horseee/DeepCache.
@@ -52,13 +53,6 @@ class DeepCache(Cacher[None]):
     @property
     def head_blocks(self) -> int:
         return self.depth
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
-
-    def new_state(self) -> None:
-        return None
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
         if self.center is None or self.interval == 1:

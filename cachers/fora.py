@@ -5,11 +5,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Probe, Reason, Step
+from skipstone.cachers.base import Reason, Step
+from skipstone.cachers.by_step import ByStep
 
 
 @dataclass(frozen=True)
-class FORA(Cacher[None]):
+class FORA(ByStep):
     """Compute every ``interval``-th step, counted from the first.
 
     Source: FORA, arXiv:2407.01425, https://github.com/prathebaselva/FORA.
@@ -29,13 +30,6 @@ class FORA(Cacher[None]):
     def __post_init__(self) -> None:
         if self.interval < 1:
             raise ValueError(f"interval must be a whole number >= 1, got {self.interval}")
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
-
-    def new_state(self) -> None:
-        return None
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
         return Reason.INTERVAL if step.index % self.interval == 0 else None

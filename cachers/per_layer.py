@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import ATTENTION, Cacher, Layer, LayerKind, Probe, Reason, Site, Step
+from skipstone.cachers.base import ATTENTION, Cacher, Layer, LayerKind, Reason, Site, Step
+from skipstone.cachers.by_step import ByStep
 
 
 @dataclass(frozen=True)
-class PerLayer(Cacher[None]):
+class PerLayer(ByStep):
     """Has a rule for each layer, and none of its own."""
 
     @property
@@ -20,13 +21,6 @@ class PerLayer(Cacher[None]):
     @property
     def layer_kinds(self) -> frozenset[LayerKind]:
         return ATTENTION
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
-
-    def new_state(self) -> None:
-        return None
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
         return Reason.IN_PART

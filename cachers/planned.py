@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, RunFacts, Step
+from skipstone.cachers.by_step import ByStep
 from skipstone.cachers.guard import Course, Watch
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.plan import Plan
@@ -158,7 +159,7 @@ def checked_guard(guard: float | None) -> float | None:
 
 
 @dataclass(frozen=True)
-class Unplanned(Cacher[None]):
+class Unplanned(ByStep):
     """Compute every step of a run that a plan does not serve.
 
     Args:
@@ -172,13 +173,6 @@ class Unplanned(Cacher[None]):
     @property
     def history(self) -> int:
         return 0
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
-
-    def new_state(self) -> None:
-        return None
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
         return Reason.NOT_PLANNED

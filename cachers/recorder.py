@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, RunFacts, Step
+from skipstone.cachers.base import ModelFacts, Outcome, Reason, RunFacts, Step
+from skipstone.cachers.by_step import ByStep
 from skipstone.cachers.coordinates import Coordinates
 
 COORDINATES = 2048
@@ -34,7 +35,7 @@ class Tape:
 
 
 @dataclass(frozen=True)
-class Recorder(Cacher[None]):
+class Recorder(ByStep):
     """Compute every step, and keep a few random elements of each residual and of each output.
 
     That is ``steps x branches x 2 x batch x 2048`` numbers of four bytes: less than 2 MB in a run of 50
@@ -58,19 +59,12 @@ class Recorder(Cacher[None]):
     def coordinates(self) -> int:
         return COORDINATES
 
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
-
     def for_model(self, model: ModelFacts) -> "Recorder":
         return replace(self, model=model.name)
 
     def for_run(self, run: RunFacts) -> "Recorder":
         self.tapes[self.model] = Tape(run)
         return self
-
-    def new_state(self) -> None:
-        return None
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
         return Reason.RECORDING

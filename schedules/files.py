@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 SCHEMA = 1
 """The version of the layout that this code writes, and the newest that it reads."""
@@ -53,15 +54,15 @@ def read(path: str | Path, kind: str) -> dict[str, Any]:
     return dict(content)
 
 
-@contextmanager
-def complete(path: str | Path, kind: str) -> Iterator[None]:
-    """Refuse a file whose content cannot be made sense of.
+def load(path: str | Path, kind: str, make: Callable[[Mapping[str, Any]], T]) -> T:
+    """What a file holds, made from its plain values; whatever goes wrong meanwhile, the file is damaged.
 
     Raises:
-        ValueError: whatever went wrong while it was read.
+        ValueError: as of `read`, or its content makes no sense.
     """
+    content = read(path, kind)
     try:
-        yield
+        return make(content)
     except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} is damaged ({reason}); make the {kind} again") from None

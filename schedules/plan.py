@@ -220,9 +220,7 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         ValueError: the file is no plan, is damaged, or was written by a newer skipstone.
     """
-    content = files.read(path, "plan")
-    with files.complete(path, "plan"):
-        return _plan_from(content)
+    return files.load(path, "plan", _plan_from)
 
 
 def make_plan(record: Record, recipe: Recipe, computed: int) -> Plan:

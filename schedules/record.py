@@ -173,9 +173,7 @@ def load_record(path: str | Path) -> Record:
     Raises:
         ValueError: the file is no record, is damaged, or was written by a newer skipstone.
     """
-    content = files.read(path, "record")
-    with files.complete(path, "record"):
-        return record_from(content)
+    return files.load(path, "record", record_from)
 
 
 def record_from(content: Mapping[str, Any]) -> Record:

@@ -1,5 +1,6 @@
 """The benchmarks run, in miniature, and what they print makes a page."""
 
+import json
 import os
 import subprocess
 import sys
@@ -32,6 +33,30 @@ def test_rows_of_tiny_benchmarks_make_a_page(tmp_path: Path) -> None:
     run("docs/performance.py", "--check", "--rows", str(tmp_path), "--into", str(tmp_path))
 
 
+def test_rows_of_a_small_run_of_plans_make_their_figures(tmp_path: Path) -> None:
+    rows, page = tmp_path / "planned.jsonl", tmp_path / "planned.md"
+    page.write_text((ROOT / "docs" / "planned.md").read_text())
+    small = ("--steps", "4", "--count", "1", "--computed", "2", "--guards", "3", "--short", "3", "2")
+    known = {"model": "pebble-image", "steps": 4, "count": 1, "what": "noise floor", "psnr_mean": 77.0}
+    rows.write_text(json.dumps({**known, "device": "known", "torch": "", "diffusers": ""}) + "\n")
+    parts = ("--parts", "baselines", "budgets", "exhaustive")
+    run("benchmarks/planned.py", "pebble-image", *small, *parts, "--rows", str(rows))
+    assert rows.read_text().count("noise floor") == 1
+    run("docs/planned_figures.py", "--rows", str(rows), "--into", str(tmp_path))
+    text = page.read_text()
+    assert "77 dB apart" in text
+    assert "| planned 2, guard 3 | " in text
+    assert "| 3 | 2 | 2 | " in text
+    assert text.startswith("# Planned caching")
+    assert (tmp_path / "planned.svg").read_text().count("<polyline") == 4
+    run("docs/planned_figures.py", "--check", "--rows", str(rows), "--into", str(tmp_path))
+
+
 @pytest.mark.skipif(not any(ROWS.glob("*.jsonl")), reason="there are no rows")
 def test_the_page_of_figures_is_fresh() -> None:
     run("docs/performance.py", "--check")
+
+
+@pytest.mark.skipif(not (ROWS / "planned.jsonl").exists(), reason="there are no rows")
+def test_the_figures_of_plans_are_fresh() -> None:
+    run("docs/planned_figures.py", "--check")

@@ -1,0 +1,17 @@
+"""The base of methods that decide by the step alone."""
+
+from dataclasses import dataclass
+
+from skipstone.cachers.base import Cacher, Probe
+
+
+@dataclass(frozen=True)
+class ByStep(Cacher[None]):
+    """Looks at nothing and remembers nothing."""
+
+    @property
+    def probe(self) -> Probe:
+        return Probe.NONE
+
+    def new_state(self) -> None:
+        return None

@@ -1,0 +1,206 @@
+"""Write the figures of planned.md and planned.svg from benchmark rows; ``--check`` only says if stale."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- figures: python docs/planned_figures.py -->\n", "<!-- end of figures -->\n"
+Row = dict[str, Any]
+
+BUDGETS = """
+### {model}, {steps} steps, {prompts} unseen prompts
+PSNR in dB against the uncached run. *Computed* is the mean over prompts, and the most for any of them. The
+plans are made from one other prompt. Two uncached runs of one prompt are {floor:.0f} dB apart.
+
+| way | computed | mean | 5th percentile | worst |
+|---|---|---|---|---|
+"""
+
+TRANSFERS = """
+A record's use for runs that it was not made for, mean and 5th percentile, without the guard; the last column
+is with it, of {few} prompts, and how many steps it computed.
+
+| run | planned from one prompt | from eight prompts | from its own record | one prompt, guarded |
+|---|---|---|---|---|
+"""
+
+EXHAUSTIVE = """
+All choices of steps of short runs against the plan, mean PSNR of the same {prompts} unseen prompts.
+
+| steps | computed | choices | plan | best choice | plan's place | median choice |
+|---|---|---|---|---|---|---|
+"""
+
+TIMING = """
+The speed of one run, the median of three each way, on {device}.
+
+| asked | got | steps computed |
+|---|---|---|
+"""
+
+
+def section(rows: Sequence[Row]) -> str:
+    """Everything that was measured, model by model."""
+    parts = ["![PSNR by computed steps](planned.svg)\n"]
+    for model in dict.fromkeys(row["model"] for row in rows):
+        of_model = [row for row in rows if row["model"] == model]
+        parts += [*_budgets(of_model), *_transfers(of_model), *_exhaustive(of_model), *_timing(of_model)]
+    parts.append(f"\n{_machines(rows)}.\n")
+    return "".join(parts)
+
+
+def _budgets(rows: Sequence[Row]) -> Iterator[str]:
+    planned, fewer = _of(rows, "planned"), {row["asked"]: row for row in _of(rows, "fewer steps")}
+    floor = [row["psnr_mean"] for row in _of(rows, "noise floor")]
+    if not planned:
+        return
+    yield BUDGETS.format(**planned[0], floor=floor[0] if floor else float("nan"))
+    for asked in sorted({row["asked"] for row in planned}, reverse=True):
+        if asked in fewer:
+            yield _line(f"{asked} plain steps", fewer[asked])
+        of_budget = [row for row in planned if row["asked"] == asked]
+        for row in sorted(of_budget, key=lambda row: -(row["guard"] or 1e9)):
+            guard = "" if row["guard"] is None else f", guard {row['guard']:g}"
+            refined = f", refined {row['refine']}" if row["refine"] else ""
+            yield _line(f"planned {asked}{refined}{guard}", row)
+
+
+def _line(what: str, row: Row) -> str:
+    computed = f"{row['computed_mean']:.1f} (at most {row['computed_most']:.0f})"
+    values = (f"{row[name]:.1f}" for name in ("psnr_mean", "psnr_p5", "psnr_min"))
+    return f"| {' | '.join((what, computed, *values))} |\n"
+
+
+def _transfers(rows: Sequence[Row]) -> Iterator[str]:
+    found = _of(rows, "transfer")
+    if not found:
+        return
+    yield TRANSFERS.format(few=min(row["prompts"] for row in found))
+    for case in dict.fromkeys(row["case"] for row in found):
+        cells = [case]
+        for source, guarded in (
+            *((name, False) for name in ("one prompt", "eight prompts", "its own record")),
+            ("one prompt", True),
+        ):
+            row = next((r for r in found if _is_cell(r, case, source, guarded)), None)
+            cells.append("" if row is None else _cell(row))
+        yield f"| {' | '.join(cells)} |\n"
+
+
+def _is_cell(row: Row, case: str, source: str, guarded: bool) -> bool:
+    return (row["case"], row["source"], row["guard"] is not None) == (case, source, guarded)
+
+
+def _cell(row: Row) -> str:
+    computed = "" if row["guard"] is None else f" ({row['computed_mean']:.1f} steps)"
+    return f"{row['psnr_mean']:.1f}, {row['psnr_p5']:.1f}{computed}"
+
+
+def _exhaustive(rows: Sequence[Row]) -> Iterator[str]:
+    found = _of(rows, "exhaustive")
+    if found:
+        yield EXHAUSTIVE.format(**found[0])
+    for row in found:
+        values = (f"{row[name]:.1f}" for name in ("psnr_mean", "best_psnr_mean"))
+        cells = (row["short"], row["asked"], row["masks"], *values, row["rank"])
+        yield f"| {' | '.join(map(str, cells))} | {row['median_psnr_mean']:.1f} |\n"
+
+
+def _timing(rows: Sequence[Row]) -> Iterator[str]:
+    found = _of(rows, "timing")
+    if found:
+        yield TIMING.format(**found[0])
+    for row in found:
+        yield f"| {row['speedup']:g} | {row['got']:.2f} | {row['planned']} of {row['steps']} |\n"
+
+
+def figure(rows: Sequence[Row]) -> str:
+    """For each model the mean and the 5th percentile by computed steps, planned and with fewer steps."""
+    models = list(dict.fromkeys(row["model"] for row in rows if "psnr_mean" in row))
+    parts = [_panel(model, [r for r in rows if r["model"] == model], n) for n, model in enumerate(models)]
+    width = 380 * max(1, len(models))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 300" font-family="sans-serif" '
+        f'font-size="12"><rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def _panel(model: str, rows: Sequence[Row], place: int) -> str:
+    series = {
+        "planned": ("#0a7d6c", [r for r in _of(rows, "planned") if r["guard"] is None and not r["refine"]]),
+        "fewer plain steps": ("#9a9a9a", _of(rows, "fewer steps")),
+    }
+    points = [row for _, found in series.values() for row in found]
+    if not points:
+        return ""
+    most = max(row["computed_mean"] for row in points)
+    low, high = min(row["psnr_p5"] for row in points), max(row["psnr_mean"] for row in points)
+    left, top, width, height = 380 * place + 44, 30, 310, 220
+
+    def at(row: Row, name: str) -> str:
+        share = (row[name] - low) / ((high - low) or 1)
+        return f"{left + width * row['computed_mean'] / most:.1f},{top + height * (1 - share):.1f}"
+
+    parts = [f'<text x="{left}" y="18" font-weight="bold">{model}: PSNR in dB by computed steps</text>']
+    for level in range(int(low // 5 + 1) * 5, int(high) + 1, 5):
+        y = top + height * (1 - (level - low) / ((high - low) or 1))
+        parts.append(f'<path d="M{left} {y:.1f}h{width}" stroke="#ddd"/>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{level}</text>')
+    for row in series["planned"][1]:
+        x = at(row, "psnr_mean").split(",")[0]
+        parts.append(f'<text x="{x}" y="{top + height + 18}" text-anchor="middle">{row["asked"]}</text>')
+    for n, (name, (colour, found)) in enumerate(series.items()):
+        ordered = sorted(found, key=lambda row: row["computed_mean"])
+        for value, dashes in (("psnr_mean", ""), ("psnr_p5", ' stroke-dasharray="4 4"')):
+            line = " ".join(at(row, value) for row in ordered)
+            parts.append(
+                f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
+            )
+        x = left + 150 * n
+        parts.append(f'<text x="{x}" y="{top + height + 40}" fill="{colour}">{name}</text>')
+    parts.append(
+        f'<text x="{left + width}" y="{top + height + 40}" text-anchor="end">dashed: 5th percentile</text>'
+    )
+    return "".join(parts)
+
+
+def _of(rows: Sequence[Row], what: str) -> list[Row]:
+    return [row for row in rows if row["what"] == what]
+
+
+def _machines(rows: Sequence[Row]) -> str:
+    seen = (f"{row['device']}, torch {row['torch']}, diffusers {row['diffusers']}" for row in rows)
+    return "Measured by `python benchmarks/planned.py` on " + "; ".join(dict.fromkeys(seen))
+
+
+def with_section(page: str, text: str) -> str:
+    """The page with the figures between their marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{text}{END}{after}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--rows", type=Path, default=HERE.parent / "benchmarks" / "rows" / "planned.jsonl")
+    parser.add_argument(
+        "--into", type=Path, default=HERE, help="the folder to write to, with planned.md in it"
+    )
+    asked = parser.parse_args()
+    rows = [json.loads(line) for line in asked.rows.read_text().splitlines()]
+    page, picture = asked.into / "planned.md", asked.into / "planned.svg"
+    new = {page: with_section(page.read_text(), section(rows)), picture: figure(rows)}
+    if asked.check:
+        return int(any(not path.exists() or path.read_text() != text for path, text in new.items()))
+    for path, text in new.items():
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
