@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import mean
+from statistics import geometric_mean, mean
 
 from torch import Tensor
 
@@ -21,8 +21,11 @@ DELAY = 2
 FLOOR = 0.01
 """No run is called harder for errors below this share of the residual: rounding makes as much."""
 
-SHARE = 0.15
-"""How much the newest comparison counts: single ones are often off by twice what the record expects."""
+RECENT = 5
+"""So many comparisons are judged together at most: single ones differ from prompt to prompt."""
+
+LEAST = 0.1
+"""No comparison counts as less than this share of the expected error: one that is exact clears no others."""
 
 
 @dataclass
@@ -45,11 +48,8 @@ class Course:
     """What all branches of one model share in a run: how far the guard has gone.
 
     Args:
-        margin: how many times the expected error is too much.
+        margin: how many times the expected error is too much, in the geometric mean of the last comparisons.
         most: the highest level.
-
-    What is held against the margin is a mean square that forgets: it starts at what was expected, with each
-    comparison counting `SHARE` and all before it the rest. It starts anew where the level rises.
 
     ``level`` is the strip of the plan that is followed, from 0. It changes between steps only: an estimate of
     one branch and a computed other one would add their errors, where two estimates cancel part of them.
@@ -61,7 +61,7 @@ class Course:
     raised_at: int = -1
     looked_at: int = -1
     waiting: deque[Comparison] = field(default_factory=deque)
-    recent: list[float] = field(default_factory=list)
+    recent: deque[list[float]] = field(default_factory=lambda: deque(maxlen=RECENT))
     total: list[float] = field(default_factory=list)
     count: int = 0
 
@@ -81,22 +81,26 @@ class Course:
 
     def _read(self, comparison: Comparison) -> None:
         expected = max(comparison.expected, FLOOR) ** 2
-        ratios = [square / expected for square in comparison.squared.read()]
-        if not self.total:
-            self.total, self.recent = [0.0] * len(ratios), [1.0] * len(ratios)
-        samples = min(len(self.total), len(ratios))
-        known, recent, newest = (of_samples(part, samples) for part in (self.total, self.recent, ratios))
-        self.total, self.count = [a + b for a, b in zip(known, newest, strict=True)], self.count + 1
+        squares = [square / expected for square in comparison.squared.read()]
+        before = self.total or [0.0] * len(squares)
+        samples = min(len(before), len(squares))
+        seen = of_samples(squares, samples)
+        self.total = [a + b for a, b in zip(of_samples(before, samples), seen, strict=True)]
+        self.count += 1
         if comparison.step > self.raised_at:
-            self.recent = [a + SHARE * (b - a) for a, b in zip(recent, newest, strict=True)]
+            self.recent.append([max(math.sqrt(square), LEAST) for square in seen])
             self._judge()
 
     def _judge(self) -> None:
-        # Doubt computes: what is not a number is too much.
-        within = all(square <= self.margin**2 for square in self.recent)
-        if not within and self.level < self.most:
+        if self.level < self.most and self._is_harder():
             self.level, self.raised_at = self.level + 1, self.looked_at
-            self.recent = [1.0] * len(self.recent)
+            self.recent.clear()
+
+    def _is_harder(self) -> bool:
+        """Whether any sample is; doubt computes, so one whose error is not a number is."""
+        if not all(map(math.isfinite, self.recent[-1])):
+            return True
+        return any(geometric_mean(one) > self.margin for one in zip(*self.recent, strict=False))
 
 
 def of_samples(squares: Sequence[float], samples: int) -> list[float]:

@@ -34,8 +34,8 @@ class Planned(Cacher[State]):
 
     Args:
         plan: what ``record.plan`` made or `skipstone.load_plan` read.
-        guard: how many times their expected error the estimates of the last computed steps may have, as root
-            mean square, before the rest of the run follows a denser plan, above 1; None for any.
+        guard: how many times their expected error the estimates of the last computed steps may have, in
+            geometric mean, before the rest of the run follows a denser plan, above 1; None for any.
         model: the pipeline's name of the model; attaching sets it.
 
     Raises:

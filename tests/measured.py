@@ -27,7 +27,8 @@ def row(
 HEADER = {
     "schema": SCHEMA, "kind": "sweep", "model": "tiny", "pipeline": "WanPipeline", "scheduler": "Euler",
     "arguments": {"num_inference_steps": 10}, "dtype": "float32", "fps": None, "device": "cpu",
-    "versions": {}, "python": "3", "command": "skipstone report", "speedups": [2.0],
+    "versions": {"torch": "2", "diffusers": "0"},
+    "python": "3", "command": "skipstone report", "speedups": [2.0],
     "metrics": ["psnr"], "left_out": {},
 }  # fmt: skip
 

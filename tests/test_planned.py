@@ -1,5 +1,6 @@
 """Running a plan: the steps, the weights, the guard, and what no plan serves."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -196,34 +197,35 @@ def test_a_level_stays_within_a_step() -> None:
 
 @pytest.mark.parametrize(
     ("expected", "error", "level"),
-    [(0.1, 0.45, 0), (0.1, 0.47, 1), (0.0, 4.5 * FLOOR, 0), (0.0, 4.7 * FLOOR, 1), (0.1, float("nan"), 1)],
+    [(0.1, 0.19, 0), (0.1, 0.21, 1), (0.0, 1.9 * FLOOR, 0), (0.0, 2.1 * FLOOR, 1), (0.1, float("nan"), 1)],
 )
 def test_the_margin_is_of_the_expected_error_or_of_what_rounding_makes(
     expected: float, error: float, level: int
 ) -> None:
-    """A single comparison counts 15%: of 4.58 times the expected error 0.85 + 0.15 * 4.58 ** 2 is 2 ** 2."""
     one = course()
     compare(one, 0, expected, 0.0, error)
     assert at(one, 2) == level
 
 
-@pytest.mark.parametrize(("error", "rises_at"), [(0.19, None), (0.25, 5), (0.35, 1)])
-def test_errors_beyond_the_margin_raise_the_level_when_they_last(error: float, rises_at: int | None) -> None:
-    """After n of them the mean square is r - (r - 1) * 0.85 ** n: r = 2.5 ** 2 is past 4 at n = 6."""
-    one = course(most=1)
-    for step in range(12):
-        compare(one, step, 0.1, error)
-    levels = [at(one, step + 2) for step in range(12)]
-    assert levels == [0] * 12 if rises_at is None else levels.index(1) == rises_at
-
-
-def test_a_raised_level_begins_with_what_is_expected() -> None:
+@pytest.mark.parametrize(
+    ("times", "level"),
+    [
+        ((1, 1, 4, 3.9), 0),
+        ((1, 1, 4, 4.1), 1),
+        ((0.2, 1, 1, 1, 1, *[2.3] * 4), 0),
+        ((0.2, 1, 1, 1, 1, *[2.5] * 4), 1),
+        ((0, 8.9, 8.9), 0),
+        ((0, 9.1, 9.1), 1),
+    ],
+)
+def test_the_last_five_comparisons_are_judged_by_their_geometric_mean(
+    times: Sequence[float], level: int
+) -> None:
+    """Four of 2.38 after one of 1 make 2, and two of 8.95 after an exact one, which counts as 0.1."""
     one = course()
-    compare(one, 0, 0.1, 0.9)
-    assert at(one, 2) == 1
-    for step in (3, 4, 5):
-        compare(one, step, 0.1, 0.25)
-    assert at(one, 7) == 1
+    for step, error in enumerate(times):
+        compare(one, step, 0.1, 0.1 * error)
+    assert at(one, 18) == level
 
 
 def test_deviations_are_root_mean_squares_of_all_comparisons() -> None:

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from skipstone.cachers import METHODS, MagCache, Planned
+from skipstone.cachers import METHODS, AdaCache, MagCache, Planned
 from skipstone.report.candidates import LADDERS, candidate, climb, guard_of, settle, within
-from skipstone.schedules.codebooks import published
+from skipstone.schedules.codebooks import Codebook, published
 
 
 def test_a_plan_has_no_ladder_and_may_have_a_guard() -> None:
@@ -78,6 +78,12 @@ def test_what_was_measured_is_not_typed_in() -> None:
     found = replace(candidate("magcache:fitted"), rungs=(("threshold=1",),), measured=({"ratios": (1.0,)},))
     assert found.method(0) == MagCache(1.0, ratios=(1.0,))
     assert found.settings(0) == ("fitted", "threshold=1")
+    book = Codebook("measured*2", ((0.1, 2),), 50)
+    named = replace(
+        candidate("adacache:fitted"), rungs=(("codebook=measured*2",),), measured=({"codebook": book},)
+    )
+    assert named.method(0) == AdaCache(book)
+    assert named.settings(0) == ("fitted", "codebook=measured*2")
 
 
 @pytest.mark.parametrize("text", ["tea", "teacache:threshold=-1", "fora+tailor"])
