@@ -70,7 +70,10 @@ def attach(
             model that the method cannot work on, or one that has a cache already.
     """
     if (method is None) == (speedup is None):
-        raise TypeError("give a method, such as 'teacache', or speedup=..., and not both")
+        raise TypeError(
+            "give a method, such as 'teacache', or speedup=..., and not both; for a quality, which needs "
+            "runs of the pipeline, attach what skipstone.record(pipe, ...).plan(quality=...) returns"
+        )
     cacher = None if method is None else make(method, **hyperparameters)
     models = models_of(pipe)
     if not models or not hasattr(pipe, "scheduler") or not callable(pipe):

@@ -275,6 +275,7 @@ def test_removal_leaves_the_pipeline_as_it_was() -> None:
     [
         ((), {}, TypeError, "give a method, such as 'teacache', or speedup"),
         (("fora",), {"speedup": 2.0}, TypeError, "and not both"),
+        ((), {"quality": 35.0}, TypeError, r"attach what skipstone.record\(pipe, ...\).plan\(quality"),
         ((), {"speedup": 0.5}, ValueError, "speedup must be"),
         ((), {"speedup": 2.0, "guard": 1.0}, ValueError, "guard must be"),
         ((), {"speedup": 2.0, "threshold": 1.0}, TypeError, "threshold"),
