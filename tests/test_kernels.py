@@ -44,7 +44,7 @@ def as_if_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 OPERATIONS: dict[str, Any] = {
-    "reuse": lambda x: operations.reuse(x, [x], [2.0]),
+    "reuse": lambda x: operations.reuse(x, [x, 3 * x], [2.0, -1.0]),
     "restore": lambda x: operations.restore(x, [plain.quantise(x, torch.int8)], [2.0]),
     "adjust": lambda x: operations.adjust(x, x, x[0, 0], x[0, 0]),
     "distance": lambda x: operations.distance(x, 2 * x),
@@ -129,3 +129,10 @@ def test_layouts() -> None:
     assert pairs(torch.empty(2, 6, 4)[:, ::2], torch.empty(2, 6, 4)[:, ::2]) == (None, None)
     assert pairs(contiguous, torch.empty(2, 4, 3)) == (None, None)
     assert pairs(torch.empty(1, 4).expand(2, 4), torch.empty(2, 4))[0].strides == (0, 4)
+
+
+@pytest.mark.usefixtures("as_if_on_a_gpu")
+def test_one_snapshot_is_left_to_torch_which_adds_it_in_one_pass_too(caplog: pytest.LogCaptureFixture) -> None:
+    given = torch.arange(6.0)[None]
+    assert torch.equal(operations.reuse(given, [given], [2.0]), 3 * given)
+    assert not caplog.records

@@ -123,7 +123,8 @@ def test_the_layers_of_a_unet_are_skipped(name: str, kind: str) -> None:
     assert cache.last_run.strip == "#++++"
     assert torch.equal(outputs[0], bare[0])
     for output in outputs:
-        assert (output - bare[0]).norm() <= 1e-6 * bare[0].norm()
+        # A skipped block rounds its residual once more than a computed one, and some UNets have dozens.
+        assert (output - bare[0]).norm() <= 2e-6 * bare[0].norm()
 
 
 @pytest.mark.parametrize(
