@@ -132,7 +132,7 @@ def test_layouts() -> None:
 
 
 @pytest.mark.usefixtures("as_if_on_a_gpu")
-def test_one_snapshot_is_left_to_torch_which_adds_it_in_one_pass_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_snapshot_is_left_to_torch(caplog: pytest.LogCaptureFixture) -> None:
     given = torch.arange(6.0)[None]
     assert torch.equal(operations.reuse(given, [given], [2.0]), 3 * given)
     assert not caplog.records
