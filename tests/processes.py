@@ -142,9 +142,10 @@ def reasons_where_one_check_fails(method: Cacher[Any], rank: int) -> dict[str, i
 
 
 def accelerated() -> None:
-    """Let ``accelerate`` find the processes that are joined already, on the CPU."""
+    """Let ``accelerate`` find the processes that are joined already, on the CPU, with a thread each."""
     rank = str(dist.get_rank())
     os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", ACCELERATE_USE_CPU="true")
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def prepared_run(species: str, method: Any, rank: int) -> tuple[str, RunStats, list[Tensor]]:
