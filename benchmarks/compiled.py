@@ -10,8 +10,8 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-import diffusers
 import torch
+from machine import about
 from torch import Tensor
 from torch._dynamo.utils import counters
 
@@ -98,13 +98,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cuda")
     asked = parser.parse_args()
-    about = {"model": asked.model, "torch": torch.__version__, "diffusers": diffusers.__version__}
-    about["machine"] = torch.cuda.get_device_name() if asked.device == "cuda" else "cpu"
     for way in asked.ways:
         plan = skipstone.load_plan(bundled.folder(asked.model) / "plan.json")
         methods = {name: plan if name == "planned" else name for name in asked.methods}
         for row in Bench(asked.model, way, asked.device, asked.repeats).rows(methods):
-            print(json.dumps({**about, "way": way, **row}), flush=True)
+            print(json.dumps({"model": asked.model, "way": way, **row, **about(asked.device)}), flush=True)
 
 
 if __name__ == "__main__":

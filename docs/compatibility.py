@@ -20,6 +20,7 @@ PAGE = Path(__file__).parent / "compatibility.md"
 sys.path.insert(0, str(PAGE.parent.parent / "tests"))
 
 from test_unets import UNETS, made  # noqa: E402
+from written import written  # noqa: E402
 
 from tiny_pipelines import PIPELINES  # noqa: E402
 from toy import ToyPipeline  # noqa: E402
@@ -162,10 +163,7 @@ def _yes(value: bool) -> str:
 def main() -> int:
     torch.set_num_threads(1)
     new = HEAD + "".join(map(str, rows()))
-    if "--check" in sys.argv:
-        return int(not PAGE.exists() or PAGE.read_text() != new)
-    PAGE.write_text(new)
-    return 0
+    return written({PAGE: new}, "--check" in sys.argv)
 
 
 if __name__ == "__main__":

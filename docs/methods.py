@@ -23,6 +23,7 @@ sys.path.insert(0, str(FOLDER))
 
 from figures import overview, panels  # noqa: E402
 from kept_rows import kept_rows  # noqa: E402
+from written import written  # noqa: E402
 
 OCCASIONS = json.loads((FOLDER / "occasions.json").read_text())
 """When to use which method: what no docstring says."""
@@ -251,12 +252,7 @@ def files() -> dict[Path, str]:
 
 
 def main() -> int:
-    new = files()
-    if "--check" in sys.argv:
-        return int(any(not path.exists() or path.read_text() != text for path, text in new.items()))
-    for path, text in new.items():
-        path.write_text(text)
-    return 0
+    return written(files(), "--check" in sys.argv)
 
 
 if __name__ == "__main__":

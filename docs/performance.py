@@ -8,6 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from written import written
+
 HERE = Path(__file__).parent
 Row = dict[str, Any]
 
@@ -36,11 +38,23 @@ bfloat16 has one of about 0.002, one in int8 of 0.007, one in fp8 of 0.03.
 """
 
 
-def page(steps: Sequence[Row], kernels: Sequence[Row]) -> str:
+PROMISES = """
+## The speed asked for
+By `python benchmarks/promise.py`: `attach(speedup=...)` on the same models, the third run against uncached
+runs before and after it.
+
+| model | asked | got | steps computed | machine |
+|---|---|---|---|---|
+"""
+
+
+def page(steps: Sequence[Row], kernels: Sequence[Row], promises: Sequence[Row]) -> str:
     """The whole page."""
     parts = [HEAD]
     if steps:
         parts += [STEPS, *(_model(name, _of(steps, "model", name)) for name in _names(steps, "model"))]
+    if promises:
+        parts += [PROMISES, *map(_promise_line, promises)]
     if kernels:
         parts += [f"\n{KERNELS}", *_kernel_lines(kernels), f"\n{_machines(kernels)}\n"]
     return "".join(parts)
@@ -88,6 +102,11 @@ def _spread(row: Row, kind: str) -> str:
 def share(row: Row, bare: Row) -> float | None:
     """The time of a skipped step over that of one without a cache."""
     return row["skipped_ms"] / bare["computed_ms"] if "skipped_ms" in row else None
+
+
+def _promise_line(row: Row) -> str:
+    computed = f"{row['computed']} of {row['steps']}"
+    return f"| {row['makes']} | {row['asked']:g}x | {row['got']:.2f}x | {computed} | {_machines([row])} |\n"
 
 
 def _kernel_lines(rows: Sequence[Row]) -> Iterator[str]:
@@ -164,17 +183,12 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, default=HERE.parent / "benchmarks" / "rows")
     parser.add_argument("--into", type=Path, default=HERE, help="the folder to write to")
     asked = parser.parse_args()
-    steps, kernels = (_read(asked.rows / f"{name}.jsonl") for name in ("step_cost", "kernels"))
+    names = ("step_cost", "kernels", "promise")
+    steps, kernels, promises = (_read(asked.rows / f"{name}.jsonl") for name in names)
     if not steps and not kernels:
         raise SystemExit(f"no rows in {asked.rows}: run benchmarks/kernels.py and benchmarks/step_cost.py")
-    new = {"performance.md": page(steps, kernels), "performance.svg": figure(steps)}
-    if asked.check:
-        return int(
-            any(not (asked.into / n).exists() or (asked.into / n).read_text() != t for n, t in new.items())
-        )
-    for name, text in new.items():
-        (asked.into / name).write_text(text)
-    return 0
+    pages = {"performance.md": page(steps, kernels, promises), "performance.svg": figure(steps)}
+    return written({asked.into / name: text for name, text in pages.items()}, asked.check)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from written import written
+
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- figures: python docs/planned_figures.py -->\n", "<!-- end of figures -->\n"
 Row = dict[str, Any]
@@ -195,11 +197,7 @@ def main() -> int:
     rows = [json.loads(line) for line in asked.rows.read_text().splitlines()]
     page, picture = asked.into / "planned.md", asked.into / "planned.svg"
     new = {page: with_section(page.read_text(), section(rows)), picture: figure(rows)}
-    if asked.check:
-        return int(any(not path.exists() or path.read_text() != text for path, text in new.items()))
-    for path, text in new.items():
-        path.write_text(text)
-    return 0
+    return written(new, asked.check)
 
 
 if __name__ == "__main__":
