@@ -6,7 +6,7 @@ import pytest
 
 from measured import row, sweep_of
 from skipstone.metrics import METRICS
-from skipstone.report.measuring import PLAIN
+from skipstone.report.measuring import PLAIN, REPEAT, UNCACHED
 from skipstone.report.summary import summarise
 from skipstone.report.verdict import judged_by, verdict
 
@@ -17,14 +17,23 @@ def test_a_setting_is_summed_up_over_prompts() -> None:
         row(prompt=f"p{n}", speedup=s, psnr=v, bytes_held=n)
         for n, (s, v) in enumerate(zip(speeds, values, strict=True))
     ]
-    (line,) = summarise(made)
-    assert (line.speedup, line.slowest, line.fastest, line.call_speedup) == (2.0, 1.5, 4.0, 1.0)
+    references = [row(UNCACHED, prompt=f"p{n}", speedup=1.0) for n in range(3)]
+    line = summarise([*references, *made])[-1]
+    assert (line.speedup, line.slowest, line.fastest, line.call_speedup) == (2.0, 1.5, 4.0, 1.5)
     assert line.bytes_held == 2
     spread = line.scores["psnr"]
     assert (spread.mean, spread.worst, spread.best, spread.worst_frame) == (30, 20, 40, 19)
     assert spread.low == pytest.approx(21)
     assert line.title == "fora interval=2"
     assert line.worst_row(METRICS["psnr"])["prompt"] == "p2"
+
+
+def test_a_busy_moment_of_the_reference_makes_nothing_look_faster() -> None:
+    busy = {"loop_seconds": 30.0, "call_seconds": 35.0}
+    plain = [row(PLAIN, steps=steps, speedup=10 / steps) for steps in (8, 5)]
+    quiet = [row(UNCACHED, speedup=1.0), row(REPEAT, speedup=1.0), *plain, row(speedup=2.0)]
+    line = summarise([{**quiet[0], **busy}, *quiet[1:]])[-1]
+    assert (line.speedup, line.call_speedup) == (2.0, 1.5)
 
 
 def test_the_order_of_rows_does_not_matter() -> None:

@@ -14,7 +14,7 @@ PROGRAMS = 4
 """How many programs add up for each multiprocessor: as many as it has room for."""
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["programs"])  # Where it is 1, it would be no tensor, and could not be cast.
 def _sums(
     moved, size, current, reference, elements, programs, current_stride, reference_stride,
     order: tl.constexpr, block: tl.constexpr,

@@ -7,6 +7,7 @@ from typing import Any
 
 from skipstone.metrics.comparison import METRICS, Metric
 from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED
+from skipstone.report.pace import Pace, paces, unit_of
 
 MEASURED = (UNCACHED, REPEAT, PLAIN, CACHED)
 """The rows that were timed."""
@@ -40,7 +41,7 @@ class Line:
         method: the method's label, empty without one.
         setting: its settings.
         rows: one for each prompt and seed.
-        speedup: of the denoising loop against the uncached run of the same seed, median.
+        speedup: of the denoising loop against runs of the same prompt and seed without a cache, median.
         call_speedup: of the whole call, median.
         slowest: the least of the loop's.
         fastest: the most.
@@ -78,30 +79,29 @@ class Line:
 
 def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
     """The lines of a sweep in the order in which they were measured, by method and speed."""
+    measured = [row for row in rows if row["kind"] in MEASURED]
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["kind"] in MEASURED:
-            groups.setdefault((row["kind"], row["method"], row["setting"], row["steps_asked"]), []).append(
-                row
-            )
-    lines = [_line(group) for group in groups.values()]
+    for row in measured:
+        groups.setdefault((row["kind"], row["method"], row["setting"], row["steps_asked"]), []).append(row)
+    known = paces(measured)
+    lines = [_line(group, known) for group in groups.values()]
     methods = list(dict.fromkeys(line.method for line in lines))
     return sorted(
         lines, key=lambda line: (MEASURED.index(line.kind), methods.index(line.method), line.speedup)
     )
 
 
-def _line(rows: Sequence[Mapping[str, Any]]) -> Line:
+def _line(rows: Sequence[Mapping[str, Any]], known: Mapping[tuple[str, int], Pace]) -> Line:
     # Processes finish in any order: what is shown must not depend on it.
     rows = sorted(rows, key=lambda row: (row["prompt"], row["seed"]))
-    speeds = [row["speedup"] for row in rows]
+    speeds = [known[unit_of(row)].speedup(row) for row in rows]
     return Line(
         kind=rows[0]["kind"],
         method=rows[0]["method"],
         setting=rows[0]["setting"],
         rows=rows,
         speedup=median(speeds),
-        call_speedup=median(row["call_speedup"] for row in rows),
+        call_speedup=median(known[unit_of(row)].call_speedup(row) for row in rows),
         slowest=min(speeds),
         fastest=max(speeds),
         computed_share=mean(row["computed_share"] for row in rows),

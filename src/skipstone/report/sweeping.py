@@ -331,8 +331,8 @@ class Sweep:
     def _warm_up(self, settings: Sequence[Setting]) -> None:
         """Let no timed run pay for a first use."""
         arguments = {**self.bench.arguments, "prompt": self.design.prompts[0]}
-        # What was fitted holds for runs of full length only.
-        whole = {found.label for found in self.usable if found.is_fitted}
+        # What was fitted or planned holds for runs of full length only.
+        whole = {found.label for found in self.usable if found.is_fitted or found.is_planned}
         for setting in {setting.label: setting for setting in settings if setting.method}.values():
             if setting.label in whole:
                 self.bench.run(setting, *self.design.units[0])

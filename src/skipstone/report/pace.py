@@ -1,0 +1,57 @@
+"""How fast a prompt and seed is computed without a cache, by all of its runs that have none."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from skipstone.report.measuring import PLAIN, REPEAT, UNCACHED
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What runs without a cache take.
+
+    A single run may meet a busy moment of the machine, and would make everything look faster that is compared
+    with it alone.
+
+    Args:
+        steps: of a full run.
+        step_seconds: of the denoising loop for each step, median of the full and the shorter runs.
+        other_seconds: of the call without its loop, median.
+    """
+
+    steps: int
+    step_seconds: float
+    other_seconds: float
+
+    def speedup(self, row: Mapping[str, Any]) -> float:
+        """How much faster a run's loop is than a full one's."""
+        return self.steps * self.step_seconds / float(row["loop_seconds"])
+
+    def call_speedup(self, row: Mapping[str, Any]) -> float:
+        """How much faster a run's call is than a full one's."""
+        return (self.steps * self.step_seconds + self.other_seconds) / float(row["call_seconds"])
+
+
+def unit_of(row: Mapping[str, Any]) -> tuple[str, int]:
+    """What the runs that are compared have in common."""
+    return row["prompt"], row["seed"]
+
+
+def paces(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Pace]:
+    """The pace of every prompt and seed."""
+    found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["kind"] in (UNCACHED, REPEAT, PLAIN):
+            found.setdefault(unit_of(row), []).append(row)
+    return {unit: _pace(its) for unit, its in found.items()}
+
+
+def _pace(rows: Iterable[Mapping[str, Any]]) -> Pace:
+    rows = list(rows)
+    return Pace(
+        steps=max(row["steps"] for row in rows),
+        step_seconds=median(row["loop_seconds"] / row["steps"] for row in rows),
+        other_seconds=median(row["call_seconds"] - row["loop_seconds"] for row in rows),
+    )
