@@ -59,7 +59,7 @@ def test_what_was_measured_is_said_of_each_model(generator: Any) -> None:
     taylor = written.index("### `+taylor`")
     assert written.index("`fora+taylor` on pebble-image: Better") > taylor
     assert (
-        "| pebble-image | `fora` | interval=3 | 5.0 | 25% of block | 3.00x | 1.50x | 20.0 | 20.0 |  | 1.00 | "
+        "| pebble-image | `fora` | interval=3 | 5.0 | 25% of block | 3.00x | 1.80x | 20.0 | 20.0 |  | 1.00 | "
         "-5.0 dB |"
     ) in written
 

@@ -19,7 +19,8 @@ def test_a_setting_is_summed_up_over_prompts() -> None:
     ]
     references = [row(UNCACHED, prompt=f"p{n}", speedup=1.0) for n in range(3)]
     line = summarise([*references, *made])[-1]
-    assert (line.speedup, line.slowest, line.fastest, line.call_speedup) == (2.0, 1.5, 4.0, 1.5)
+    assert (line.speedup, line.slowest, line.fastest) == pytest.approx((2.0, 1.5, 4.0))
+    assert line.call_speedup == pytest.approx(1.5)
     assert line.bytes_held == 2
     spread = line.scores["psnr"]
     assert (spread.mean, spread.worst, spread.best, spread.worst_frame) == (30, 20, 40, 19)
@@ -57,7 +58,7 @@ def test_the_fastest_setting_that_is_good_enough() -> None:
         row(PLAIN, psnr=26.0, speedup=2.0, steps=5),
     )
     assert words[BEST].startswith(
-        "fora interval=2: 1.50x faster loop, 0.75x faster call, PSNR 36.0 dB on average"
+        "fora interval=2: 1.50x faster loop, 1.29x faster call, PSNR 36.0 dB on average"
     )
     assert words[GOOD].startswith("fora interval=3: 2.50x")
     assert words[GOOD].endswith("Fewer plain steps do not reach this at any speed that was measured.")

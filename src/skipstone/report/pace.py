@@ -39,6 +39,14 @@ def unit_of(row: Mapping[str, Any]) -> tuple[str, int]:
     return row["prompt"], row["seed"]
 
 
+def speedups(row: Mapping[str, Any], known: Mapping[tuple[str, int], Pace]) -> tuple[float, float]:
+    """How much faster a run is in its loop and in its call; as it was noted where no pace is known."""
+    pace = known.get(unit_of(row))
+    if pace is None:
+        return row["speedup"], row["call_speedup"]
+    return pace.speedup(row), pace.call_speedup(row)
+
+
 def paces(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Pace]:
     """The pace of every prompt and seed."""
     found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from skipstone.metrics.comparison import METRICS, Metric
 from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED
-from skipstone.report.pace import Pace, paces, unit_of
+from skipstone.report.pace import Pace, paces, speedups
 
 MEASURED = (UNCACHED, REPEAT, PLAIN, CACHED)
 """The rows that were timed."""
@@ -94,14 +94,14 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
 def _line(rows: Sequence[Mapping[str, Any]], known: Mapping[tuple[str, int], Pace]) -> Line:
     # Processes finish in any order: what is shown must not depend on it.
     rows = sorted(rows, key=lambda row: (row["prompt"], row["seed"]))
-    speeds = [known[unit_of(row)].speedup(row) for row in rows]
+    speeds, call_speeds = zip(*(speedups(row, known) for row in rows), strict=True)
     return Line(
         kind=rows[0]["kind"],
         method=rows[0]["method"],
         setting=rows[0]["setting"],
         rows=rows,
         speedup=median(speeds),
-        call_speedup=median(known[unit_of(row)].call_speedup(row) for row in rows),
+        call_speedup=median(call_speeds),
         slowest=min(speeds),
         fastest=max(speeds),
         computed_share=mean(row["computed_share"] for row in rows),
