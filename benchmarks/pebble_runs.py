@@ -79,10 +79,17 @@ class PebbleRuns:
 
     def run(self, numbers: Sequence[int], **changes: Any) -> Iterator[Tensor]:
         """The frames of some prompts at once, in [0, 1], ``(frames, height, width, channels)`` each."""
+        return self._frames([self.prompts[number] for number in numbers], numbers, changes)
+
+    def run_recorded(self) -> Tensor:
+        """The frames of the prompt that is recorded."""
+        return next(self._frames([self.recorded], [1000], {}))
+
+    def _frames(self, texts: list[str], seeds: Sequence[int], changes: dict[str, Any]) -> Iterator[Tensor]:
         made = self.pipe(
-            [self.prompts[number] for number in numbers],
-            **self._arguments(len(numbers), changes),
-            generator=[torch.Generator().manual_seed(number) for number in numbers],
+            texts,
+            **self._arguments(len(texts), changes),
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="np",
         )
         clips = made.frames if hasattr(made, "frames") else made.images[:, None]

@@ -37,6 +37,14 @@ All choices of steps of short runs against the plan, mean PSNR of the same {prom
 |---|---|---|---|---|---|---|
 """
 
+ACTIONS = """
+Other actions than a whole step, with as many computed blocks: mean and 5th percentile of {prompts} unseen
+prompts. The plans are searched on one other prompt; of four metrics the one is taken that does best there.
+
+| blocks of so many steps | whole steps | conditional branch alone on some | first blocks alone on some |
+|---|---|---|---|
+"""
+
 TIMING = """
 The speed of one run, the median of three each way, on {device}.
 
@@ -50,7 +58,8 @@ def section(rows: Sequence[Row]) -> str:
     parts = ["![PSNR by computed steps](planned.svg)\n"]
     for model in dict.fromkeys(row["model"] for row in rows):
         of_model = [row for row in rows if row["model"] == model]
-        parts += [*_budgets(of_model), *_transfers(of_model), *_exhaustive(of_model), *_timing(of_model)]
+        parts += [*_budgets(of_model), *_transfers(of_model), *_exhaustive(of_model)]
+        parts += [*_actions(of_model), *_timing(of_model)]
     parts.append(f"\n{_machines(rows)}.\n")
     return "".join(parts)
 
@@ -110,6 +119,20 @@ def _exhaustive(rows: Sequence[Row]) -> Iterator[str]:
         values = (f"{row[name]:.1f}" for name in ("psnr_mean", "best_psnr_mean"))
         cells = (row["short"], row["asked"], row["masks"], *values, row["rank"])
         yield f"| {' | '.join(map(str, cells))} | {row['median_psnr_mean']:.1f} |\n"
+
+
+def _actions(rows: Sequence[Row]) -> Iterator[str]:
+    found = _of(rows, "actions")
+    if found:
+        yield ACTIONS.format(**found[0])
+    for asked in sorted({row["asked"] for row in found}, reverse=True):
+        of_budget = {row["kind"]: row for row in found if row["asked"] == asked}
+        cells = (_actions_cell(of_budget[kind]) for kind in ("whole", "branch", "blocks"))
+        yield f"| {asked} | {' | '.join(cells)} |\n"
+
+
+def _actions_cell(row: Row) -> str:
+    return f"{row['psnr_mean']:.1f}, {row['psnr_p5']:.1f}"
 
 
 def _timing(rows: Sequence[Row]) -> Iterator[str]:
@@ -176,7 +199,7 @@ def _of(rows: Sequence[Row], what: str) -> list[Row]:
 
 def _machines(rows: Sequence[Row]) -> str:
     seen = (f"{row['device']}, torch {row['torch']}, diffusers {row['diffusers']}" for row in rows)
-    return "Measured by `python benchmarks/planned.py` on " + "; ".join(dict.fromkeys(seen))
+    return "Measured by the commands above on " + "; ".join(dict.fromkeys(seen))
 
 
 def with_section(page: str, text: str) -> str:

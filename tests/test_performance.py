@@ -41,12 +41,14 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(tmp_path: Path) -> None
     rows.write_text(json.dumps({**known, "device": "known", "torch": "", "diffusers": ""}) + "\n")
     parts = ("--parts", "baselines", "budgets", "exhaustive")
     run("benchmarks/planned.py", "pebble-image", *small, *parts, "--rows", str(rows))
+    run("benchmarks/actions.py", "pebble-image", *small[:6], "--rows", str(rows))
     assert rows.read_text().count("noise floor") == 1
     run("docs/planned_figures.py", "--rows", str(rows), "--into", str(tmp_path))
     text = page.read_text()
     assert "77 dB apart" in text
     assert "| planned 2, guard 3 | " in text
     assert "| 3 | 2 | 2 | " in text
+    assert "conditional branch alone on some" in text
     assert text.startswith("# Planned caching")
     assert (tmp_path / "planned.svg").read_text().count("<polyline") == 4
     run("docs/planned_figures.py", "--check", "--rows", str(rows), "--into", str(tmp_path))
