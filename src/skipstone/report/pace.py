@@ -1,6 +1,6 @@
 """How fast a prompt and seed is computed without a cache, by all of its runs that have none."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -48,18 +48,18 @@ def speedups(row: Mapping[str, Any], known: Mapping[tuple[str, int], Pace]) -> t
 
 
 def paces(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Pace]:
-    """The pace of every prompt and seed."""
+    """The pace of every prompt and seed that was run in full."""
     found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["kind"] in (UNCACHED, REPEAT, PLAIN):
             found.setdefault(unit_of(row), []).append(row)
-    return {unit: _pace(its) for unit, its in found.items()}
+    full = {unit_of(row): row["steps"] for its in found.values() for row in its if row["kind"] == UNCACHED}
+    return {unit: _pace(found[unit], steps) for unit, steps in full.items()}
 
 
-def _pace(rows: Iterable[Mapping[str, Any]]) -> Pace:
-    rows = list(rows)
+def _pace(rows: Sequence[Mapping[str, Any]], steps: int) -> Pace:
     return Pace(
-        steps=max(row["steps"] for row in rows),
+        steps=steps,
         step_seconds=median(row["loop_seconds"] / row["steps"] for row in rows),
         other_seconds=median(row["call_seconds"] - row["loop_seconds"] for row in rows),
     )
