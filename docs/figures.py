@@ -1,13 +1,14 @@
-"""The figures of the measured rows, as SVG that follows the reader's light or dark mode."""
+"""The figures of the measured rows."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from drawn import svg, text
+
 from skipstone.metrics.comparison import METRICS
 from skipstone.report.drawing import Axis, curves, key, series
 from skipstone.report.measuring import PLAIN
-from skipstone.report.page import FOLDER
 from skipstone.report.summary import Line
 
 SHOWN = ("planned", "first-block", "teacache", "easycache", "fora", "pab")
@@ -23,13 +24,6 @@ STYLES = ("series-0", "series-1")
 MARKERS = ("M-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z", "M-2.6,-2.6h5.2v5.2h-5.2z")
 """Of the first and the second model: a circle and a square."""
 
-EXTRA = """
-.paper { fill: var(--paper); } text { font-family: system-ui, sans-serif; }
-.target { stroke: var(--faint); stroke-dasharray: 1 3; } .curve.few { stroke-dasharray: 4 3; opacity: .7; }
-.title { fill: var(--ink); font-size: 12px; font-weight: 600; }
-.small { fill: var(--faint); font-size: 10px; }
-"""
-
 
 def overview(sweeps: Mapping[str, Sequence[Line]]) -> str:
     """Quality against speed of some methods, a plot for each model."""
@@ -38,14 +32,14 @@ def overview(sweeps: Mapping[str, Sequence[Line]]) -> str:
         shown = [line for line in lines if not line.method or line.method in SHOWN]
         plot = curves(shown, METRICS["psnr"])
         place = f'<svg y="{top + 24}" width="720" height="420" '
-        parts += [_text("title", 8, top + 18, model), plot.replace("<svg ", place, 1)]
+        parts += [text("title", 8, top + 18, model), plot.replace("<svg ", place, 1)]
         legend = [
             f'<g transform="translate({70 + 108 * n},{top + 456})">{_key(n)}'
-            f"{_text('small', 12, 4, method or 'fewer steps')}</g>"
+            f"{text('small', 12, 4, method or 'fewer steps')}</g>"
             for n, method in enumerate(series(shown))
         ]
         parts, top = parts + legend, top + 480
-    return _svg(720, top, "Quality against speed of caches on the bundled models", parts)
+    return svg(720, top, "Quality against speed of caches on the bundled models", parts)
 
 
 def panels(sweeps: Mapping[str, Sequence[Line]]) -> str:
@@ -61,19 +55,19 @@ def panels(sweeps: Mapping[str, Sequence[Line]]) -> str:
         for n, method in enumerate(methods)
     ]
     names = " and ".join(f"{model} ({('circles', 'squares')[n]})" for n, model in enumerate(sweeps))
-    head = _text("small", LEFT, 14, f"PSNR in dB against speedup: {names}; dashed: fewer plain steps")
+    head = text("small", LEFT, 14, f"PSNR in dB against speedup: {names}; dashed: fewer plain steps")
     rows = math.ceil(len(methods) / COLUMNS)
-    return _svg(WIDTH * COLUMNS, HEIGHT * rows + 30, "Every method against fewer plain steps", [head, *parts])
+    return svg(WIDTH * COLUMNS, HEIGHT * rows + 30, "Every method against fewer plain steps", [head, *parts])
 
 
 def _panel(method: str, sweeps: Mapping[str, Sequence[Line]], x: Axis, y: Axis) -> Iterator[str]:
-    yield _text("title", LEFT, 13, method)
+    yield text("title", LEFT, 13, method)
     for speed in (1, 1.5, 2, 3, 5):
         if math.log(speed) <= x.high:
-            yield _text("small", x(math.log(speed)) - 3, HEIGHT - 6, f"{speed:g}")
+            yield text("small", x(math.log(speed)) - 3, HEIGHT - 6, f"{speed:g}")
     for value in y.ticks():
         yield f'<path class="grid" d="M{LEFT},{y(value)}H{WIDTH - RIGHT}"/>'
-        yield _text("small", 4, y(value) + 3, f"{value:g}")
+        yield text("small", 4, y(value) + 3, f"{value:g}")
     for number, lines in enumerate(sweeps.values()):
         judged = _judged(lines)
         yield _curve([line for line in judged if line.kind == PLAIN], f"few {STYLES[number]}", x, y)
@@ -106,16 +100,3 @@ def _height(line: Line, y: Axis) -> float:
 
 def _key(number: int) -> str:
     return key(number).replace("<svg ", '<svg x="-8" y="-8" width="16" height="16" ', 1)
-
-
-def _text(style: str, x: float, y: float, words: str) -> str:
-    return f'<text class="{style}" x="{x}" y="{y}">{escape(words)}</text>'
-
-
-def _svg(width: int, height: int, label: str, parts: Sequence[str]) -> str:
-    style = (FOLDER / "drawing.css").read_text() + EXTRA
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(label)}"><style>{style}</style>'
-        f'<rect class="paper" width="{width}" height="{height}"/>\n' + "\n".join(parts) + "\n</svg>\n"
-    )

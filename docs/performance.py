@@ -4,10 +4,10 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
+from drawn import svg, text
 from written import written
 
 HERE = Path(__file__).parent
@@ -130,23 +130,20 @@ def _kernel_lines(rows: Sequence[Row]) -> Iterator[str]:
 def figure(rows: Sequence[Row]) -> str:
     """A bar for each cache and model, as long as its skipped step takes of a computed one."""
     bars = [(name, label, value) for name in _names(rows, "model") for label, value in _bars(rows, name)]
-    widest, line, left, width = max((value for *_, value in bars), default=1.0), 18, 250, 420
+    widest, left = max((value for *_, value in bars), default=1.0), 250
     parts, y, last = [], 10, None
     for name, label, value in bars:
         if name != last:
             y += 26
-            parts.append(f'<text x="8" y="{y}" font-weight="bold">{escape(name)}</text>')
+            parts.append(text("title", 8, y, name))
             last = name
-        y += line
-        length = max(width * value / widest, 1)
-        colour = "#0a7d6c" if label.startswith("skipstone") else "#9a9a9a"
-        parts.append(f'<text x="{left - 8}" y="{y}" text-anchor="end">{escape(label)}</text>')
-        parts.append(f'<rect x="{left}" y="{y - 11}" width="{length:.1f}" height="13" fill="{colour}"/>')
-        parts.append(f'<text x="{left + length + 6:.1f}" y="{y}">{value:.2%}</text>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 {y + 16}" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'
-    )
+        y += 18
+        length = max(420 * value / widest, 1)
+        style = "series-2" if label.startswith("skipstone") else "other"
+        parts.append(text("label right", left - 8, y, label))
+        parts.append(f'<rect class="{style}" x="{left}" y="{y - 11}" width="{length:.1f}" height="13"/>')
+        parts.append(text("label", left + length + 6, y, f"{value:.2%}"))
+    return svg(760, y + 16, "The time of a skipped step as a share of a computed one", parts)
 
 
 def _bars(rows: Sequence[Row], model: str) -> list[tuple[str, float]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from drawn import svg, text
 from written import written
 
 HERE = Path(__file__).parent
@@ -124,17 +125,13 @@ def figure(rows: Sequence[Row]) -> str:
     """For each model the mean and the 5th percentile by computed steps, planned and with fewer steps."""
     models = list(dict.fromkeys(row["model"] for row in rows if "psnr_mean" in row))
     parts = [_panel(model, [r for r in rows if r["model"] == model], n) for n, model in enumerate(models)]
-    width = 380 * max(1, len(models))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 300" font-family="sans-serif" '
-        f'font-size="12"><rect width="100%" height="100%" fill="#fff"/>{"".join(parts)}</svg>\n'
-    )
+    return svg(380 * max(1, len(models)), 300, "PSNR in dB by computed steps", parts)
 
 
 def _panel(model: str, rows: Sequence[Row], place: int) -> str:
     series = {
-        "planned": ("#0a7d6c", [r for r in _of(rows, "planned") if r["guard"] is None and not r["refine"]]),
-        "fewer plain steps": ("#9a9a9a", _of(rows, "fewer steps")),
+        "planned": ("series-2", [r for r in _of(rows, "planned") if r["guard"] is None and not r["refine"]]),
+        "fewer plain steps": ("other", _of(rows, "fewer steps")),
     }
     points = [row for _, found in series.values() for row in found]
     if not points:
@@ -147,26 +144,24 @@ def _panel(model: str, rows: Sequence[Row], place: int) -> str:
         share = (row[name] - low) / ((high - low) or 1)
         return f"{left + width * row['computed_mean'] / most:.1f},{top + height * (1 - share):.1f}"
 
-    parts = [f'<text x="{left}" y="18" font-weight="bold">{model}: PSNR in dB by computed steps</text>']
+    parts = [text("title", left, 18, f"{model}: PSNR in dB by computed steps")]
     for level in range(int(low // 5 + 1) * 5, int(high) + 1, 5):
         y = top + height * (1 - (level - low) / ((high - low) or 1))
-        parts.append(f'<path d="M{left} {y:.1f}h{width}" stroke="#ddd"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{level}</text>')
+        parts.append(f'<path class="grid" d="M{left} {y:.1f}h{width}"/>')
+        parts.append(text("label right", left - 6, y + 4, str(level)))
     for row in series["planned"][1]:
-        x = at(row, "psnr_mean").split(",")[0]
-        parts.append(f'<text x="{x}" y="{top + height + 18}" text-anchor="middle">{row["asked"]}</text>')
-    for n, (name, (colour, found)) in enumerate(series.items()):
+        x = left + width * row["computed_mean"] / most
+        parts.append(text("label middle", x, top + height + 18, str(row["asked"])))
+    for n, (name, (style, found)) in enumerate(series.items()):
         ordered = sorted(found, key=lambda row: row["computed_mean"])
-        for value, dashes in (("psnr_mean", ""), ("psnr_p5", ' stroke-dasharray="4 4"')):
+        for value, dashes in (("psnr_mean", ""), ("psnr_p5", " low")):
             line = " ".join(at(row, value) for row in ordered)
-            parts.append(
-                f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-            )
-        x = left + 150 * n
-        parts.append(f'<text x="{x}" y="{top + height + 40}" fill="{colour}">{name}</text>')
-    parts.append(
-        f'<text x="{left + width}" y="{top + height + 40}" text-anchor="end">dashed: 5th percentile</text>'
-    )
+            parts.append(f'<polyline class="curve {style}{dashes}" points="{line}"/>')
+        parts.append(
+            f'<rect class="{style}" x="{left + 150 * n}" y="{top + height + 32}" width="8" height="8"/>'
+        )
+        parts.append(text("label", left + 150 * n + 12, top + height + 40, name))
+    parts.append(text("small right", left + width, top + height + 40, "dashed: 5th percentile"))
     return "".join(parts)
 
 
