@@ -1,7 +1,9 @@
 """What two processes do in the tests of parallel runs: a module of its own, for they import it by name."""
 
+import multiprocessing
 import os
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,13 +27,19 @@ from zoo import ZOO
 
 
 def run_twice(work: Callable[[int], Any]) -> list[Any]:
-    """What two processes return that are joined by gloo over the loopback."""
+    """What two processes return that are joined by gloo over the loopback.
+
+    They are forks of one process that has imported this module and done nothing else.
+    """
+    multiprocessing.set_forkserver_preload([__name__])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with mp.Manager() as manager:
+    # The process that is forked finds its modules by the environment alone.
+    path = mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    with path, mp.Manager() as manager:
         results = manager.dict()
-        mp.spawn(_joined, (port, work, results), nprocs=2)
+        mp.start_processes(_joined, (port, work, results), nprocs=2, start_method="forkserver")
         return [results[rank] for rank in range(2)]
 
 

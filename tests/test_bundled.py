@@ -37,7 +37,6 @@ def test_the_plan_of_the_image_model_keeps_the_picture() -> None:
         cached = run()
     assert cache.last_run.skipped > 0
     assert quality(cached, uncached).psnr >= 30
-    assert torch.equal(run(), uncached)
 
 
 def test_the_text_steers_the_picture() -> None:
