@@ -30,7 +30,7 @@ from skipstone.schedules.search import RECIPES
 FEW = 16
 """Prompts for what has to be run one prompt at a time and is not the main thing."""
 
-PARTS = ("baselines", "budgets", "transfers", "exhaustive", "timing")
+PARTS = ("baselines", "budgets", "qualities", "transfers", "exhaustive", "timing")
 """What is measured if nothing else is asked for."""
 
 Row = dict[str, Any]
@@ -81,6 +81,18 @@ def budgets(
     for count in computed:
         plan = cache(lambda count=count: record().plan(computed=count, refine=refine))
         key = {"what": "planned", "asked": count, "refine": refine}
+        yield Case({**key, "guard": None}, partial(_unguarded, runs, plan))
+        calm: dict[int, Outcome] = {}
+        for guard in sorted(guards):
+            yield Case({**key, "guard": guard}, partial(_guarded, runs, plan, guard, calm))
+
+
+def qualities(runs: PebbleRuns, wanted: Sequence[float], guards: Sequence[float]) -> Iterator[Case]:
+    """The cheapest plan of each quality: how many steps each prompt has computed, and what it reaches."""
+    record = cache(runs.record)
+    for quality in wanted:
+        plan = cache(lambda quality=quality: record().plan(quality=quality))
+        key = {"what": "quality", "quality": quality}
         yield Case({**key, "guard": None}, partial(_unguarded, runs, plan))
         calm: dict[int, Outcome] = {}
         for guard in sorted(guards):
@@ -232,6 +244,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=(*PARTS, "candidates"))
     parser.add_argument("--computed", nargs="+", type=int, default=(25, 17, 13, 10))
     parser.add_argument("--guards", nargs="*", type=float, default=(2.0,), help="margins of the guard")
+    parser.add_argument("--qualities", nargs="+", type=float, default=(35.0, 45.0), help="PSNR in dB")
     parser.add_argument("--refine", type=int, default=0)
     parser.add_argument("--speedups", nargs="+", type=float, default=(2.0, 3.0, 4.0))
     parser.add_argument("--short", nargs=2, type=int, action="append", metavar=("STEPS", "COMPUTED"))
@@ -245,6 +258,7 @@ def main() -> None:
     parts = {
         "baselines": lambda: baselines(runs, asked.computed),
         "budgets": lambda: budgets(runs, asked.computed, asked.guards, asked.refine),
+        "qualities": lambda: qualities(runs, asked.qualities, asked.guards),
         "candidates": lambda: candidates(runs, asked.computed),
         "transfers": lambda: transfers(runs, asked.steps // 3, max(asked.guards, default=2.0)),
         "exhaustive": lambda: exhaustive(runs, asked.short or [(10, 5)]),

@@ -23,6 +23,14 @@ plans are made from one other prompt. Two uncached runs of one prompt are {floor
 |---|---|---|---|---|
 """
 
+QUALITIES = """
+The cheapest plan that keeps a quality on the recorded prompt, on the same unseen prompts: the steps that they
+take, PSNR, and how many of them keep that quality.
+
+| quality | guard | computed | mean | 5th percentile | kept by |
+|---|---|---|---|---|---|
+"""
+
 TRANSFERS = """
 A record's use for runs that it was not made for, mean and 5th percentile, without the guard; the last column
 is with it, of {few} prompts, and how many steps it computed.
@@ -51,7 +59,8 @@ def section(rows: Sequence[Row]) -> str:
     parts = ["![PSNR by computed steps](planned.svg)\n"]
     for model in dict.fromkeys(row["model"] for row in rows):
         of_model = [row for row in rows if row["model"] == model]
-        parts += [*_budgets(of_model), *_transfers(of_model), *_exhaustive(of_model), *_timing(of_model)]
+        tables = (_budgets, _qualities, _transfers, _exhaustive, _timing)
+        parts += [line for table in tables for line in table(of_model)]
     parts.append(f"\n{_machines(rows)}.\n")
     return "".join(parts)
 
@@ -76,6 +85,24 @@ def _line(what: str, row: Row) -> str:
     computed = f"{row['computed_mean']:.1f} (at most {row['computed_most']:.0f})"
     values = (f"{row[name]:.1f}" for name in ("psnr_mean", "psnr_p5", "psnr_min"))
     return f"| {' | '.join((what, computed, *values))} |\n"
+
+
+def _qualities(rows: Sequence[Row]) -> Iterator[str]:
+    found = _of(rows, "quality")
+    if found:
+        yield QUALITIES
+    for row in found:
+        least, most = min(row["computed"]), max(row["computed"])
+        kept = sum(value >= row["quality"] for value in row["psnr"])
+        cells = (
+            f"{row['quality']:g} dB",
+            "none" if row["guard"] is None else f"{row['guard']:g}",
+            f"{row['computed_mean']:.1f} ({least:g} to {most:g})",
+            f"{row['psnr_mean']:.1f}",
+            f"{row['psnr_p5']:.1f}",
+            f"{kept} of {row['prompts']}",
+        )
+        yield f"| {' | '.join(cells)} |\n"
 
 
 def _transfers(rows: Sequence[Row]) -> Iterator[str]:

@@ -39,13 +39,14 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(tmp_path: Path) -> None
     small = ("--steps", "4", "--count", "1", "--computed", "2", "--guards", "3", "--short", "3", "2")
     known = {"model": "pebble-image", "steps": 4, "count": 1, "what": "noise floor", "psnr_mean": 77.0}
     rows.write_text(json.dumps({**known, "device": "known", "torch": "", "diffusers": ""}) + "\n")
-    parts = ("--parts", "baselines", "budgets", "exhaustive")
+    parts = ("--parts", "baselines", "budgets", "qualities", "exhaustive", "--qualities", "10")
     run("benchmarks/planned.py", "pebble-image", *small, *parts, "--rows", str(rows))
     assert rows.read_text().count("noise floor") == 1
     run("docs/planned_figures.py", "--rows", str(rows), "--into", str(tmp_path))
     text = page.read_text()
     assert "77 dB apart" in text
     assert "| planned 2, guard 3 | " in text
+    assert "| 10 dB | none | " in text
     assert "| 3 | 2 | 2 | " in text
     assert text.startswith("# Planned caching")
     assert (tmp_path / "planned.svg").read_text().count("<polyline") == 4
