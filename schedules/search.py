@@ -16,8 +16,12 @@ RECIPES = (
 )
 """The candidates, the one that is taken where none can be run first."""
 
+MARGIN = 3.0
+"""How many dB better than the first candidate another one must be on the recorded prompts: prompts differ by
+so much in what suits them, and the best of many on one prompt is often not the best on the next."""
+
 MORE_ANCHORS = 3
-"""With so many, the best candidate is tried a second time."""
+"""With so many, the chosen candidate is tried a second time."""
 
 MOVES = 3
 """How far a computed step is moved at once when a plan is refined."""
@@ -133,14 +137,14 @@ class _Trials:
         self._done: dict[tuple[Recipe, str], Validation] = {}
 
     def best(self, target: Target) -> Plan:
-        """The candidate that does best on the budget of a target."""
+        """The first candidate on the budget of a target, or the best if that does clearly better."""
         first = make_plan(self._record, RECIPES[0], target.budget(self._record))
         self.score(first)
         budget = target.budget(self._record)
         plans = [make_plan(self._record, recipe, budget) for recipe in self._recipes()]
-        best = max(plans, key=self.score)
+        best = self._clearly(max(plans, key=self.score), plans[0])
         more = make_plan(self._record, replace(best.recipe, anchors=MORE_ANCHORS), budget)
-        return max(best, more, key=self.score)
+        return self._clearly(more, best)
 
     def cheapest(self, plan: Plan, quality: float) -> Plan:
         """The plan of the same recipe with the fewest computed steps that reaches a quality.
@@ -186,6 +190,10 @@ class _Trials:
             if seen.skip_cost is not None:
                 self._record = replace(self._record, skip_cost=seen.skip_cost)
         return self._done[key].worst
+
+    def _clearly(self, plan: Plan, first: Plan) -> Plan:
+        """The plan if it is better by the margin, else the first one."""
+        return plan if self.score(plan) >= self.score(first) + MARGIN else first
 
     def _recipes(self) -> list[Recipe]:
         """The candidates whose matrices were recorded."""

@@ -18,7 +18,7 @@ import tiny
 from skipstone.schedules.moments import moments_of
 from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan, Recipe, make_plan, step_importance
 from skipstone.schedules.record import Quantity, Record
-from skipstone.schedules.search import MORE_ANCHORS, RECIPES, Judge, Judgement
+from skipstone.schedules.search import MARGIN, MORE_ANCHORS, RECIPES, Judge, Judgement
 
 RESIDUAL = Quantity("transformer", "branch 0", "residual")
 
@@ -118,23 +118,28 @@ def test_a_measured_cost_of_skipping_is_taken_into_account() -> None:
     assert plan.speedup == pytest.approx(20 / 6.5)
 
 
-def test_the_candidate_that_measures_best_is_kept_with_all_measurements() -> None:
+class Liking(Counting):
+    """Likes one candidate by so many dB."""
+
+    def __init__(self, liked: Recipe, by: float) -> None:
+        super().__init__()
+        self.liked, self.by = liked, by
+
+    def __call__(self, plan: Plan) -> Judgement:
+        self.judged.append(plan)
+        return Judgement((30.0 + self.by if plan.recipe == self.liked else 30.0,))
+
+
+def with_guided(record: Record) -> Record:
     guided = {
         Quantity("transformer", "guided", name): moments_of(range(20), smooth(20, seed))
         for seed, name in ((1, "residual"), (2, "output"))
     }
+    return replace(record, moments={**record.moments, **guided})
 
-    class Liking(Counting):
-        """Likes one candidate best."""
 
-        def __call__(self, plan: Plan) -> Judgement:
-            self.judged.append(plan)
-            liked = plan.recipe == RECIPES[3]
-            return Judgement((40.0 if liked else 30.0 - len(self.judged),))
-
-    judge = Liking()
-    base = record_of(judge=judge)
-    plan = replace(base, moments={**base.moments, **guided}).plan(computed=6)
+def test_a_candidate_that_measures_clearly_better_is_kept_with_all_measurements() -> None:
+    plan = with_guided(record_of(judge=Liking(RECIPES[3], MARGIN))).plan(computed=6)
     assert plan.recipe == RECIPES[3]
     assert [one.recipe for one in plan.validations] == [
         *(recipe for recipe in RECIPES if recipe != RECIPES[3]),
@@ -142,7 +147,15 @@ def test_the_candidate_that_measures_best_is_kept_with_all_measurements() -> Non
         RECIPES[3],
     ]
     assert plan.validated is not None
-    assert plan.validated.worst == 40.0
+    assert plan.validated.worst == 30 + MARGIN
+
+
+@pytest.mark.parametrize("liked", [RECIPES[3], replace(RECIPES[0], anchors=MORE_ANCHORS)])
+def test_what_measures_a_little_better_is_taken_for_chance(liked: Recipe) -> None:
+    judge = Liking(liked, MARGIN - 0.1)
+    plan = with_guided(record_of(judge=judge)).plan(computed=6)
+    assert liked in [one.recipe for one in judge.judged]
+    assert plan.recipe == RECIPES[0]
 
 
 def test_without_guided_matrices_no_candidate_needs_them() -> None:
