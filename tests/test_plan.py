@@ -150,12 +150,15 @@ def test_a_candidate_that_measures_clearly_better_is_kept_with_all_measurements(
     assert plan.validated.worst == 30 + MARGIN
 
 
-@pytest.mark.parametrize("liked", [RECIPES[3], replace(RECIPES[0], anchors=MORE_ANCHORS)])
-def test_what_measures_a_little_better_is_taken_for_chance(liked: Recipe) -> None:
-    judge = Liking(liked, MARGIN - 0.1)
-    plan = with_guided(record_of(judge=judge)).plan(computed=6)
-    assert liked in [one.recipe for one in judge.judged]
+def test_a_candidate_that_measures_a_little_better_is_taken_for_chance() -> None:
+    plan = with_guided(record_of(judge=Liking(RECIPES[3], MARGIN - 0.1))).plan(computed=6)
+    assert max(one.worst for one in plan.validations) > 30
     assert plan.recipe == RECIPES[0]
+
+
+def test_a_third_anchor_is_taken_where_it_measures_better_at_all() -> None:
+    more = replace(RECIPES[0], anchors=MORE_ANCHORS)
+    assert with_guided(record_of(judge=Liking(more, 0.1))).plan(computed=6).recipe == more
 
 
 def test_without_guided_matrices_no_candidate_needs_them() -> None:
