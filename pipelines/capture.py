@@ -47,7 +47,7 @@ class CudaGraphs:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
 
     def capture(self, work: Callable[[], Any]) -> CudaGraph:
         graph = torch.cuda.CUDAGraph()

@@ -113,7 +113,7 @@ class Graph:
         if asked != self._summed:
             snapshots.combine(weights, self._sums)
             self._summed = asked
-        torch._foreach_copy_(self._inputs, tensors)
+        torch._foreach_copy_(self._inputs, list(tensors))
 
     def _gives(self, output: Any, evaluation: StackEvaluation[Any], tensors: Sequence[Tensor]) -> bool:
         return alike(self.replay(evaluation, tensors), output, power=1.0)

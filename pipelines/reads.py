@@ -15,7 +15,7 @@ WAITING = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 COPIES = (torch.ops.aten._to_copy, torch.ops.aten.copy_)
 
 
-class Reads(TorchDispatchMode):
+class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches some work.
 
     Args:
@@ -26,7 +26,7 @@ class Reads(TorchDispatchMode):
     """
 
     def __init__(self, device: torch.device, given: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._device = device
         self._known = {_address(tensor) for tensor in given}
         self._outside: dict[int, Tensor] = {}

@@ -29,7 +29,7 @@ def test_rows_of_tiny_benchmarks_make_a_page(tmp_path: Path) -> None:
     assert "| diffusers: magcache | " in page
     assert "| reuse of 3 in place | " in page
     assert "end to end" in page
-    assert figure.count("<rect") == 1 + 2
+    assert figure.count("<rect") == 1 + 3
     run("docs/performance.py", "--check", "--rows", str(tmp_path), "--into", str(tmp_path))
 
 
