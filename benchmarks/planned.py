@@ -81,10 +81,7 @@ def budgets(
     for count in computed:
         plan = cache(lambda count=count: record().plan(computed=count, refine=refine))
         key = {"what": "planned", "asked": count, "refine": refine}
-        yield Case({**key, "guard": None}, partial(_unguarded, runs, plan))
-        calm: dict[int, Outcome] = {}
-        for guard in sorted(guards):
-            yield Case({**key, "guard": guard}, partial(_guarded, runs, plan, guard, calm))
+        yield from _with_guards(runs, key, plan, guards)
 
 
 def qualities(runs: PebbleRuns, wanted: Sequence[float], guards: Sequence[float]) -> Iterator[Case]:
@@ -93,10 +90,17 @@ def qualities(runs: PebbleRuns, wanted: Sequence[float], guards: Sequence[float]
     for quality in wanted:
         plan = cache(lambda quality=quality: record().plan(quality=quality))
         key = {"what": "quality", "quality": quality}
-        yield Case({**key, "guard": None}, partial(_unguarded, runs, plan))
-        calm: dict[int, Outcome] = {}
-        for guard in sorted(guards):
-            yield Case({**key, "guard": guard}, partial(_guarded, runs, plan, guard, calm))
+        yield from _with_guards(runs, key, plan, guards)
+
+
+def _with_guards(
+    runs: PebbleRuns, key: Row, plan: Callable[[], Plan], guards: Sequence[float]
+) -> Iterator[Case]:
+    """A plan without the guard, and with each margin."""
+    yield Case({**key, "guard": None}, partial(_unguarded, runs, plan))
+    calm: dict[int, Outcome] = {}
+    for guard in sorted(guards):
+        yield Case({**key, "guard": guard}, partial(_guarded, runs, plan, guard, calm))
 
 
 def _unguarded(runs: PebbleRuns, plan: Callable[[], Plan], **changes: Any) -> Row:

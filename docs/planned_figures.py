@@ -167,9 +167,12 @@ def _panel(model: str, rows: Sequence[Row], place: int) -> str:
     low, high = min(row["psnr_p5"] for row in points), max(row["psnr_mean"] for row in points)
     left, top, width, height = 380 * place + 44, 30, 310, 220
 
+    def across(row: Row) -> float:
+        return float(left + width * row["computed_mean"] / most)
+
     def at(row: Row, name: str) -> str:
         share = (row[name] - low) / ((high - low) or 1)
-        return f"{left + width * row['computed_mean'] / most:.1f},{top + height * (1 - share):.1f}"
+        return f"{across(row):.1f},{top + height * (1 - share):.1f}"
 
     parts = [text("title", left, 18, f"{model}: PSNR in dB by computed steps")]
     for level in range(int(low // 5 + 1) * 5, int(high) + 1, 5):
@@ -177,8 +180,7 @@ def _panel(model: str, rows: Sequence[Row], place: int) -> str:
         parts.append(f'<path class="grid" d="M{left} {y:.1f}h{width}"/>')
         parts.append(text("label right", left - 6, y + 4, str(level)))
     for row in series["planned"][1]:
-        x = left + width * row["computed_mean"] / most
-        parts.append(text("label middle", x, top + height + 18, str(row["asked"])))
+        parts.append(text("label middle", across(row), top + height + 18, str(row["asked"])))
     for n, (name, (style, found)) in enumerate(series.items()):
         ordered = sorted(found, key=lambda row: row["computed_mean"])
         for value, dashes in (("psnr_mean", ""), ("psnr_p5", " low")):

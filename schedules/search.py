@@ -17,11 +17,12 @@ RECIPES = (
 """The candidates, the one that is taken where none can be run first."""
 
 MARGIN = 3.0
-"""How many dB better than the first candidate another one must be on the recorded prompts: prompts differ by
-so much in what suits them, and the best of many on one prompt is often not the best on the next."""
+"""How many dB better than the first candidate another one must be on the recorded prompts: by so much prompts
+of the bundled models differ in what suits them (`benchmarks/planned.py --parts candidates`)."""
 
 MORE_ANCHORS = 3
-"""With so many, the chosen candidate is tried a second time: that suits all prompts of a model or none."""
+"""With so many, the chosen candidate is tried a second time. It needs no margin: on each of the bundled
+models that is better, or worse, on all prompts alike."""
 
 MOVES = 3
 """How far a computed step is moved at once when a plan is refined."""
@@ -142,7 +143,8 @@ class _Trials:
         self.score(first)
         budget = target.budget(self._record)
         plans = [make_plan(self._record, recipe, budget) for recipe in self._recipes()]
-        best = self._clearly(max(plans, key=self.score), plans[0])
+        liked = max(plans, key=self.score)
+        best = liked if self.score(liked) >= self.score(plans[0]) + MARGIN else plans[0]
         more = make_plan(self._record, replace(best.recipe, anchors=MORE_ANCHORS), budget)
         return max(best, more, key=self.score)
 
@@ -190,10 +192,6 @@ class _Trials:
             if seen.skip_cost is not None:
                 self._record = replace(self._record, skip_cost=seen.skip_cost)
         return self._done[key].worst
-
-    def _clearly(self, plan: Plan, first: Plan) -> Plan:
-        """The plan if it is better by the margin, else the first one."""
-        return plan if self.score(plan) >= self.score(first) + MARGIN else first
 
     def _recipes(self) -> list[Recipe]:
         """The candidates whose matrices were recorded."""
