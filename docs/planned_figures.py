@@ -158,7 +158,7 @@ def figure(rows: Sequence[Row]) -> str:
 def _panel(model: str, rows: Sequence[Row], place: int) -> str:
     series = {
         "planned": ("series-2", [r for r in _of(rows, "planned") if r["guard"] is None and not r["refine"]]),
-        "fewer plain steps": ("other", _of(rows, "fewer steps")),
+        "fewer steps": ("other", _of(rows, "fewer steps")),
     }
     points = [row for _, found in series.values() for row in found]
     if not points:
@@ -187,9 +187,9 @@ def _panel(model: str, rows: Sequence[Row], place: int) -> str:
             line = " ".join(at(row, value) for row in ordered)
             parts.append(f'<polyline class="curve {style}{dashes}" points="{line}"/>')
         parts.append(
-            f'<rect class="{style}" x="{left + 150 * n}" y="{top + height + 32}" width="8" height="8"/>'
+            f'<rect class="{style}" x="{left + 90 * n}" y="{top + height + 32}" width="8" height="8"/>'
         )
-        parts.append(text("label", left + 150 * n + 12, top + height + 40, name))
+        parts.append(text("label", left + 90 * n + 12, top + height + 40, name))
     parts.append(text("small right", left + width, top + height + 40, "dashed: 5th percentile"))
     return "".join(parts)
 
