@@ -1,4 +1,4 @@
-"""Caches on compiled models: for each way of compiling, speed and quality, in JSON rows.
+"""Caches on compiled models, and as graphs: for each way, speed and quality, in JSON rows.
 
 A cached run is compared with the uncached run of the same model, compiled in the same way.
 """
@@ -20,8 +20,12 @@ from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
 from skipstone.pipelines.loop_timer import LoopTimer
 
+GRAPHS = "not compiled, graphs"
+"""Where skipped steps are replayed."""
+
 WAYS: dict[str, Callable[[Any], None]] = {
     "not compiled": lambda model: None,
+    GRAPHS: lambda model: None,
     "blocks": lambda model: model.compile_repeated_blocks(),
     "whole": lambda model: model.compile(),
     "whole, CUDA graphs": lambda model: model.compile(mode="reduce-overhead"),
@@ -44,7 +48,7 @@ class Bench:
 
     def __init__(self, name: str, way: str, device: str, repeats: int) -> None:
         torch._dynamo.reset()
-        self.name, self.repeats = name, repeats
+        self.name, self.repeats, self.graphs = name, repeats, way == GRAPHS
         self.pipe = skipstone.load(name).to(device)
         self.pipe.set_progress_bar_config(disable=True)
         WAYS[way](self.pipe.transformer)
@@ -80,13 +84,14 @@ class Bench:
         bare = self.timed()
         found = [{"method": "uncached", **bare}]
         for name, method in methods.items():
-            with skipstone.attach(self.pipe, method) as cache:
+            with skipstone.attach(self.pipe, method, graphs=self.graphs) as cache:
                 seen = self.timed()
                 run = cache.last_run
             kept = quality(seen["frames"], bare["frames"]).psnr
             share = run.computed / run.evaluations
             ratio = bare["seconds"] / seen["seconds"]
-            found.append({"method": name, **seen, "computed_share": share, "speedup": ratio, "psnr": kept})
+            counts = {"computed_share": share, "replayed": run.replayed}
+            found.append({"method": name, **seen, **counts, "speedup": ratio, "psnr": kept})
         return [{key: value for key, value in row.items() if key != "frames"} for row in found]
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -163,7 +164,9 @@ WAYS: Sequence[Way] = (
     Way("no cache", lambda loop, steps: nullcontext()),
     ours("attached, never skipping", FORA(1)),
     ours("reuse", Warmup(FORA(1000), steps=4)),
+    ours("reuse, graph", Warmup(FORA(1000), steps=4), graphs=True),
     ours("taylor 2", TAYLOR),
+    ours("taylor 2, graph", TAYLOR, graphs=True),
     ours("taylor 2, int8", TAYLOR, snapshots="int8"),
     ours("first block", Warmup(FirstBlock(ALWAYS), steps=4)),
     ours("modulated input", Warmup(TeaCache(ALWAYS, rescale="none"), steps=4)),
@@ -204,19 +207,20 @@ def row(loop: Loop, way: Way, device: str) -> dict[str, Any]:
         **_spread("skipped", run.times(False)),
         "peak_mib": round(peak / 2**20, 1),
         "bytes_held": None if stats is None else stats.bytes_held,
+        "replayed": None if stats is None else stats.replayed,
         "notes": [] if stats is None else list(stats.notes),
         "finite": run.finite,
     }
 
 
-def end_to_end(loop: Loop, steps: int, computed: int, step_ms: float) -> dict[str, Any]:
+def end_to_end(loop: Loop, steps: int, computed: int, step_ms: float, graphs: bool) -> dict[str, Any]:
     """A run of which so many steps are computed, against that many computed steps alone."""
-    with skipstone.attach(loop, FORA(steps // computed)) as cache:
+    with skipstone.attach(loop, FORA(steps // computed), graphs=graphs) as cache:
         loop(2)
         run = loop(steps)
     ideal = cache.last_run.computed * step_ms / 1e3
     return {
-        "what": "end to end",
+        "what": "end to end, graph" if graphs else "end to end",
         "strip": cache.last_run.strip,
         "seconds": round(run.seconds, 4),
         "ideal_seconds": round(ideal, 4),
@@ -239,8 +243,8 @@ def measure(name: str, device: str, tiny: bool, only: Sequence[str]) -> Iterator
             bare_ms.append(found["computed_ms"])
         yield {"model": name, "makes": spec.makes, **found}
     if bare_ms:
-        for computed in (10, 5):
-            yield {"model": name, "makes": spec.makes, **end_to_end(loop, 50, computed, bare_ms[0])}
+        for computed, graphs in product((10, 5), (False, True)):
+            yield {"model": name, "makes": spec.makes, **end_to_end(loop, 50, computed, bare_ms[0], graphs)}
 
 
 def _spread(what: str, seconds: list[float]) -> dict[str, float | None]:

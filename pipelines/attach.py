@@ -42,6 +42,7 @@ def attach(
     speedup: float | None = None,
     cache_device: str | torch.device | None = None,
     snapshots: str | None = None,
+    graphs: bool = False,
     **hyperparameters: Any,
 ) -> "CacheHandle":
     """Put a caching method on a pipeline; its next runs skip what the method allows.
@@ -58,6 +59,11 @@ def attach(
         snapshots: ``int8`` or ``fp8`` keeps residuals in 8 bits with a scale for each 128 elements, which is
             half of the memory of 16 bits; ``int8`` is the more exact one. By default they are kept in the
             type that the model computes in.
+        graphs: whether skipped steps are captured as CUDA graphs and replayed, which takes Python's time and
+            most launches out of them, at the price of a copy of the model's inputs, of the estimate and of
+            what the model makes on its way. The first skipped step of each run shows whether a replay gives
+            the model's output. Where steps cannot be captured they run as without, and the run's notes say
+            why.
         hyperparameters: the method's own, where it is given by name; ``guard`` with a plan or a speedup.
 
     Returns:
@@ -92,7 +98,7 @@ def attach(
     if cacher is None:
         assert speedup is not None
         cacher = Autoplan(pipe, models, speedup, **hyperparameters).method
-    engines = [Engine(name, model, cacher, tuple(models), form) for name, model in models.items()]
+    engines = [Engine(name, model, cacher, tuple(models), form, graphs) for name, model in models.items()]
     return CacheHandle(pipe, engines)
 
 

@@ -96,9 +96,17 @@ class ProxiedList:
     ) -> None:
         self._blocks = blocks
         cls = type(blocks)
+        known: list[nn.Module] = []
+        calls: list[BlockCall] = []
 
         def proxies(self: nn.ModuleList) -> list[BlockCall]:
-            return [block_call((number, n), block, call) for n, block in enumerate(cls.__iter__(self))]
+            present = list(cls.__iter__(self))
+            if torch.compiler.is_dynamo_compiling():
+                return [block_call((number, n), block, call) for n, block in enumerate(present)]
+            if present != known:
+                known[:] = present
+                calls[:] = [block_call((number, n), block, call) for n, block in enumerate(present)]
+            return calls
 
         def iterate(self: nn.ModuleList) -> Iterator[Any]:
             return iter(proxies(self)) if self is blocks and running() else cls.__iter__(self)

@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -17,20 +17,23 @@ from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.clock import Clock
 from skipstone.pipelines.compiled import compiles, run_as_written, uncompiled, written
 from skipstone.pipelines.evaluation import Branch, Evaluation, GivenEvaluation
+from skipstone.pipelines.graphs import Graphs, NotCapturedError
 from skipstone.pipelines.grids import token_grid
 from skipstone.pipelines.guidance import GuidedBranches
 from skipstone.pipelines.layer_evaluation import LayerEvaluation
+from skipstone.pipelines.model_arguments import layout
 from skipstone.pipelines.outputs import alike, floats_in, refilled, with_own_lists
 from skipstone.pipelines.probes import OF_THE_TIME, model_input, model_output
 from skipstone.pipelines.ranks import any_rank, process_group
 from skipstone.pipelines.sites import at_output, parts_at, place
-from skipstone.pipelines.stack_evaluation import Replay, StackEvaluation
+from skipstone.pipelines.stack_evaluation import StackEvaluation
 from skipstone.pipelines.stats import LogEntry, RunLog
 from skipstone.pipelines.stopwatch import Mark
 from skipstone.pipelines.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.streams import NotUnderstoodError
 from skipstone.pipelines.trace import Place
 from skipstone.pipelines.value_evaluation import DeepEvaluation, OutputEvaluation
+from skipstone.pipelines.verdicts import Verdicts
 
 NO_BRANCH = (
     "no unconditional branch was found that could be saved: guidance is off, distilled into the model, or "
@@ -59,6 +62,7 @@ class Engine:
         cacher: the method, as the user gave it.
         siblings: the names of all models that the pipeline calls on its steps.
         storage: the form in which residuals are kept.
+        graphs: whether skipped evaluations are captured as graphs and replayed.
 
     Raises:
         ValueError: the method cannot work on this model.
@@ -71,6 +75,7 @@ class Engine:
         cacher: Cacher[Any],
         siblings: tuple[str, ...] = (),
         storage: Storage = AS_COMPUTED,
+        graphs: bool = False,
     ) -> None:
         self.name = name
         self.model = written(model)
@@ -83,8 +88,8 @@ class Engine:
         self._log: RunLog | None = None
         self._scales: Mapping[str, float] = {}
         self._branches: dict[Hashable, Branch[Any]] = {}
-        self._verdicts: dict[Hashable, str | None] = {}
-        self._spares_leading: set[Hashable] = set()
+        self._verdicts = Verdicts()
+        self._graphs = Graphs(self.model, self._parts, self._run_as_written) if graphs else None
         self._embeddings: Tensor | None = None
         self._evaluation: Evaluation[Any] | None = None
         self._given: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
@@ -111,10 +116,14 @@ class Engine:
         self._undo.close()
         self._names = None
         self.forget()
+        if self._graphs is not None:
+            self._graphs.clear()
 
     def begin_run(self, log: RunLog, scales: Mapping[str, float]) -> None:
         """Forget everything and write to a new log; the scales are those of `RunFacts`."""
         self.forget()
+        if self._graphs is not None:
+            self._graphs.new_run()
         self._log, self._scales = log, scales
 
     def new_step(self) -> None:
@@ -143,11 +152,13 @@ class Engine:
             self._guided.forget()
         if self._names is not None:
             self._names.new_run()
+        if self._graphs is not None:
+            self._graphs.rest()
 
     @property
     def bytes_held(self) -> int:
-        guided = 0 if self._guided is None else self._guided.nbytes
-        return guided + sum(branch.nbytes for branch in self._branches.values())
+        others = sum(part.nbytes for part in (self._guided, self._graphs) if part is not None)
+        return others + sum(branch.nbytes for branch in self._branches.values())
 
     def mark(self) -> Mark:
         """This moment on the device of the model's inputs; its weights may be elsewhere."""
@@ -182,9 +193,10 @@ class Engine:
         """Whether this call comes from another thread than the run's."""
         assert self._clock is not None
         assert self._log is not None
-        if self._clock.elsewhere:
+        elsewhere = self._clock.elsewhere
+        if elsewhere:
             self._log.note(f"{self.name}: another thread called it during the run, and that was not cached")
-        return self._clock.elsewhere
+        return elsewhere
 
     def _running(self) -> bool:
         assert self._clock is not None
@@ -219,8 +231,8 @@ class Engine:
             args, kwargs = half.arguments(args, kwargs)
         self._given = with_own_lists((args, kwargs))
         # Layers share what they keep between a batch and its half; all else is another trajectory.
-        layout = whole if self._placement.site is Site.LAYER else (args, kwargs)
-        key = (name, tuple(_layout((*layout[0], *layout[1].values()))))
+        given = whole if self._placement.site is Site.LAYER else (args, kwargs)
+        key = (name, tuple(layout((*given[0], *given[1].values()))))
         if key not in self._branches:
             self._branches[key] = self._new_branch(*key)
             self._watch_attention(self._branches[key])
@@ -232,8 +244,24 @@ class Engine:
         output, look = self._evaluation.begin(), functools.partial(self._run_as_written, *self._given)
         if compiled:
             self._meet_compiled()
+        if output is None and self._graphs is not None:
+            output = self._by_graph(self._graphs, self._evaluation, compiled)
         ready = not compiled or output is not None or self._evaluation.prepare(look)
         return ready, output, args, kwargs
+
+    def _by_graph(self, graphs: Graphs, evaluation: Evaluation[Any], compiled: bool) -> Any:
+        """What a skipped evaluation returns as a graph, None where the model has to run."""
+        assert self._log is not None
+        try:
+            if compiled:
+                raise NotCapturedError("it is compiled as a whole")
+            output = graphs.output(evaluation, self._device, self._given)
+        except NotCapturedError as why:
+            self._log.note(f"{self.name}: skipped steps run as they are written, not as graphs: {why}")
+            return None
+        if not evaluation.replayed:
+            self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
+        return output
 
     def _finish(self, output: Any) -> Any:
         """What the pipeline gets, once what the model returned has been learned from."""
@@ -243,11 +271,12 @@ class Engine:
         latents = None if evaluation.skipped else model_output(self.model, output)
         try:
             evaluation.finish(output, latents)
-            self._verify(evaluation, output)
+            right = functools.partial(self._gives_again, output)
+            self._verdicts.verify(evaluation, type(self.model).__name__, right)
         except NotUnderstoodError as problem:
             # The output is known: let it be the first one that is kept where the method works from now on.
             branch = evaluation.branch
-            self._verdicts[branch.layout] = str(problem)
+            self._verdicts.reject(branch.layout, problem)
             branch = self._branches[branch.name, branch.layout] = self._new_branch(branch.name, branch.layout)
             self._evaluation = self._new_evaluation(branch, evaluation.step)
             self._evaluation.begin()
@@ -266,7 +295,7 @@ class Engine:
         entry = self._log.entries[-1]
         entry.reason = evaluation.reason
         entry.parts = evaluation.parts + (Counter() if self._guided is None else self._guided.parts)
-        entry.end = self.mark()
+        entry.replayed, entry.end = evaluation.replayed, self.mark()
         if evaluation.skipped and self._guided is None:
             return
         if not self._method.history:
@@ -278,12 +307,11 @@ class Engine:
             for remark in branch.remarks:
                 self._log.note(f"{self.name}: {remark}")
 
-    def _new_branch(self, name: str, layout: Hashable) -> Branch[Any]:
-        problem = self._verdicts.get(layout)
+    def _new_branch(self, name: str, given: Hashable) -> Branch[Any]:
+        problem = self._verdicts.problem(given)
         placement = self._placement if problem is None else at_output(self._method, problem)
-        branch = Branch(name, layout, self._method, placement or self._placement, self._storage)
-        branch.checked = layout in self._verdicts
-        branch.spares_leading = layout in self._spares_leading
+        branch = Branch(name, given, self._method, placement or self._placement, self._storage)
+        self._verdicts.tell(branch)
         branch.problem = problem if placement is None else None
         if any(other.name == name for other in self._branches.values()):
             branch.why_empty = Reason.SHAPE_CHANGED
@@ -320,36 +348,6 @@ class Engine:
         evaluation.half = None if self._guided is None else self._guided.half
         return evaluation
 
-    def _verify(self, evaluation: Evaluation[Any], output: Any) -> None:
-        """Skip what was just computed, once for each layout of the inputs, and compare.
-
-        Blocks before the stack are first left out as well: what reads their results cannot be right then.
-        Processes that share the model leave the stack together.
-
-        Raises:
-            NotUnderstoodError: the outputs differ, here or in another process of the group.
-        """
-        branch = evaluation.branch
-        if branch.trace is None or branch.layout in self._verdicts or not len(branch.snapshots):
-            return
-        branch.spares_leading = branch.decides_before_leading
-        right = self._replays(evaluation, output)
-        if branch.spares_leading and not right:
-            branch.spares_leading = False
-            right = self._replays(evaluation, output)
-        if not right:
-            raise NotUnderstoodError(
-                f"{type(self.model).__name__} does more with its blocks than run them in turn"
-            )
-        self._verdicts[branch.layout] = None
-        if branch.spares_leading:
-            self._spares_leading.add(branch.layout)
-        branch.checked = True
-
-    def _replays(self, evaluation: Evaluation[Any], output: Any) -> bool:
-        replay: Evaluation[Any] = Replay(self._method, evaluation.step, evaluation.branch)
-        return self._gives(output, replay, *self._given)
-
     def _meet_run(self, args: Any, kwargs: Any) -> None:
         """Take what this run is made with.
 
@@ -382,6 +380,9 @@ class Engine:
         guided.judge(right)
         if not right and self._log is not None:
             self._log.note(f"{self.name}: half of its batch gives another output, so all of it is computed")
+
+    def _gives_again(self, output: Any, evaluation: Evaluation[Any]) -> bool:
+        return self._gives(output, evaluation, *self._given)
 
     def _gives(self, expected: Any, evaluation: Evaluation[Any], args: Any, kwargs: Any) -> bool:
         """Whether the model returns an output under another evaluation, here and in all of its processes."""
@@ -416,14 +417,3 @@ class Engine:
 def facts(name: str, model: nn.Module, siblings: tuple[str, ...]) -> ModelFacts:
     """What a method may know of a model."""
     return ModelFacts(type(model).__name__, dict(getattr(model, "config", {})), name, siblings)
-
-
-def _layout(values: tuple[Any, ...]) -> Iterator[Hashable]:
-    """The tensors' layouts, and the names among the values: other ones mean another trajectory."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield tuple(value.shape), value.dtype, value.device
-        elif isinstance(value, str):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _layout(tuple(value))

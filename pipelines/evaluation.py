@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Hashable
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -114,7 +115,8 @@ class Evaluation(Generic[StateT]):
         device: where the model's inputs are.
 
     ``half`` tells which half of the batch is computed, where that is not all of it. ``parts`` counts the
-    calls of parts that are skipped on their own, by what they are and whether they were.
+    calls of parts that are skipped on their own, by what they are and whether they were. ``foreseen`` tells
+    whether the decision fell before the model runs, ``replayed`` whether it was skipped by a graph.
     """
 
     def __init__(
@@ -128,13 +130,15 @@ class Evaluation(Generic[StateT]):
     ) -> None:
         self.step = step
         self.reason: Reason | None = Reason.NOT_UNDERSTOOD
-        self._cacher = cacher
+        self.cacher = cacher
         self.branch = branch
         self._probe = probe
         self._group = group
         self._device = device or torch.device("cpu")
         self.half: Half | None = None
         self.parts: Counter[tuple[str, bool]] = Counter()
+        self.foreseen = False
+        self.replayed = False
 
     @property
     def skipped(self) -> bool:
@@ -178,7 +182,7 @@ class Evaluation(Generic[StateT]):
     def _decide(self, probe: Tensor | None) -> None:
         self._probe = probe
         branch = self.branch
-        self.reason = reason_to_compute(self._cacher, probe, self.step, branch.method, branch.snapshots)
+        self.reason = reason_to_compute(self.cacher, probe, self.step, branch.method, branch.snapshots)
         if self.reason is Reason.NO_SNAPSHOT:
             self.reason = self.branch.why_empty
 
@@ -192,14 +196,16 @@ class Evaluation(Generic[StateT]):
 
         All processes ask, whatever they decided. Gates that look at no tensor of the sample decide alike.
         """
-        if self._group is None or not self._cacher.looks:
+        if self._group is None or not self.cacher.looks:
             return
         if any_rank(self._group, not self.skipped, self._device) and self.skipped:
             self.reason = Reason.OTHER_RANK
 
-    def _weights(self) -> Weights:
+    @cached_property
+    def weights(self) -> Weights:
+        """The predictor's, for a step that is skipped."""
         branch = self.branch
-        return self._cacher.weights(self.step, branch.snapshots.steps, branch.method)
+        return self.cacher.weights(self.step, branch.snapshots.steps, branch.method)
 
 
 class GivenEvaluation(Evaluation[StateT]):

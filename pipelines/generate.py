@@ -38,7 +38,12 @@ class Clip:
 
 
 def generate(
-    pipe: Any, arguments: Mapping[str, Any], seed: int, method: Cacher[Any] | None, watch: Watcher
+    pipe: Any,
+    arguments: Mapping[str, Any],
+    seed: int,
+    method: Cacher[Any] | None,
+    watch: Watcher,
+    graphs: bool = False,
 ) -> Clip:
     """Run a pipeline once.
 
@@ -48,10 +53,11 @@ def generate(
         seed: of the initial noise, drawn on the CPU so that it is the same for every device.
         method: the caching method, None to compute every step.
         watch: called after each step with the step and its computed and skipped evaluations.
+        graphs: whether skipped steps are replayed as graphs.
     """
     with ExitStack() as stack:
         timer = stack.enter_context(LoopTimer(pipe))
-        cache = None if method is None else stack.enter_context(attach(pipe, method))
+        cache = None if method is None else stack.enter_context(attach(pipe, method, graphs=graphs))
         if cache is None:
             timer.watch(lambda step: watch(step, 1, 0))
         else:

@@ -25,7 +25,7 @@ class LayerEvaluation(Evaluation[StateT]):
         super().__init__(*args)
         self._reasons: list[Reason] = []
         self._calls: Counter[Place] = Counter()
-        self._walk = BlockWalk(self._cacher, self.step, self.branch, self._decide_on, self._probe)
+        self._walk = BlockWalk(self.cacher, self.step, self.branch, self._decide_on, self._probe)
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
         found = self.branch.placement.layers[place[0]]
@@ -49,7 +49,7 @@ class LayerEvaluation(Evaluation[StateT]):
     def finish(self, output: Any, latents: Tensor | None) -> None:
         self._walk.finish()
         if not self.parts:
-            self.branch.problem = f"it called no layer that {self._cacher.name} skips"
+            self.branch.problem = f"it called no layer that {self.cacher.name} skips"
         elif any(skipped for _, skipped in self.parts):
             self.reason = Reason.IN_PART
         else:
@@ -76,7 +76,7 @@ class LayerEvaluation(Evaluation[StateT]):
     def _new_memory(self, found: Found, call: Call) -> LayerMemory:
         kind = kind_when_called(found, call.args, call.kwargs, call.outputs)
         layer = Layer(kind, found.name, found.block, found.blocks)
-        memory = LayerMemory(layer, self._cacher.for_layer(layer), self.branch.storage)
+        memory = LayerMemory(layer, self.cacher.for_layer(layer), self.branch.storage)
         if memory.cacher is not None:
             self._skips(memory)
         return memory

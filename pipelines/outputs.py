@@ -35,16 +35,23 @@ def with_own_lists(value: Any) -> Any:
     return type(value)(map(with_own_lists, value)) if type(value) in (list, tuple) else value
 
 
-def alike(ours: Any, theirs: Any) -> bool:
-    """Whether two outputs hold the same tensors, up to what rounding can do to a sum in their precision."""
+def alike(ours: Any, theirs: Any, power: float = 0.5) -> bool:
+    """Whether two outputs hold the same tensors, up to what rounding can do to a sum in their precision.
+
+    Args:
+        ours: one output.
+        theirs: the other one.
+        power: by how much they may differ in size, as a power of the smallest step of their type at 1.
+    """
     pairs = list(zip(floats_in(ours), floats_in(theirs), strict=True))
     return all(
-        a.shape == b.shape and _close(a.float(), b.float(), torch.finfo(b.dtype).eps) for a, b in pairs
+        a.shape == b.shape and _close(a.float(), b.float(), torch.finfo(b.dtype).eps ** power)
+        for a, b in pairs
     )
 
 
-def _close(ours: Tensor, theirs: Tensor, eps: float) -> bool:
-    return bool((ours - theirs).norm() <= eps**0.5 * theirs.norm())
+def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
+    return bool((ours - theirs).norm() <= tolerance * theirs.norm())
 
 
 def _refilled(output: Any, tensors: Iterator[Tensor]) -> Any:

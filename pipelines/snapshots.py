@@ -23,11 +23,14 @@ class Snapshots:
     Args:
         history: how many computed steps are kept.
         storage: the form in which they are kept.
+
+    ``changes`` counts how often what is kept has changed.
     """
 
     def __init__(self, history: int, storage: Storage = AS_COMPUTED) -> None:
         self._kept: deque[tuple[Step, list[dict[Slot, Kept]]]] = deque(maxlen=history)
         self._storage = storage
+        self.changes = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -44,58 +47,80 @@ class Snapshots:
     def push(self, step: Step, residuals: Sequence[Residual]) -> None:
         """Keep a computed step, one residual for each segment, as they are until `settle`."""
         self._kept.appendleft((step, [{**one} for one in residuals]))
+        self.changes += 1
 
     def settle(self) -> None:
         """Bring all that is kept into the form of the storage."""
         for _, segments in self._kept:
             for residual in segments:
                 residual.update({slot: self._storage.keep(kept) for slot, kept in residual.items()})
+        self.changes += 1
 
     def clear(self) -> None:
         self._kept.clear()
+        self.changes += 1
 
-    def combined(self, weights: Weights) -> "Snapshots":
-        """The weighted sum of all that is kept, as the only thing that is."""
+    def combined(self, weights: Weights, device: torch.device) -> "Snapshots":
+        """The weighted sum of all that is kept, as the only thing that is, on a device."""
         step, newest = self._kept[0]
-        sums = [
-            {slot: self.estimate(n, slot, _zeros(kept), weights) for slot, kept in residual.items()}
-            for n, residual in enumerate(newest)
-        ]
-        one = Snapshots(1)
-        one.push(step, sums)
-        return one
+        sums = Snapshots(1)
+        sums.push(step, [{slot: _empty(kept, device) for slot, kept in one.items()} for one in newest])
+        self.combine(weights, sums)
+        return sums
+
+    def combine(self, weights: Weights, sums: "Snapshots") -> None:
+        """Write the weighted sum of all that is kept now to where `combined` has put an earlier one."""
+        for n, segment in enumerate(sums._kept[0][1]):
+            for slot, total in segment.items():
+                assert isinstance(total, Tensor)
+                self.estimate(n, slot, total.zero_(), weights, out=total)
 
     def estimate(
-        self, segment: int, slot: Slot, base: Tensor, weights: Weights, half: Half | None = None
+        self,
+        segment: int,
+        slot: Slot,
+        base: Tensor,
+        weights: Weights,
+        half: Half | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
         """``base`` plus the weighted sum of what the segment added to this stream before.
 
-        Where ``base`` belongs to half of a batch, that half is taken of what was kept for all of it.
+        Where ``base`` belongs to half of a batch, that half is taken of what was kept for all of it. The sum
+        is written to ``out``, which may be ``base``, where that is given.
         """
         if isinstance(weights, Bands):
             apart = [low - high for low, high in zip(weights.low, weights.high, strict=True)]
             between = self._sum(segment, slot, torch.zeros_like(base), apart, half)
             base, weights = base + weights.low_pass(between), weights.high
-        return self._sum(segment, slot, base, weights, half)
+        return self._sum(segment, slot, base, weights, half, out)
 
     def _sum(
-        self, segment: int, slot: Slot, base: Tensor, weights: Sequence[float], half: Half | None
+        self,
+        segment: int,
+        slot: Slot,
+        base: Tensor,
+        weights: Sequence[float],
+        half: Half | None,
+        out: Tensor | None = None,
     ) -> Tensor:
         kept = [segments[segment][slot] for _, segments in self._kept]
         if self._storage.device is None:
-            return _added(base, kept, weights, half)
+            return _added(base, kept, weights, half, out)
         # One by one: on the device there is no room for all of them.
         for one, weight in zip(kept, weights, strict=True):
             if weight:
                 base = _added(base, [one.to(base.device)], [weight], half)
-        return base
+        return base if out is None else out.copy_(base)
 
 
-def _added(base: Tensor, kept: Sequence[Kept], weights: Sequence[float], half: Half | None) -> Tensor:
+def _added(
+    base: Tensor, kept: Sequence[Kept], weights: Sequence[float], half: Half | None, out: Tensor | None = None
+) -> Tensor:
     quantised = [one for one in kept if isinstance(one, Quantised) and one.values.shape == base.shape]
     if kept and len(quantised) == len(kept):
-        return restore(base, quantised, weights)
-    return reuse(base, [_part(one, base, half) for one in kept], weights)
+        return restore(base, quantised, weights, out)
+    return reuse(base, [_part(one, base, half) for one in kept], weights, out)
 
 
 def _part(kept: Kept, base: Tensor, half: Half | None) -> Tensor:
@@ -104,10 +129,9 @@ def _part(kept: Kept, base: Tensor, half: Half | None) -> Tensor:
     return whole if half is None or whole.shape == base.shape else half.of(whole)
 
 
-def _zeros(kept: Kept) -> Tensor:
-    if isinstance(kept, Quantised):
-        return torch.zeros_like(kept.values, dtype=kept.dtype)
-    return torch.zeros_like(kept)
+def _empty(kept: Kept, device: torch.device) -> Tensor:
+    values = kept.values if isinstance(kept, Quantised) else kept
+    return torch.empty_like(values, dtype=kept.dtype, device=device)
 
 
 def main_residual(segments: Sequence[Residual] | None) -> Tensor | None:

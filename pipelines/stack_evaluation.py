@@ -36,21 +36,36 @@ class StackEvaluation(Evaluation[StateT]):
         self._ready = False
         self._scouting = False
 
+    def begin(self) -> Any:
+        if self.branch.trace is None or self.branch.placement.probe not in EARLY:
+            return None
+        self._decide_early()
+        self.foreseen = True
+        if self.skipped:
+            self.skip()
+        return None
+
     def prepare(self, run: Callable[[], Any]) -> bool:
         if self.branch.trace is None:
             return False
-        if self.branch.placement.probe in EARLY:
-            self._decide_early()
-        else:
+        if not self.foreseen:
             self._scouting = True
             run()
         self._ready = True
         if self.skipped:
             # As one residual: the weights are numbers, and other numbers would be another graph.
-            self._mode = self._skipping(self.branch.snapshots.combined(self._weights()), (1.0,), 0)
+            self.skip_by(self.branch.snapshots.combined(self.weights, self._device))
         else:
             self._mode = self._computing()
         return True
+
+    def skip(self) -> None:
+        """Skip by what is kept, from the first block on."""
+        self._mode = self._skipping(self.branch.snapshots, self.weights, 0)
+
+    def skip_by(self, sums: Snapshots) -> None:
+        """Skip by one residual for each segment, from the first block on."""
+        self._mode = self._skipping(sums, (1.0,), 0)
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
         if isinstance(self._mode, Skipping):
@@ -85,7 +100,7 @@ class StackEvaluation(Evaluation[StateT]):
         outcome = Outcome(
             self._asked_for(main_residual(residuals)), latents, self._attended(), self.branch.name
         )
-        self._cacher.update(self._probe, outcome, self.step, self.branch.method)
+        self.cacher.update(self._probe, outcome, self.step, self.branch.method)
 
     def _attended(self) -> Tensor | None:
         """What the watched block's attention returned, ``(batch, frames, positions, dim)``."""
@@ -95,7 +110,7 @@ class StackEvaluation(Evaluation[StateT]):
 
     def _computing(self) -> Mode:
         if self.branch.trace is None:
-            return Learning(self._cacher.head_blocks, self._cacher.tail_blocks)
+            return Learning(self.cacher.head_blocks, self.cacher.tail_blocks)
         coordinates = self.branch.coordinates if self._samples else None
         return Computing(self.branch.trace, self.branch.writes_in_place, coordinates)
 
@@ -113,7 +128,7 @@ class StackEvaluation(Evaluation[StateT]):
 
     def _look(self, call: Call) -> None:
         """Read the probe where the head of the stack ends: of every chain until one is known to lead."""
-        trace, heads = self.branch.trace, self._cacher.head_blocks
+        trace, heads = self.branch.trace, self.cacher.head_blocks
         if isinstance(self._mode, Learning):
             number = self._mode.place_in_chain(call)
             self._look_at_head(call, number == 0)
@@ -121,7 +136,7 @@ class StackEvaluation(Evaluation[StateT]):
                 self._probes[self._calls] = self._read_probe(call)
         elif trace is not None and trace.has(self._calls, call.place):
             self._look_at_head(call, self._calls == trace.head)
-            if self._calls == self._turn(trace):
+            if self._calls == self._turn(trace) and not self.foreseen:
                 self._decide_at(call, trace)
 
     def _turn(self, trace: Trace) -> int | None:
@@ -129,7 +144,7 @@ class StackEvaluation(Evaluation[StateT]):
         return 0 if self.branch.spares_leading else trace.start
 
     def _look_at_head(self, call: Call, begins: bool) -> None:
-        if begins and self._cacher.head_blocks:
+        if begins and self.cacher.head_blocks:
             self._heads[call.list_index] = Entry.of(call, [call.main_slot()], self.branch.writes_in_place)
 
     def _decide_at(self, call: Call, trace: Trace) -> None:
@@ -139,7 +154,7 @@ class StackEvaluation(Evaluation[StateT]):
         if self._scouting:
             self._mode = Passing(trace, self._calls, self.branch.spares_leading)
         elif self.skipped:
-            self._mode = self._skipping(self.branch.snapshots, self._weights(), self._calls)
+            self._mode = self._skipping(self.branch.snapshots, self.weights, self._calls)
 
     def _read_probe(self, call: Call) -> Tensor | None:
         match self.branch.placement.probe:
@@ -196,6 +211,11 @@ class StackEvaluation(Evaluation[StateT]):
 
 class Replay(Evaluation[StateT]):
     """Skips a step that was just computed, with the same input: its output shows whether that is right."""
+
+    @classmethod
+    def of(cls, computed: Evaluation[StateT]) -> "Replay[StateT]":
+        """The replay of an evaluation that has just been finished."""
+        return cls(computed.cacher, computed.step, computed.branch)
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -26,6 +26,7 @@ class LogEntry:
     begin: Mark
     end: Mark
     parts: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    replayed: bool = False
 
     @property
     def skipped_in_part(self) -> bool:
@@ -49,6 +50,7 @@ class RunStats:
         evaluations: calls of the model.
         computed: evaluations that ran the blocks.
         skipped: evaluations that estimated them.
+        replayed: how many of these were replayed as graphs.
         branches: for each model and branch, how many evaluations were computed and skipped.
         parts: for each kind of part that is skipped on its own while the rest of the model runs, such as its
             self attention, how many calls were computed and skipped.
@@ -73,6 +75,7 @@ class RunStats:
     evaluations: int = 0
     computed: int = 0
     skipped: int = 0
+    replayed: int = 0
     branches: dict[str, dict[str, int]] = field(default_factory=dict)
     parts: dict[str, dict[str, int]] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
@@ -144,6 +147,7 @@ class RunLog:
             evaluations=len(self.entries),
             computed=len(self.entries) - skipped,
             skipped=skipped,
+            replayed=sum(entry.replayed for entry in self.entries),
             branches=self._branches(),
             parts=self._parts(),
             reasons=dict(Counter(e.reason.value for e in self.entries if e.reason is not None)),

@@ -95,6 +95,11 @@ class Trace:
         within = [any(s.first < n < s.last for s in self.segments) for n in range(len(self.places))]
         return tuple(way if is_within else None for way, is_within in zip(self.passes, within, strict=True))
 
+    @cached_property
+    def skipped(self) -> frozenset[Place]:
+        """The blocks that are left out where the stack is skipped."""
+        return frozenset(p for n, p in enumerate(self.places) if self.segment_at(n) is not None)
+
     def has(self, position: int, place: Place) -> bool:
         """Whether that block was called at that position."""
         return position < len(self.places) and self.places[position] == place

@@ -33,12 +33,12 @@ class OutputEvaluation(Evaluation[StateT]):
         # Clones, because what was handed out may be written into.
         value: Residual = {position: t.detach().clone() for position, t in enumerate(floats_in(output))}
         self.branch.snapshots.push(self.step, [value])
-        self._cacher.update(
+        self.cacher.update(
             self._probe, Outcome(output=latents, branch=self.branch.name), self.step, self.branch.method
         )
 
     def _estimate(self, place: Place) -> Any:
-        template, weights = self.branch.hollows[place], self._weights()
+        template, weights = self.branch.hollows[place], self.weights
         estimates = [
             self.branch.snapshots.estimate(0, position, zeros_like(zero), weights)
             for position, zero in enumerate(floats_in(template))

@@ -31,7 +31,6 @@ def test_kernels_agree_with_their_references_in_the_interpreter() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_kernels_agree_with_their_references_on_a_gpu() -> None:
     run_cases(TRITON_INTERPRET="0")
 

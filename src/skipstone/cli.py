@@ -127,6 +127,9 @@ def generate(
             help="Instead of a method, the PSNR in dB to keep, by a plan that a dozen runs find.",
         ),
     ] = None,
+    graphs: Annotated[
+        bool, typer.Option("--graphs", help="Replay skipped steps as CUDA graphs where that can be done.")
+    ] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every step.")] = False,
     compare: Annotated[
         bool,
@@ -157,6 +160,7 @@ def generate(
         plan=plan,
         speedup=speedup,
         quality=quality,
+        graphs=graphs,
         seed=seed,
         fps=fps,
         scale=scale,

@@ -37,6 +37,7 @@ class Request:
         plan: instead of a method, the file of a plan.
         speedup: instead of a method, how many times faster to be; the first time a run is recorded for it.
         quality: instead of a method, the PSNR in dB that a plan shall keep; found by some runs.
+        graphs: whether skipped steps are replayed as graphs.
         seed: of the initial noise, 0 to 2**63 - 1.
         fps: frames a second of a video, None for 16.
         scale: whole factor by which pixels are repeated in the file.
@@ -54,6 +55,7 @@ class Request:
     plan: Path | None = None
     speedup: float | None = None
     quality: float | None = None
+    graphs: bool = False
     seed: int = 0
     fps: float | None = None
     scale: int = 1
@@ -231,10 +233,10 @@ def _check_words(request: Request) -> None:
     names = ("plan", "speedup", "quality")
     planned = [f"--{name}" for name in names if getattr(request, name) is not None]
     named = ["--cacher"] * bool(request.method) + ["--set"] * bool(request.settings)
-    if not request.caching and (planned or named or request.compare):
+    others = ["--graphs"] * request.graphs + ["--compare"] * request.compare
+    if not request.caching and (planned or named or others):
         raise ValueError(
-            f"--no-cache leaves nothing for {', '.join(planned or named or ['--compare'])} to do: "
-            "drop one of them"
+            f"--no-cache leaves nothing for {', '.join(planned or named or others)} to do: drop one of them"
         )
     if len(planned) > 1 or (planned and named):
         raise ValueError(f"{', '.join(planned + named)}: each of them says how to skip, give one")
@@ -288,7 +290,8 @@ def _run(job: Job, steps: "StepLines", method: "Cacher[Any] | None") -> "Clip":
     from skipstone.pipelines.generate import generate
 
     def once(title: str) -> "Clip":
-        return generate(job.pipe, job.arguments, job.request.seed, method, steps.line(title))
+        request, line = job.request, steps.line(title)
+        return generate(job.pipe, job.arguments, request.seed, method, line, request.graphs)
 
     clip = once("uncached" if method is None else method.name)
     was_recorded = clip.stats is not None and Reason.RECORDING.value in clip.stats.reasons
