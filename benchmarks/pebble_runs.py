@@ -31,12 +31,14 @@ class Outcome:
         computed: how many steps were computed.
         strip: which ones, empty where all were.
         deviation: the guard's measure, None where there was no guard.
+        held: bytes that a sample's residuals took between steps.
     """
 
     psnr: float
     computed: float
     strip: str = ""
     deviation: float | None = None
+    held: int = 0
 
 
 class PebbleRuns:
@@ -48,10 +50,20 @@ class PebbleRuns:
         device: where to run.
         steps: steps of the solver.
         count: how many prompts to compare on. One more is recorded.
+        dtype: the models' precision.
     """
 
-    def __init__(self, folder: Path, model: str, device: str, steps: int, count: int) -> None:
-        self.pipe = diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True).to(device)
+    def __init__(
+        self,
+        folder: Path,
+        model: str,
+        device: str,
+        steps: int,
+        count: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        pipe = diffusers.DiffusionPipeline.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+        self.pipe = pipe.to(device)
         self.pipe.set_progress_bar_config(disable=True)
         self.defaults = {**bundled.DEFAULTS[model], "num_inference_steps": steps}
         self.recorded, *self.prompts = pebble_prompts(model, count + 1)
@@ -79,22 +91,30 @@ class PebbleRuns:
 
     def run(self, numbers: Sequence[int], **changes: Any) -> Iterator[Tensor]:
         """The frames of some prompts at once, in [0, 1], ``(frames, height, width, channels)`` each."""
+        return self._frames([self.prompts[number] for number in numbers], numbers, changes)
+
+    def run_recorded(self) -> Tensor:
+        """The frames of the prompt that is recorded."""
+        return next(self._frames([self.recorded], [1000], {}))
+
+    def _frames(self, texts: list[str], seeds: Sequence[int], changes: dict[str, Any]) -> Iterator[Tensor]:
         made = self.pipe(
-            [self.prompts[number] for number in numbers],
-            **self._arguments(len(numbers), changes),
-            generator=[torch.Generator().manual_seed(number) for number in numbers],
+            texts,
+            **self._arguments(len(texts), changes),
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="np",
         )
         clips = made.frames if hasattr(made, "frames") else made.images[:, None]
         return (torch.from_numpy(clip).float() for clip in clips)
 
-    def follow(self, plan: Plan, **changes: Any) -> list[Outcome]:
+    def follow(self, plan: Plan, snapshots: str | None = None, **changes: Any) -> list[Outcome]:
         """Every prompt by a plan without a guard. Its steps are fixed, so prompts can share a batch."""
-        with skipstone.attach(self.pipe, plan, guard=None) as cache:
+        with skipstone.attach(self.pipe, plan, guard=None, snapshots=snapshots) as cache:
             made = self.batched(range(len(self.prompts)), **changes)
         run = cache.last_run
         pairs = zip(made, self.uncached(**changes), strict=True)
-        return [Outcome(psnr(one, other), computed_steps(run), run.strip) for one, other in pairs]
+        held = run.bytes_held // min(BATCH, len(self.prompts))
+        return [Outcome(psnr(one, other), computed_steps(run), run.strip, held=held) for one, other in pairs]
 
     def guarded(self, plan: Plan, guard: float, number: int, **changes: Any) -> Outcome:
         """One prompt by a plan with the guard, alone: the guard judges a batch by its worst sample."""

@@ -9,7 +9,8 @@ COLOURS = Path(__file__).parent.parent / "src" / "skipstone" / "report" / "page"
 EXTRA = """
 .paper { fill: var(--paper); } text { font-family: system-ui, sans-serif; }
 .target { stroke: var(--faint); stroke-dasharray: 1 3; } .curve.few { stroke-dasharray: 4 3; opacity: .7; }
-.low { stroke-dasharray: 4 4; } .other { fill: var(--faint); stroke: var(--faint); }
+.low { stroke-dasharray: 4 4; } .thin { stroke-width: 1; opacity: .55; }
+.other { fill: var(--faint); stroke: var(--faint); }
 .title { fill: var(--ink); font-size: 12px; font-weight: 600; }
 .label { fill: var(--ink); font-size: 12px; } .right { text-anchor: end; } .middle { text-anchor: middle; }
 .small { fill: var(--faint); font-size: 10px; }

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from drawn import svg, text
+import numpy as np
+from planned_panel import by_method, figure, unguarded
 from written import written
 
 HERE = Path(__file__).parent
@@ -21,6 +22,15 @@ plans are made from one other prompt. Two uncached runs of one prompt are {floor
 
 | way | computed | mean | 5th percentile | worst |
 |---|---|---|---|---|
+"""
+
+OTHERS = """
+Other methods, with the setting that computes about as many steps of one other prompt: mean PSNR, mean number
+of computed steps, and how much better planned is at as many (by straight lines between its measured plans),
+on average and for the worst prompt.
+
+| method | {budgets} |
+|---|{columns}
 """
 
 QUALITIES = """
@@ -46,6 +56,14 @@ All choices of steps of short runs against the plan, mean PSNR of the same {prom
 |---|---|---|---|---|---|---|
 """
 
+ACTIONS = """
+Other actions than a whole step, with as many computed blocks: mean and 5th percentile of {prompts} unseen
+prompts. The plans are searched on one other prompt; of four metrics the one is taken that does best there.
+
+| blocks of so many steps | whole steps | conditional branch alone on some | first blocks alone on some |
+|---|---|---|---|
+"""
+
 TIMING = """
 The speed of one run, the median of three each way, on {device}.
 
@@ -59,7 +77,7 @@ def section(rows: Sequence[Row]) -> str:
     parts = ["![PSNR by computed steps](planned.svg)\n"]
     for model in dict.fromkeys(row["model"] for row in rows):
         of_model = [row for row in rows if row["model"] == model]
-        tables = (_budgets, _qualities, _transfers, _exhaustive, _timing)
+        tables = (_budgets, _others, _qualities, _transfers, _exhaustive, _actions, _timing)
         parts += [line for table in tables for line in table(of_model)]
     parts.append(f"\n{_machines(rows)}.\n")
     return "".join(parts)
@@ -79,6 +97,27 @@ def _budgets(rows: Sequence[Row]) -> Iterator[str]:
             guard = "" if row["guard"] is None else f", guard {row['guard']:g}"
             refined = f", refined {row['refine']}" if row["refine"] else ""
             yield _line(f"planned {asked}{refined}{guard}", row)
+
+
+def _others(rows: Sequence[Row]) -> Iterator[str]:
+    found, plans = by_method(rows), sorted(unguarded(rows), key=lambda row: float(row["computed_mean"]))
+    budgets = sorted({row["asked"] for its in found.values() for row in its}, reverse=True)
+    if found:
+        titles = " | ".join(f"{asked} steps" for asked in budgets)
+        yield OTHERS.format(budgets=titles, columns="---|" * len(budgets))
+    for method, its in found.items():
+        by_budget = {row["asked"]: row for row in its}
+        cells = (_margin(by_budget[asked], plans) if asked in by_budget else "" for asked in budgets)
+        yield f"| `{method}` | {' | '.join(cells)} |\n"
+
+
+def _margin(row: Row, plans: Sequence[Row]) -> str:
+    computed = [plan["computed_mean"] for plan in plans]
+    mean, worst = (
+        float(np.interp(row["computed_mean"], computed, [plan[name] for plan in plans])) - row[name]
+        for name in ("psnr_mean", "psnr_min")
+    )
+    return f"{row['psnr_mean']:.1f} with {row['computed_mean']:.1f}; {mean:+.1f}, {worst:+.1f}"
 
 
 def _line(what: str, row: Row) -> str:
@@ -140,6 +179,20 @@ def _exhaustive(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} | {row['median_psnr_mean']:.1f} |\n"
 
 
+def _actions(rows: Sequence[Row]) -> Iterator[str]:
+    found = _of(rows, "actions")
+    if found:
+        yield ACTIONS.format(**found[0])
+    for asked in sorted({row["asked"] for row in found}, reverse=True):
+        of_budget = {row["kind"]: row for row in found if row["asked"] == asked}
+        cells = (_actions_cell(of_budget[kind]) for kind in ("whole", "branch", "blocks"))
+        yield f"| {asked} | {' | '.join(cells)} |\n"
+
+
+def _actions_cell(row: Row) -> str:
+    return f"{row['psnr_mean']:.1f}, {row['psnr_p5']:.1f}"
+
+
 def _timing(rows: Sequence[Row]) -> Iterator[str]:
     found = _of(rows, "timing")
     if found:
@@ -148,59 +201,13 @@ def _timing(rows: Sequence[Row]) -> Iterator[str]:
         yield f"| {row['speedup']:g} | {row['got']:.2f} | {row['planned']} of {row['steps']} |\n"
 
 
-def figure(rows: Sequence[Row]) -> str:
-    """For each model the mean and the 5th percentile by computed steps, planned and with fewer steps."""
-    models = list(dict.fromkeys(row["model"] for row in rows if "psnr_mean" in row))
-    parts = [_panel(model, [r for r in rows if r["model"] == model], n) for n, model in enumerate(models)]
-    return svg(380 * max(1, len(models)), 300, "PSNR in dB by computed steps", parts)
-
-
-def _panel(model: str, rows: Sequence[Row], place: int) -> str:
-    series = {
-        "planned": ("series-2", [r for r in _of(rows, "planned") if r["guard"] is None and not r["refine"]]),
-        "fewer steps": ("other", _of(rows, "fewer steps")),
-    }
-    points = [row for _, found in series.values() for row in found]
-    if not points:
-        return ""
-    most = max(row["computed_mean"] for row in points)
-    low, high = min(row["psnr_p5"] for row in points), max(row["psnr_mean"] for row in points)
-    left, top, width, height = 380 * place + 44, 30, 310, 220
-
-    def across(row: Row) -> float:
-        return float(left + width * row["computed_mean"] / most)
-
-    def at(row: Row, name: str) -> str:
-        share = (row[name] - low) / ((high - low) or 1)
-        return f"{across(row):.1f},{top + height * (1 - share):.1f}"
-
-    parts = [text("title", left, 18, f"{model}: PSNR in dB by computed steps")]
-    for level in range(int(low // 5 + 1) * 5, int(high) + 1, 5):
-        y = top + height * (1 - (level - low) / ((high - low) or 1))
-        parts.append(f'<path class="grid" d="M{left} {y:.1f}h{width}"/>')
-        parts.append(text("label right", left - 6, y + 4, str(level)))
-    for row in series["planned"][1]:
-        parts.append(text("label middle", across(row), top + height + 18, str(row["asked"])))
-    for n, (name, (style, found)) in enumerate(series.items()):
-        ordered = sorted(found, key=lambda row: row["computed_mean"])
-        for value, dashes in (("psnr_mean", ""), ("psnr_p5", " low")):
-            line = " ".join(at(row, value) for row in ordered)
-            parts.append(f'<polyline class="curve {style}{dashes}" points="{line}"/>')
-        parts.append(
-            f'<rect class="{style}" x="{left + 90 * n}" y="{top + height + 32}" width="8" height="8"/>'
-        )
-        parts.append(text("label", left + 90 * n + 12, top + height + 40, name))
-    parts.append(text("small right", left + width, top + height + 40, "dashed: 5th percentile"))
-    return "".join(parts)
-
-
 def _of(rows: Sequence[Row], what: str) -> list[Row]:
     return [row for row in rows if row["what"] == what]
 
 
 def _machines(rows: Sequence[Row]) -> str:
     seen = (f"{row['device']}, torch {row['torch']}, diffusers {row['diffusers']}" for row in rows)
-    return "Measured by `python benchmarks/planned.py` on " + "; ".join(dict.fromkeys(seen))
+    return "Measured by the commands above on " + "; ".join(dict.fromkeys(seen))
 
 
 def with_section(page: str, text: str) -> str:

@@ -29,7 +29,7 @@ def test_rows_of_tiny_benchmarks_make_a_page(tmp_path: Path) -> None:
     assert "| diffusers: magcache | " in page
     assert "| reuse of 3 in place | " in page
     assert "end to end" in page
-    assert figure.count("<rect") == 1 + 2
+    assert figure.count("<rect") == 1 + 3
     run("docs/performance.py", "--check", "--rows", str(tmp_path), "--into", str(tmp_path))
 
 
@@ -41,6 +41,7 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(tmp_path: Path) -> None
     rows.write_text(json.dumps({**known, "device": "known", "torch": "", "diffusers": ""}) + "\n")
     parts = ("--parts", "baselines", "budgets", "qualities", "exhaustive", "--qualities", "10")
     run("benchmarks/planned.py", "pebble-image", *small, *parts, "--rows", str(rows))
+    run("benchmarks/actions.py", "pebble-image", *small[:6], "--rows", str(rows))
     assert rows.read_text().count("noise floor") == 1
     run("docs/planned_figures.py", "--rows", str(rows), "--into", str(tmp_path))
     text = page.read_text()
@@ -48,6 +49,7 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(tmp_path: Path) -> None
     assert "| planned 2, guard 3 | " in text
     assert "| 10 dB | none | " in text
     assert "| 3 | 2 | 2 | " in text
+    assert "conditional branch alone on some" in text
     assert text.startswith("# Planned caching")
     assert (tmp_path / "planned.svg").read_text().count("<polyline") == 4
     run("docs/planned_figures.py", "--check", "--rows", str(rows), "--into", str(tmp_path))
