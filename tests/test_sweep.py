@@ -1,4 +1,4 @@
-"""Sweeps of a tiny pipeline: what is measured, how it goes on after an interruption, and by two processes."""
+"""Sweeps of a tiny pipeline: what is measured, what is left out, and how it goes on after an interruption."""
 
 import dataclasses
 import json
@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import saved
-import torch
 from diffusers import DiffusionPipeline
 
 import skipstone
-from skipstone import cli
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.pipelines import generate
 from skipstone.pipelines.recording import record_call
@@ -20,16 +17,10 @@ from skipstone.report import plans, read_rows, sweep
 from skipstone.report.candidates import candidate
 from skipstone.report.measuring import Bench
 from skipstone.report.sweeping import expanded
+from sweeps import PROMPTS, runs_of, timeless
+from sweeps import folder as folder
 
 SIZE = {"num_inference_steps": 6, "height": 32, "width": 32, "num_frames": 5}
-SMALL = ["--size", "32x32", "--frames", "5", "--steps", "6", "--metrics", "psnr,flicker"]
-PROMPTS = ["a red apple", "a blue apple bounces"]
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a tiny text-to-video pipeline."""
-    return str(saved.save_wan(tmp_path_factory.mktemp("wan")))
 
 
 @pytest.fixture(scope="session")
@@ -58,19 +49,6 @@ def rows(measure: Callable[..., list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 def of(rows: list[dict[str, Any]], kind: str, method: str = "") -> list[dict[str, Any]]:
     return [row for row in rows if row["kind"] == kind and row["method"] == method]
-
-
-def timeless(rows: list[dict[str, Any]]) -> list[str]:
-    """Rows without what differs from run to run, in an order of their own."""
-    timed = ("loop_seconds", "call_seconds", "speedup", "call_speedup", "command", "device")
-    return sorted(
-        json.dumps({k: v for k, v in row.items() if k not in timed}, sort_keys=True) for row in rows
-    )
-
-
-def runs_of(rows: list[dict[str, Any]]) -> list[str]:
-    """`timeless` rows but the headers."""
-    return timeless([row for row in rows if row["kind"] != "sweep"])
 
 
 def test_every_setting_is_measured_on_every_prompt_and_seed(rows: list[dict[str, Any]]) -> None:
@@ -262,168 +240,3 @@ def test_clips_are_kept_beside_the_rows(measure: Callable[..., Any], tmp_path: P
 def test_what_cannot_be_measured(measure: Callable[..., Any], change: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         measure(**change)
-
-
-# The command
-
-
-@pytest.fixture
-def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.chdir(tmp_path)
-    Path("prompts.txt").write_text("\n".join(PROMPTS))
-    Path("empty.txt").write_text("\n")
-    Path("old.jsonl").write_text('{"schema": 0}\n')
-    return "prompts.txt"
-
-
-def report(folder: str, *arguments: str) -> int:
-    chosen = ["--methods", "fora", "--speedups", "2,3", *SMALL]
-    return cli.run(["report", "--model", folder, "--prompts", "prompts.txt", *chosen, *arguments])
-
-
-def test_the_command_writes_a_page_and_rows(
-    folder: str, prompts: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert report(folder, "-o", "page.html") == 0
-    out, err = capsys.readouterr()
-    assert out == "wrote page.html\n"
-    assert "14/14" in err
-    first = Path("page.html").read_text()
-    assert cli.run(["report", "--from", "rows.jsonl", "-o", "again.html"]) == 0
-    assert Path("again.html").read_text() == first
-    assert "data:video/mp4;base64" in first
-
-
-def test_a_report_of_pictures(
-    tmp_path_factory: pytest.TempPathFactory, prompts: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = str(saved.save_flux(tmp_path_factory.mktemp("flux")))
-    small = ["--size", "32x32", "--steps", "4", "--limit", "1", "--metrics", "psnr,vmaf"]
-    command = [
-        "report",
-        "--model",
-        folder,
-        "--prompts",
-        prompts,
-        "--methods",
-        "fora",
-        "--speedups",
-        "2",
-        *small,
-    ]
-    assert cli.run([*command, "-o", "page.html"]) == 0
-    written = Path("page.html").read_text()
-    assert "data:image/webp;base64" in written
-    assert "VMAF was not measured: it needs a video, and this is one picture" in written
-
-
-def test_two_processes_measure_the_same(folder: str, prompts: str) -> None:
-    assert report(folder, "-o", "one.html", "--rows", "one.jsonl") == 0
-    assert report(folder, "-o", "two.html", "--rows", "two.jsonl", "--workers", "2") == 0
-    one, two = (runs_of(read_rows(Path(f"{name}.jsonl"))) for name in ("one", "two"))
-    assert [row.replace("one_clips", "clips") for row in one] == [
-        row.replace("two_clips", "clips") for row in two
-    ]
-    assert len(list(Path("two_clips").iterdir())) == len(list(Path("one_clips").iterdir()))
-    assert not list(Path().glob("*.part-*"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
-        (["-o", "page.htm"], "cannot write 'page.htm': name a file that ends in .html"),
-        (["-o", "no/page.html"], "there is no folder 'no'"),
-        (["-o", "/proc/page.html"], "cannot write to the folder '/proc'"),
-        (["-o", "p.html", "--rows", "rows.txt"], "cannot write 'rows.txt': name a file that ends in .jsonl"),
-        (["-o", "p.html", "--prompts", "no.txt"], "cannot read the prompts 'no.txt': No such file"),
-        (["-o", "p.html", "--methods", "tea"], "unknown method 'tea'; choose one of: adacache"),
-        (["-o", "p.html", "--methods", ","], "a report needs methods: give at least one"),
-        (["-o", "p.html", "--metrics", "pnsr"], "unknown metric 'pnsr'; choose from: psnr"),
-        (["-o", "p.html", "--speedups", "fast"], "--speedups fast: expected numbers between commas"),
-        (["-o", "p.html", "--seeds", "-1"], "seeds must be whole numbers from 0"),
-        (["-o", "p.html", "--from", "no.jsonl"], "cannot read the rows 'no.jsonl': No such file"),
-        (["-o", "p.html", "--from", "prompts.txt"], "prompts.txt:1 is no row of a report"),
-        (["-o", "p.html", "--prompts", "empty.txt"], "'empty.txt' holds no prompts: write one a line"),
-        (["-o", "p.html", "--methods", "fora:fitted"], "fora:fitted: fora has nothing to fit; these have"),
-        (["-o", "p.html", "--from", "old.jsonl"], "old.jsonl:1 is of schema 0, and this skipstone reads"),
-        (["-o", "p.html", "--rows", "old.jsonl"], "old.jsonl:1 is of schema 0, and this skipstone reads"),
-        (["-o", "p.html", "--megabytes", "inf"], "inf is not a finite number"),
-    ],
-)
-def test_bad_input_is_one_clear_line(
-    folder: str, prompts: str, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
-) -> None:
-    before = sorted(Path().iterdir())
-    assert report(folder, *arguments) == 2
-    _, err = capsys.readouterr()
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert problem in err
-    assert sorted(Path().iterdir()) == before
-
-
-def test_a_model_of_the_users_own_needs_prompts(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["report", "--model", folder, "-o", "page.html"]) == 2
-    assert "name a file with prompts" in capsys.readouterr().err
-
-
-def test_rows_of_another_sweep_are_left_alone(
-    folder: str, prompts: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert report(folder, "-o", "page.html", "--limit", "1") == 0
-    before = Path("rows.jsonl").read_bytes()
-    assert report(folder, "-o", "page.html", "--limit", "1", "--steps", "5") == 2
-    assert "rows of another sweep (arguments {'num_inference_steps': 6" in capsys.readouterr().err
-    assert Path("rows.jsonl").read_bytes() == before
-
-
-# The gate for continuous integration
-
-
-def check(folder: str, *arguments: str) -> int:
-    chosen = ["--cacher", "fora", "--set", "interval=2", *SMALL[:6]]
-    return cli.run(["check", "--model", folder, "--prompts", "prompts.txt", *chosen, *arguments])
-
-
-def test_a_check_that_passes(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(folder, "--min-psnr", "5", "--min-speedup", "0", "--json") == 0
-    outcome = json.loads(capsys.readouterr().out)
-    assert outcome["described"] == "fora interval 2"
-    assert outcome["runs"] == 2
-    assert outcome["worst_psnr"] <= outcome["psnr"] < 100
-    assert outcome["failures"] == []
-
-
-def test_a_check_of_a_plan(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = ["plan", PROMPTS[0], "--model", folder, "--computed", "3", "-o", "plan.json", *SMALL[:6]]
-    assert cli.run(plan) == 0
-    capsys.readouterr()
-    gate = ["check", "--model", folder, "--prompts", prompts, "--plan", "plan.json", *SMALL[:6]]
-    assert cli.run([*gate, "--min-psnr", "5"]) == 0
-    assert capsys.readouterr().out.startswith("planned 3 of 6 steps, guard 2: PSNR")
-    assert cli.run([*gate, "--min-psnr", "99"]) == 1
-    assert cli.run([*gate, "--min-psnr", "99", "--cacher", "fora"]) == 2
-    assert "--plan says how to skip: drop --cacher and --set" in capsys.readouterr().err
-
-
-def test_a_check_that_fails(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(folder, "--min-psnr", "99", "--min-speedup", "1000") == 1
-    out = capsys.readouterr().out
-    assert out.startswith("fora interval 2: PSNR")
-    assert "dB is below 99" in out
-    assert "x is below 1000x" in out
-
-
-def test_a_check_of_the_same_as_uncached(folder: str, prompts: str) -> None:
-    """Computing every step keeps the highest demand on quality."""
-    with torch.no_grad():
-        assert check(folder, "--set", "interval=1", "--min-psnr", "100") == 2
-        assert cli.run([
-            "check", "--model", folder, "--prompts", "prompts.txt", "--cacher", "fora", "--set", "interval=1",
-            "--min-psnr", "100", *SMALL[:6],
-        ]) == 0  # fmt: skip
-
-
-def test_a_check_without_demands(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(folder) == 2
-    assert "demand something: --min-psnr, --min-speedup or both" in capsys.readouterr().err
