@@ -15,7 +15,8 @@ def record(pipe: Any, /, *args: Any, **kwargs: Any) -> Record:
     """Run a pipeline once, uncached, and keep what every schedule would do on such runs.
 
     The record plans for the run's own steps, size and guidance: record as you will run. Its `plan` runs
-    candidates with the same arguments and the same random numbers. Several prompts in one call make a record
+    candidates with the same arguments and other random numbers, beside one more uncached run, since on the
+    recorded run everything fits better than it will ever fit again. Several prompts in one call make a record
     of them all.
 
     Args:
@@ -38,10 +39,10 @@ def record_call(
     with attach(pipe, recorder) as cache:
         if watch is not None:
             cache.watch(watch)
-        reference = rehearsal.reference = rehearsal.run()
+        made = rehearsal.run()
         tapes = {model: tape for model, tape in recorder.tapes.items() if tape.seen}
         if not tapes:
             raise ValueError("; ".join(("nothing was recorded", *cache.last_run.notes)))
     run = next(iter(tapes.values())).run
     made_for = conditions(pipe, {name: models_of(pipe)[name] for name in tapes}, run)
-    return record_of(made_for, tapes, len(reference), rehearsal)
+    return record_of(made_for, tapes, len(made), rehearsal.with_other_noise())

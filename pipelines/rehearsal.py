@@ -1,15 +1,18 @@
-"""A pipeline's call that can be made again, with the same random numbers."""
+"""A pipeline's call that can be made again, with the same random numbers or with others."""
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from skipstone.cachers.fora import FORA
 from skipstone.cachers.planned import Planned
 from skipstone.pipelines.attach import Watcher, attach
+from skipstone.pipelines.randomness import Randomness
 from skipstone.schedules.plan import Plan
 from skipstone.schedules.search import Judge, Judgement
 
@@ -24,56 +27,62 @@ class Rehearsal:
         args: the call's arguments.
         kwargs: likewise. Images are asked for as arrays, unless latents are asked for.
         watch: called after each step of each run.
+        randomness: where its random numbers begin; None for here and now.
     """
 
     def __init__(
-        self, pipe: Any, args: Sequence[Any], kwargs: Mapping[str, Any], watch: Watcher | None = None
+        self,
+        pipe: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        watch: Watcher | None = None,
+        randomness: Randomness | None = None,
     ) -> None:
         self._pipe = pipe
         self._args = args
+        self._given = kwargs
         self._in_latents = kwargs.get("output_type") == "latent"
         self._kwargs = {**kwargs, "output_type": "latent" if self._in_latents else "np"}
         self._watch = watch
-        self._generators = {id(g): g.get_state() for g in _generators(kwargs.get("generator"))}
-        self._cpu_state = torch.get_rng_state()
-        self._devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-        self._cuda_states = [torch.cuda.get_rng_state(device) for device in self._devices]
-        self.reference: Tensor | None = None
+        self._randomness = randomness or Randomness.of_now(kwargs.get("generator"))
 
     def run(self) -> Tensor:
         """Make the call; what it gives, ``(prompts, ...)``."""
         kwargs = dict(self._kwargs)
         if "generator" in kwargs:
-            kwargs["generator"] = self._renewed(kwargs["generator"])
-        with torch.random.fork_rng(self._devices):
-            torch.set_rng_state(self._cpu_state)
-            for device, state in zip(self._devices, self._cuda_states, strict=True):
-                torch.cuda.set_rng_state(state, device)
+            kwargs["generator"] = self._randomness.generator(kwargs["generator"])
+        with self._randomness.begun():
             made = self._pipe(*self._args, **kwargs)[0]
-        return torch.as_tensor(np.asarray(made) if not isinstance(made, Tensor) else made).float().cpu()
+        tensor = made.detach() if isinstance(made, Tensor) else torch.as_tensor(np.asarray(made))
+        return tensor.float().cpu()
+
+    def with_other_noise(self) -> "Rehearsal":
+        """The same call with other random numbers, on which nothing was fitted."""
+        other = self._randomness.other(self._given.get("generator"))
+        return Rehearsal(self._pipe, self._args, self._given, self._watch, other)
+
+    @cached_property
+    def reference(self) -> Tensor:
+        """The uncached run."""
+        with attach(self._pipe, FORA(1)) as cache:
+            if self._watch is not None:
+                cache.watch(self._watch)
+            return self.run()
 
     def __call__(self, plan: Plan) -> Judgement:
         """Run a plan, and compare with the reference."""
-        assert self.reference is not None
+        reference = self.reference
         with attach(self._pipe, Planned(plan, guard=None)) as cache:
             if self._watch is not None:
                 cache.watch(self._watch)
             made = self.run()
-        peak = float(self.reference.max() - self.reference.min()) if self._in_latents else 1.0
-        pairs = zip(made, self.reference, strict=True)
+        peak = float(reference.max() - reference.min()) if self._in_latents else 1.0
+        pairs = zip(made, reference, strict=True)
         return Judgement(tuple(_psnr(one, other, peak) for one, other in pairs), cache.last_run.skip_cost)
 
     def joined(self, other: Judge) -> Judge:
         """Judge by both calls."""
         return _Both(self, other)
-
-    def _renewed(self, given: Any) -> Any:
-        """The same generators in the state in which they were given."""
-        if isinstance(given, (list, tuple)):
-            return [self._renewed(one) for one in given]
-        if not isinstance(given, torch.Generator):
-            return given
-        return torch.Generator(given.device).set_state(self._generators[id(given)])
 
 
 class _Both:
@@ -88,10 +97,6 @@ class _Both:
 
     def joined(self, other: Judge) -> Judge:
         return _Both(self, other)
-
-
-def _generators(given: Any) -> list[torch.Generator]:
-    return [one for one in (given if isinstance(given, (list, tuple)) else [given]) if one is not None]
 
 
 def _psnr(made: Tensor, wanted: Tensor, peak: float) -> float:

@@ -54,7 +54,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Validation:
-    """A run of a plan on the recorded prompts.
+    """A run of a plan on the recorded prompts, with other noise than was recorded.
 
     Args:
         recipe: what the plan was made from.
@@ -80,7 +80,7 @@ class Plan:
         recipe: how.
         strips: a character a step, ``#`` computed and ``.`` skipped: the plan, then denser ones for prompts
             that deviate from the record.
-        validations: the runs of this and of other candidates on the recorded prompts, this one's last.
+        validations: the runs of this and of other candidates, this one's last.
     """
 
     record: Record
@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def validated(self) -> Validation | None:
-        """This plan's own run on the recorded prompts, None where there was none."""
+        """This plan's own run, None where there was none."""
         return self.validations[-1] if self.validations else None
 
     @cached_property
@@ -180,7 +180,9 @@ class Plan:
         if self.validated is None:
             lines.append("not validated: the pipeline was not at hand")
         else:
-            lines.append(f"validated: PSNR {self.validated.worst:.1f} dB on the worst recorded prompt")
+            lines.append(
+                f"validated: PSNR {self.validated.worst:.1f} dB on the worst prompt, with other noise"
+            )
         return lines
 
     def summary(self) -> dict[str, Any]:

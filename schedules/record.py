@@ -44,7 +44,8 @@ class Record:
         moments: how alike each quantity is at any two steps.
         prompts: how many samples they are the mean of.
         skip_cost: what a skipped evaluation costs of a computed one; 0 where it was not measured.
-        judge: runs a plan on the recorded prompt and compares; None for a record from a file.
+        judge: runs a plan on the recorded prompts with other noise and compares; None for a record from a
+            file.
     """
 
     made_for: Mapping[str, Any]
@@ -126,14 +127,14 @@ class Record:
     ) -> "Plan":
         """The best plan for a speed, a number of computed steps, or a quality.
 
-        Plans from a few matrices and weightings are compared on the recorded prompt, where the pipeline is at
-        hand, and the best is kept.
+        Plans from a few matrices and weightings are compared on the recorded prompts with other noise, where
+        the pipeline is at hand, and one that is clearly better than the usual one is kept.
 
         Args:
             speedup: how many times faster than computing every step, above 1.
             computed: how many steps are computed, from 1.
-            quality: PSNR in dB against the uncached run that the worst recorded prompt must reach, with as
-                few computed steps as possible.
+            quality: PSNR in dB against the uncached run that the worst recorded prompt must reach with other
+                noise, with as few computed steps as possible.
             refine: how many runs to spend on moving single steps; only what measures better is kept.
 
         Raises:

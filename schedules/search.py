@@ -17,12 +17,11 @@ RECIPES = (
 """The candidates, the one that is taken where none can be run first."""
 
 MARGIN = 3.0
-"""How many dB better than the first candidate another one must be on the recorded prompts: by so much prompts
-of the bundled models differ in what suits them (`benchmarks/planned.py --parts candidates`)."""
+"""How many dB better than the first candidate another one must be: by so much runs of the bundled models
+differ in what suits them (`benchmarks/planned.py --parts candidates`)."""
 
 MORE_ANCHORS = 3
-"""With so many, the chosen candidate is tried a second time. It needs no margin: on each of the bundled
-models that is better, or worse, on all prompts alike."""
+"""With so many, the chosen candidate is tried a second time."""
 
 MOVES = 3
 """How far a computed step is moved at once when a plan is refined."""
@@ -30,7 +29,7 @@ MOVES = 3
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a run of a plan on the recorded prompts showed.
+    """What a run of a plan on the recorded prompts, with other noise, showed.
 
     Args:
         psnr: of each prompt against its uncached run, in dB.
@@ -42,7 +41,7 @@ class Judgement:
 
 
 class Judge(Protocol):
-    """Runs plans on recorded prompts."""
+    """Runs plans on recorded prompts, with other noise than was recorded."""
 
     def __call__(self, plan: Plan) -> Judgement:
         """Run a plan once and compare."""
@@ -143,10 +142,12 @@ class _Trials:
         self.score(first)
         budget = target.budget(self._record)
         plans = [make_plan(self._record, recipe, budget) for recipe in self._recipes()]
-        liked = max(plans, key=self.score)
-        best = liked if self.score(liked) >= self.score(plans[0]) + MARGIN else plans[0]
-        more = make_plan(self._record, replace(best.recipe, anchors=MORE_ANCHORS), budget)
-        return max(best, more, key=self.score)
+        best = self._better(plans[0], max(plans, key=self.score))
+        return self._better(best, make_plan(self._record, replace(best.recipe, anchors=MORE_ANCHORS), budget))
+
+    def _better(self, plan: Plan, other: Plan) -> Plan:
+        """The other plan if it does clearly better."""
+        return other if self.score(other) >= self.score(plan) + MARGIN else plan
 
     def cheapest(self, plan: Plan, quality: float) -> Plan:
         """The plan of the same recipe with the fewest computed steps that reaches a quality.

@@ -48,7 +48,8 @@ def test_a_plan_is_shown_and_written(video: str, capsys: pytest.CaptureFixture[s
     assert written.computed == 7
     assert written.validated is not None
     assert out == written.explain() + "\nwrote seven.json\n"
-    assert "recording ################ 16/16" in err
+    assert "recording   ################ 16/16" in err
+    assert "other noise ################ 16/16" in err
     assert err.count("candidate") >= 5
     assert cli.run(["plan", "--show", "seven.json"]) == 0
     assert capsys.readouterr().out == written.explain() + "\n"
@@ -67,10 +68,7 @@ def test_a_clip_is_made_by_a_plan(video: str, capsys: pytest.CaptureFixture[str]
     plan("--model", video, *SMALL, "--computed", "7")
     capsys.readouterr()
     assert generate("--model", video, *SMALL, "--plan", "plan.json", "--compare", "--json") == 0
-    result, written = object_of(capsys), skipstone.load_plan("plan.json")
-    assert result["statistics"]["strip"] == written.strip
-    # The same seed as was recorded: what was validated is what one gets.
-    assert result["psnr"] == pytest.approx(written.validations[-1].worst, abs=0.01)
+    assert object_of(capsys)["statistics"]["strip"] == skipstone.load_plan("plan.json").strip
 
 
 def test_for_a_speed_a_run_is_recorded_once(video: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import skipstone
 import tiny
 from skipstone.cachers.base import ModelFacts, Outcome, RunFacts, Step
 from skipstone.cachers.recorder import Recorder, Tape
+from skipstone.pipelines.rehearsal import Rehearsal
 from skipstone.pipelines.tapes import record_of
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.record import Quantity
@@ -106,6 +108,27 @@ def test_without_a_generator_the_processs_random_numbers_are_made_again() -> Non
     validated = record.plan(computed=8).validated
     assert validated is not None
     assert validated.psnr == (math.inf,)
+
+
+@pytest.mark.parametrize("given", ["one", "one a prompt", "none"])
+def test_other_noise_is_not_the_recorded_one_but_always_the_same(given: str) -> None:
+    """The stand-in takes down what a call draws from its generators, or from the process without any."""
+    drawn: list[list[float]] = []
+
+    def pipe(generator: Any = None, **kwargs: Any) -> tuple[Tensor]:
+        listed = generator if isinstance(generator, list) else [generator]
+        drawn.append([float(torch.rand((), generator=one)) for one in listed])
+        return (torch.zeros(1),)
+
+    one = torch.Generator().manual_seed(1)
+    kwargs = {"one": {"generator": one}, "one a prompt": {"generator": [one, torch.Generator()]}, "none": {}}
+    torch.manual_seed(2)
+    recorded = Rehearsal(pipe, (), kwargs[given])
+    for rehearsal in (recorded, recorded, recorded.with_other_noise(), recorded.with_other_noise()):
+        rehearsal.run()
+    assert drawn[0] == drawn[1]
+    assert drawn[2] == drawn[3]
+    assert not set(drawn[0]) & set(drawn[2])
 
 
 def test_a_guided_matrix_is_that_of_the_combined_branches(wan: skipstone.Record) -> None:

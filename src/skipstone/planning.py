@@ -1,6 +1,7 @@
 """`skipstone plan`: record a run of a pipeline, find the best plan, write it."""
 
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,14 +76,14 @@ def find_plan(
 
 
 def _lines(steps: "StepLines") -> "Watcher":
-    """A line for the recorded run, and one for each candidate's."""
+    """A line for the recorded run, for the one that candidates are compared with, and for each of theirs."""
     line: Any = None
-    title = "recording"
+    titles = chain(("recording", "other noise"), repeat("candidate"))
 
     def watch(step: Any, computed: int, skipped: int) -> None:
-        nonlocal line, title
+        nonlocal line
         if step.is_first:
-            line, title = steps.line(title), "candidate"
+            line = steps.line(next(titles))
         line(step, computed, skipped)
 
     return watch

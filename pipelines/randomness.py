@@ -1,0 +1,73 @@
+"""The random numbers that a call of a pipeline draws, for making it again with the same or with others."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST = 2**63 - 1
+"""The largest seed."""
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """Where the random numbers of a call begin: those of its generators and of the process.
+
+    Args:
+        generators: the states of the call's generators, by their identity.
+        cpu: the state of the process's own generator.
+        cuda: the state of each device's, by its number.
+    """
+
+    generators: Mapping[int, Tensor]
+    cpu: Tensor
+    cuda: Mapping[int, Tensor]
+
+    @classmethod
+    def of_now(cls, given: Any) -> "Randomness":
+        """As it is now, with the generators that a call is given: one, several or none."""
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        return cls(
+            {id(one): one.get_state() for one in _listed(given)},
+            torch.get_rng_state(),
+            {device: torch.cuda.get_rng_state(device) for device in devices},
+        )
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """The process draws from here on; afterwards it goes on where it was."""
+        with torch.random.fork_rng(list(self.cuda)):
+            torch.set_rng_state(self.cpu)
+            for device, state in self.cuda.items():
+                torch.cuda.set_rng_state(state, device)
+            yield
+
+    def generator(self, given: Any) -> Any:
+        """What to give a call for its generators, which stay as they are."""
+        if isinstance(given, (list, tuple)):
+            return [self.generator(one) for one in given]
+        if not isinstance(given, torch.Generator):
+            return given
+        return torch.Generator(given.device).set_state(self.generators[id(given)])
+
+    def other(self, given: Any) -> "Randomness":
+        """Different numbers, which are always the same ones: what would be drawn first becomes the seed."""
+        with self.begun():
+            torch.manual_seed(int(torch.randint(MOST, ())))
+            others = {id(one): _reseeded(self.generator(one)).get_state() for one in _listed(given)}
+            return Randomness(
+                others, torch.get_rng_state(), {n: torch.cuda.get_rng_state(n) for n in self.cuda}
+            )
+
+
+def _reseeded(generator: torch.Generator) -> torch.Generator:
+    drawn = torch.randint(MOST, (), generator=generator, device=generator.device)
+    return generator.manual_seed(int(drawn))
+
+
+def _listed(given: Any) -> list[torch.Generator]:
+    listed = given if isinstance(given, (list, tuple)) else [given]
+    return [one for one in listed if isinstance(one, torch.Generator)]
