@@ -132,12 +132,14 @@ class ModelFacts:
         config: its configuration.
         name: what the pipeline calls it.
         siblings: the names of all models that the pipeline calls on its steps.
+        blocks: how many blocks it has, 0 where none were found.
     """
 
     class_name: str
     config: Mapping[str, Any] = field(default_factory=dict)
     name: str = "transformer"
     siblings: tuple[str, ...] = ("transformer",)
+    blocks: int = 0
 
 
 @dataclass(frozen=True)

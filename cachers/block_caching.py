@@ -34,7 +34,7 @@ class BlockCaching(PerLayer):
 
     name: ClassVar[str] = "block-caching"
 
-    threshold: float = 0.5
+    threshold: float = 0.1
     changes: Mapping[str, tuple[float, ...]] | None = None
     adjustment: ScaleShift | None = None
 

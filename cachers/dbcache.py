@@ -1,13 +1,16 @@
 """DBCache: First Block Cache with any number of blocks to look at."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step
+from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.cachers.distance import relative_l1
+
+MOST = 8
+"""How many blocks cache-dit runs on every step of FLUX, which has 57."""
 
 
 @dataclass
@@ -30,7 +33,8 @@ class DBCache(Cacher[State]):
     Args:
         threshold: relative L1 change of the first blocks' residual at which a step is computed. Zero
             computes all.
-        blocks: how many blocks run on every step (Fn), from 1.
+        blocks: how many blocks run on every step (Fn), from 1; None for 8, or in models of fewer than 32
+            blocks a quarter of them.
         warmup: how many first steps are computed, from 0.
         max_skips: how many steps may be skipped in a row, from 1; None for any number.
         last_blocks: how many last blocks run on every step (Bn), from 0: they see the estimate and mend it.
@@ -42,7 +46,7 @@ class DBCache(Cacher[State]):
     name: ClassVar[str] = "dbcache"
 
     threshold: float = 0.08
-    blocks: int = 8
+    blocks: int | None = None
     warmup: int = 8
     max_skips: int | None = None
     last_blocks: int = 0
@@ -50,7 +54,7 @@ class DBCache(Cacher[State]):
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < math.inf:
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
-        if self.blocks < 1:
+        if self.blocks is not None and self.blocks < 1:
             raise ValueError(f"blocks must be a whole number >= 1, got {self.blocks}")
         if self.warmup < 0 or self.last_blocks < 0:
             raise ValueError(f"warmup and last_blocks must be >= 0, got {self.warmup} and {self.last_blocks}")
@@ -59,7 +63,7 @@ class DBCache(Cacher[State]):
 
     @property
     def head_blocks(self) -> int:
-        return self.blocks
+        return self.blocks or MOST
 
     @property
     def tail_blocks(self) -> int:
@@ -68,6 +72,9 @@ class DBCache(Cacher[State]):
     @property
     def probe(self) -> Probe:
         return Probe.FIRST_BLOCK
+
+    def for_model(self, model: ModelFacts) -> "DBCache":
+        return replace(self, blocks=self.blocks or max(1, min(MOST, model.blocks // 4)))
 
     def new_state(self) -> State:
         return State()

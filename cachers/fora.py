@@ -25,7 +25,7 @@ class FORA(ByStep):
 
     name: ClassVar[str] = "fora"
 
-    interval: int = 3
+    interval: int = 2
 
     def __post_init__(self) -> None:
         if self.interval < 1:

@@ -22,6 +22,7 @@ from skipstone.report.summary import Line, summarise
 sys.path.insert(0, str(Path(__file__).parent))
 
 from kept_rows import kept_rows
+from work import by_work
 
 
 def rows(found: Mapping[str, Sequence[Standing]], target: float) -> Iterator[list[str]]:
@@ -74,7 +75,7 @@ def defaults(method: str) -> str:
 
 def main() -> None:
     target = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
-    found = {model: standings(summarise(its)) for model, its in kept_rows().items()}
+    found = {model: standings(by_work(summarise(its), model)) for model, its in kept_rows().items()}
     table = Table(show_lines=True)
     for title in ("method", *found, "safe on all", "default"):
         table.add_column(title, overflow="fold")

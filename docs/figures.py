@@ -11,8 +11,11 @@ from skipstone.report.drawing import Axis, curves, key, series
 from skipstone.report.measuring import PLAIN
 from skipstone.report.summary import Line
 
-SHOWN = ("planned", "first-block", "teacache", "easycache", "fora", "pab")
-"""The methods of the overview: one for each idea."""
+SHOWN = ("planned", "seacache", "magcache:fitted", "teacache", "easycache", "first-block", "fora+taylor")
+"""The methods of the overview: the best ones, and one for each idea."""
+
+MOST = 6.0
+"""The highest speed that is shown."""
 
 COLUMNS, WIDTH, HEIGHT = 4, 190, 150
 """Panels in a row, and the size of each."""
@@ -29,16 +32,16 @@ def overview(sweeps: Mapping[str, Sequence[Line]]) -> str:
     """Quality against speed of some methods, a plot for each model."""
     parts, top = [], 0
     for model, lines in sweeps.items():
-        shown = [line for line in lines if not line.method or line.method in SHOWN]
-        plot = curves(shown, METRICS["psnr"])
+        shown = [line for line in lines if line.method in ("", *SHOWN) and line.speedup <= MOST]
+        plot = curves(shown, METRICS["psnr"], "times fewer operations")
         place = f'<svg y="{top + 24}" width="720" height="420" '
         parts += [text("title", 8, top + 18, model), plot.replace("<svg ", place, 1)]
         legend = [
-            f'<g transform="translate({70 + 108 * n},{top + 456})">{_key(n)}'
+            f'<g transform="translate({70 + 160 * (n % 4)},{top + 456 + 18 * (n // 4)})">{_key(n)}'
             f"{text('small', 12, 4, method or 'fewer steps')}</g>"
             for n, method in enumerate(series(shown))
         ]
-        parts, top = parts + legend, top + 480
+        parts, top = parts + legend, top + 496
     return svg(720, top, "Quality against speed of caches on the bundled models", parts)
 
 
@@ -55,7 +58,12 @@ def panels(sweeps: Mapping[str, Sequence[Line]]) -> str:
         for n, method in enumerate(methods)
     ]
     names = " and ".join(f"{model} ({('circles', 'squares')[n]})" for n, model in enumerate(sweeps))
-    head = text("small", LEFT, 14, f"PSNR in dB against speedup: {names}; dashed: fewer plain steps")
+    head = text(
+        "small",
+        LEFT,
+        14,
+        f"PSNR in dB by how many times fewer operations: {names}; dashed: fewer plain steps",
+    )
     rows = math.ceil(len(methods) / COLUMNS)
     return svg(WIDTH * COLUMNS, HEIGHT * rows + 30, "Every method against fewer plain steps", [head, *parts])
 

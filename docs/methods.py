@@ -23,10 +23,14 @@ sys.path.insert(0, str(FOLDER))
 
 from figures import overview, panels  # noqa: E402
 from kept_rows import kept_rows  # noqa: E402
+from work import by_work, skip_cost  # noqa: E402
 from written import written  # noqa: E402
 
 OCCASIONS = json.loads((FOLDER / "occasions.json").read_text())
 """When to use which method: what no docstring says."""
+
+FINDINGS = json.loads((FOLDER / "findings.json").read_text())
+"""Why methods are worse than fewer steps, where they are: what we found out."""
 
 TARGETS = (35, 30)
 """PSNR in dB that a setting keeps on average over the prompts."""
@@ -35,6 +39,18 @@ HEAD = """# Methods
 Written by `python docs/methods.py` from the docstrings of the code and from rows that `skipstone report`
 measured. Do not edit it by hand. `skipstone methods` shows the same in a terminal, [report.md](report.md) how
 to measure your own model.
+"""
+MEASURED = """
+*Speed* is how many times fewer operations a setting computes, which is how much faster it makes models of
+full size: there a skipped step takes about a hundredth of a computed one ([performance.md](performance.md)).
+These models are so small that on this GPU it took {costs}
+(medians of all settings), nearly all of it launches. The last table has the measured speeds, medians over the
+prompts. PSNR is against the uncached run of the same prompt and seed, the mean over the prompts. `fitted`
+methods know constants that we measured on one run of the first prompt, not published ones; `fora+taylor` and
+its like are predictors at even intervals.
+
+![Every method against fewer plain steps](methods.svg)
+
 """
 UNMEASURED = "\nNothing was measured for this page yet.\n"
 
@@ -46,7 +62,7 @@ def page(sweeps: Mapping[str, list[dict[str, Any]]]) -> str:
         sweeps: the rows of each model.
     """
     lines = {model: summarise(rows) for model, rows in sweeps.items()}
-    found = {model: standings(its) for model, its in lines.items()}
+    found = {model: standings(by_work(its, model)) for model, its in lines.items()}
     parts = [HEAD, *(_measured(sweeps, lines, found) if lines else [UNMEASURED])]
     for title, kind in (("Methods that decide", "method"), ("Predictors", "predictor")):
         parts.append(f"\n## {title}\n")
@@ -67,13 +83,8 @@ def _measured(
     yield "\n## What was measured\n"
     for model, rows in sweeps.items():
         yield f"- {_conditions(model, rows, lines[model])}\n"
-    yield (
-        "\nSpeed is that of the denoising loop, the median over the prompts; PSNR is against the uncached "
-        "run of the same prompt and seed, the mean over the prompts. `fitted` methods know constants that we "
-        "measured on one run of the first prompt, not published ones; `fora+taylor` and its like are "
-        "predictors at even intervals.\n"
-        "\n![Every method against fewer plain steps](methods.svg)\n\n"
-    )
+    costs = " and ".join(f"{skip_cost(its):.0%} on {model}" for model, its in lines.items())
+    yield MEASURED.format(costs=costs)
     yield from _summary(found)
     yield from _never_better(found)
     for model, rows in sweeps.items():
@@ -124,9 +135,13 @@ def _standing_cells(standing: Standing | None) -> list[str]:
 
 
 def _never_better(found: Mapping[str, list[Standing]]) -> Iterator[str]:
-    for model, its in found.items():
-        worse = [f"`{standing.method}`" for standing in its if not standing.better]
-        yield f"- Worse than fewer plain steps everywhere on {model}: {', '.join(worse) or 'none'}.\n"
+    worse = {model: [s.method for s in its if not s.better] for model, its in found.items()}
+    for model, methods in worse.items():
+        named = ", ".join(f"`{method}`" for method in methods)
+        yield f"- Worse than fewer plain steps everywhere on {model}: {named or 'none'}.\n"
+    for method, reason in FINDINGS.items():
+        if any(method in map(_catalogued, methods) for methods in worse.values()):
+            yield f"  - `{method}`: {reason}\n"
 
 
 def _of(its: Sequence[Standing], method: str) -> Standing | None:
@@ -245,7 +260,7 @@ def files() -> dict[Path, str]:
     sweeps = kept_rows()
     found = {FOLDER / "methods.md": page(sweeps)}
     if sweeps:
-        lines = {model: summarise(rows) for model, rows in sweeps.items()}
+        lines = {model: by_work(summarise(rows), model) for model, rows in sweeps.items()}
         found[FOLDER / "methods.svg"] = panels(lines)
         found[FOLDER / "speed.svg"] = overview(lines)
     return found

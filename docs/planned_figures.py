@@ -56,6 +56,14 @@ All choices of steps of short runs against the plan, mean PSNR of the same {prom
 |---|---|---|---|---|---|---|
 """
 
+SNAPSHOTS = """
+Residuals kept in 8 bits between steps, the same plans without the guard, each against uncached runs of the
+same precision; the last column is what a sample holds.
+
+| steps computed | precision | kept in | mean | 5th percentile | worst | MB |
+|---|---|---|---|---|---|---|
+"""
+
 ACTIONS = """
 Other actions than a whole step, with as many computed blocks: mean and 5th percentile of {prompts} unseen
 prompts. The plans are searched on one other prompt; of four metrics the one is taken that does best there.
@@ -77,7 +85,7 @@ def section(rows: Sequence[Row]) -> str:
     parts = ["![PSNR by computed steps](planned.svg)\n"]
     for model in dict.fromkeys(row["model"] for row in rows):
         of_model = [row for row in rows if row["model"] == model]
-        tables = (_budgets, _others, _qualities, _transfers, _exhaustive, _actions, _timing)
+        tables = (_budgets, _others, _qualities, _transfers, _exhaustive, _snapshots, _actions, _timing)
         parts += [line for table in tables for line in table(of_model)]
     parts.append(f"\n{_machines(rows)}.\n")
     return "".join(parts)
@@ -177,6 +185,22 @@ def _exhaustive(rows: Sequence[Row]) -> Iterator[str]:
         values = (f"{row[name]:.1f}" for name in ("psnr_mean", "best_psnr_mean"))
         cells = (row["short"], row["asked"], row["masks"], *values, row["rank"])
         yield f"| {' | '.join(map(str, cells))} | {row['median_psnr_mean']:.1f} |\n"
+
+
+def _snapshots(rows: Sequence[Row]) -> Iterator[str]:
+    found = _of(rows, "snapshots")
+    if found:
+        yield SNAPSHOTS
+    for row in found:
+        values = (f"{row[name]:.1f}" for name in ("psnr_mean", "psnr_p5", "psnr_min"))
+        cells = (
+            row["asked"],
+            row["dtype"],
+            row["snapshots"] or "the same",
+            *values,
+            f"{row['held'] / 1e6:.1f}",
+        )
+        yield f"| {' | '.join(map(str, cells))} |\n"
 
 
 def _actions(rows: Sequence[Row]) -> Iterator[str]:

@@ -44,7 +44,7 @@ def figure(rows: Sequence[Row]) -> str:
     """For each model the mean and the 5th percentile by computed steps."""
     models = list(dict.fromkeys(row["model"] for row in rows if MEAN in row))
     panels = [panel(model, [r for r in rows if r["model"] == model], n) for n, model in enumerate(models)]
-    return svg(PITCH * max(1, len(models)), 300, "PSNR in dB by computed steps", panels)
+    return svg(PITCH * max(1, len(models)), 316, "PSNR in dB by computed steps", panels)
 
 
 def panel(model: str, rows: Sequence[Row], place: int) -> str:
@@ -89,7 +89,7 @@ def _axes(scale: Scale, planned: Sequence[Row]) -> Iterator[str]:
 def _legend(scale: Scale, has_others: bool) -> Iterator[str]:
     names = [("series-2", "planned"), ("other", "fewer steps"), ("series-1", "other methods")]
     for n, (style, name) in enumerate(names[: 2 + has_others]):
-        x = scale.left + (0, 62, 140)[n]
+        x = scale.left + (0, 84, 188)[n]
         yield f'<rect class="{style}" x="{x}" y="{TOP + HEIGHT + 32}" width="8" height="8"/>'
         yield text("label", x + 12, TOP + HEIGHT + 40, name)
-    yield text("small right", scale.left + WIDTH, TOP + HEIGHT + 40, "dashed: 5th pct.")
+    yield text("small", scale.left, TOP + HEIGHT + 56, "solid: mean over the prompts, dashed: 5th percentile")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
 from skipstone.pipelines.attention import middle_block, watch_for_good
-from skipstone.pipelines.blocks import proxied
+from skipstone.pipelines.blocks import block_lists, proxied
 from skipstone.pipelines.branches import BranchNames
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.clock import Clock
@@ -416,4 +416,5 @@ class Engine:
 
 def facts(name: str, model: nn.Module, siblings: tuple[str, ...]) -> ModelFacts:
     """What a method may know of a model."""
-    return ModelFacts(type(model).__name__, dict(getattr(model, "config", {})), name, siblings)
+    blocks = sum(len(its) for path, its in block_lists(model).items() if "refiner" not in path)
+    return ModelFacts(type(model).__name__, dict(getattr(model, "config", {})), name, siblings, blocks)

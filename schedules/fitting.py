@@ -12,6 +12,9 @@ DEGREE = 4
 MEANINGFUL = 0.5
 """The least R^2 of a fit that says more about the output than its mean does by chance."""
 
+THRESHOLD = 0.06
+"""With it both bundled models keep 30 dB on average (docs/defaults.py)."""
+
 
 def fitted(seen: Sequence[tuple[float, float]], indicator: Indicator) -> tuple[Polynomial, float]:
     """The polynomial that best tells the output's change from the indicator's, and its R^2.
@@ -43,7 +46,7 @@ def fitted(seen: Sequence[tuple[float, float]], indicator: Indicator) -> tuple[P
             "as first-block"
         )
     name = f"fitted on {len(seen)} steps"
-    return Polynomial(name, tuple(float(c) for c in coefficients), indicator), quality
+    return Polynomial(name, tuple(float(c) for c in coefficients), indicator, threshold=THRESHOLD), quality
 
 
 def _r_squared(values: np.ndarray, estimates: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """The page of methods is what docstrings and rows make it."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 import pytest
 
 from measured import row, sweep_of
+from skipstone.cachers import METHODS
 from skipstone.catalogue import catalogue
 from skipstone.report.measuring import PLAIN
+from skipstone.schedules.fitting import THRESHOLD
+from skipstone.schedules.polynomials import IDENTITY
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -31,7 +35,7 @@ def sweep(psnr: float) -> list[dict[str, Any]]:
     return sweep_of(
         row(psnr=psnr, method="fora+taylor"),
         row(psnr=20.0, setting="interval=3", speedup=3.0, parts={"block": {"computed": 1, "skipped": 3}}),
-        row(PLAIN, psnr=25.0, steps=5),
+        row(PLAIN, psnr=25.0, steps=5, computed_share=1.0),
     )
 
 
@@ -93,5 +97,41 @@ def test_defaults_are_the_stricter_setting_of_both_models(
         "mean: interval=5 (4.00x)\nworst: interval=5 (4.00x)",
         "mean: interval=3 (2.50x)\nworst: interval=3 (2.50x)",
         "interval=3\ninterval=3",
-        "interval=3",
+        "interval=2",
     ]
+
+
+def test_work_counts_skipped_parts_and_the_blocks_that_run_on_skipped_steps(generator: Any) -> None:
+    work = sys.modules["work"].Work({"block": 0.9, "self attention": 0.3}, block=0.15)
+    parts = {"self attention": {"computed": 1, "skipped": 1}}
+    rows = sweep_of(row(method="pab", parts=parts), row(method="first-block", setting="threshold=0.1"))
+    lines = {line.method: line for line in generator.summarise(rows)}
+    assert work.share(lines["pab"]) == pytest.approx(0.5 * (1 - 0.3 / 2))
+    assert work.share(lines["first-block"]) == pytest.approx(0.5 + 0.5 * 0.15)
+
+
+def default_threshold(label: str) -> float:
+    """The threshold of a method, as the rows call it, without any setting."""
+    name, _, rest = label.partition(":")
+    if name == "teacache":
+        return THRESHOLD if rest else IDENTITY.threshold
+    threshold: float = METHODS[name]().threshold
+    return threshold
+
+
+def test_default_thresholds_keep_30_db_on_both_models(generator: Any) -> None:
+    import defaults
+
+    found = {
+        model: generator.standings(generator.by_work(generator.summarise(rows), model))
+        for model, rows in generator.kept_rows().items()
+    }
+    safe = {
+        method: float(threshold.group(1))
+        for method, *_, both, _ in defaults.rows(found, 30)
+        if (threshold := re.search(r"threshold=([\d.]+)", both.splitlines()[0]))
+    }
+    assert len(safe) >= 11
+    assert {method: default_threshold(method) <= most for method, most in safe.items()} == dict.fromkeys(
+        safe, True
+    )

@@ -45,13 +45,22 @@ class Axis:
         return [round(n * step, 10) for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def curves(lines: Sequence[Line], metric: Metric) -> str:
-    """Quality against speed: a curve for each method, whiskers from the worst prompt to the best."""
+SPEED = "speedup of the denoising loop"
+
+
+def curves(lines: Sequence[Line], metric: Metric, speed: str = SPEED) -> str:
+    """Quality against speed: a curve for each method, whiskers from the worst prompt to the best.
+
+    Args:
+        lines: the settings.
+        metric: what quality is.
+        speed: what the lines' speedup is of.
+    """
     drawn = [line for line in lines if metric.name in line.scores and line.kind in (PLAIN, CACHED)]
     if not drawn:
         return ""
     x, y = _axes(drawn, metric)
-    parts = [*_grid(x, y, metric), *_floor(lines, metric, x, y)]
+    parts = [*_grid(x, y, metric, speed), *_floor(lines, metric, x, y)]
     for number, method in enumerate(series(lines)):
         parts += _curve([line for line in drawn if line.method == method], number, metric, x, y)
     label = f"{metric.title} against speedup"
@@ -117,14 +126,14 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _grid(x: Axis, y: Axis, metric: Metric) -> Iterator[str]:
+def _grid(x: Axis, y: Axis, metric: Metric, speed: str) -> Iterator[str]:
     for value in x.ticks():
         yield f'<path class="grid" d="M{x(value)},{TOP}V{HEIGHT - BOTTOM}"/>'
         yield _text("tick", x(value), HEIGHT - BOTTOM + 18, "middle", f"{value:g}x")
     for value in y.ticks():
         yield f'<path class="grid" d="M{LEFT},{y(value)}H{WIDTH - RIGHT}"/>'
         yield _text("tick", LEFT - 6, y(value) + 4, "end", f"{value:g}")
-    yield _text("name", WIDTH - RIGHT, HEIGHT - 6, "end", "speedup of the denoising loop")
+    yield _text("name", WIDTH - RIGHT, HEIGHT - 6, "end", speed)
     unit = f", {metric.unit}" if metric.unit else ""
     better = "higher is better" if metric.higher_is_better else "lower is better"
     yield _text("name", LEFT, 18, "start", f"{metric.title}{unit} ({better})")
