@@ -1,7 +1,7 @@
 """How alike a quantity of a model is from step to step, and how well a few steps predict another."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,10 @@ class Moments:
     steps: tuple[int, ...]
     gram: Floats
     scale: float = 1.0
+    # Each run of a plan asks for the same weights again.
+    _solved: dict[tuple[int, ...], list[float]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def norms(self) -> list[float]:
@@ -42,8 +46,11 @@ class Moments:
         Returns:
             One weight for each anchor: least squares, with a ridge around plain reuse of the newest.
         """
-        at, known = self._index(step), self._indices(anchors)
-        return [float(weight) for weight in least_squares(self.gram, known, at)]
+        key = (step, *anchors)
+        if key not in self._solved:
+            at, known = self._index(step), self._indices(anchors)
+            self._solved[key] = [float(weight) for weight in least_squares(self.gram, known, at)]
+        return self._solved[key]
 
     def error(self, step: int, anchors: Sequence[int], weights: Sequence[float]) -> float:
         """The root mean square of an estimate's error, relative to the value's own.
