@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from skipstone.cachers.kernels import dispatch, operations
 from skipstone.cachers.kernels import reference as plain
+from skipstone.cachers.kernels.grouping import grouping_of
 
 SHAPES = {
     "pebble-video": (2, 512, 384),
@@ -124,7 +126,7 @@ def distance(current: Tensor, before: Tensor, order: int) -> Case:
 
 
 def quantise(tensor: Tensor, dtype: torch.dtype) -> Case:
-    nbytes = tensor.nbytes + tensor.numel() + 4 * tensor.numel() // plain.GROUP
+    nbytes = tensor.nbytes + tensor.numel() + 4 * prod(grouping_of(tensor, dtype).shape)
     name = f"quantise to {str(dtype).removeprefix('torch.')}"
     return Case(
         name, operations.quantise, plain.quantise, (tensor, dtype), nbytes,

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.kernels import adjust, deviation, distance, quantise, reference, restore, reuse
+from skipstone.cachers.kernels.grouping import GROUP, grouping_of
 from skipstone.cachers.kernels.layout import layout_of
-from skipstone.cachers.kernels.reference import GROUP, Quantised
+from skipstone.cachers.kernels.reference import Quantised
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
@@ -143,11 +144,14 @@ def test_a_distance_that_means_nothing_is_not_finite(current: float, before: flo
 
 def quantised(tensor: Tensor, eight: torch.dtype) -> Quantised:
     values = torch.empty_like(tensor, dtype=eight).fill_(float("nan") if eight.is_floating_point else 99)
-    scales = torch.full((-(-values.numel() // GROUP),), float("nan"), device=DEVICE)
+    scales = torch.full(grouping_of(tensor, eight).shape, float("nan"), device=DEVICE)
     into = Quantised(values, scales, tensor.dtype)
     quantise.quantise(into, tensor)
     return into
 
+
+BY_CHANNEL = [(1, GROUP, 2), (2, 5 * GROUP // 2, 70), (3, GROUP, 130)]
+"""Shapes whose channels have scales of their own in int8."""
 
 in_eights = pytest.mark.parametrize(
     "eight", reference.LARGEST, ids=lambda one: str(one).removeprefix("torch.")
@@ -155,7 +159,7 @@ in_eights = pytest.mark.parametrize(
 
 
 @dtypes
-@shapes
+@pytest.mark.parametrize("shape", [*SHAPES, *BY_CHANNEL], ids=str)
 @in_eights
 @pytest.mark.parametrize("stored", [Tensor.contiguous, transposed])
 def test_quantise(
@@ -188,7 +192,7 @@ def test_quantise_what_is_not_finite(value: float, eight: torch.dtype) -> None:
 
 
 @dtypes
-@pytest.mark.parametrize("shape", [(1, 1), (1, 3, 5), (2, 4, 64), (1, 3, 4097)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3, 5), (2, 4, 64), (1, 3, 4097), *BY_CHANNEL], ids=str)
 @pytest.mark.parametrize("count", [1, 3])
 @in_eights
 @pytest.mark.parametrize("stored", STORED)
@@ -200,7 +204,7 @@ def test_restore(
     kept = [reference.quantise(one, eight) for one in snapshots]
     weights = [1.5 - n for n in range(count)]
     out = unwritten(base)
-    layout = layout_of((out, base, *(one.values for one in kept)))
+    layout = layout_of((out, base, *(one.values for one in kept)), merge=not kept[0].grouping.by_channel)
     assert layout is not None
     restore.restore(layout, out, base, kept, weights)
     parts = [reference.dequantise(one, torch.float64) for one in kept]

@@ -109,6 +109,23 @@ def test_eight_bits(eight: torch.dtype, error: float, shape: tuple[int, ...], dt
     assert kept.nbytes == tensor.numel() + 4 * -(-tensor.numel() // 128)
 
 
+def test_a_large_channel_leaves_the_others_their_precision_in_int8() -> None:
+    tensor = torch.randn(2, 200, 8, generator=torch.Generator().manual_seed(0))
+    tensor[..., 3] *= 1e4
+    kept = operations.quantise(tensor, torch.int8)
+    error = (plain.dequantise(kept) - tensor).norm(dim=(0, 1)) / tensor.norm(dim=(0, 1))
+    assert (error < 0.01).all()
+    assert kept.nbytes == tensor.numel() + 4 * (2 * 2 * 8)
+
+
+def test_a_constant_channel_is_not_rounded_to_one_side_in_fp8() -> None:
+    """Its tokens lie beside different neighbours, so that their scales and errors differ."""
+    tensor = torch.randn(1, 512, 128, generator=torch.Generator().manual_seed(0))
+    tensor[..., 3] = 0.77
+    error = plain.dequantise(operations.quantise(tensor, torch.float8_e4m3fn)) - tensor
+    assert error[..., 3].mean().abs() < 0.3 * error[..., 3].abs().mean()
+
+
 def pairs(*tensors: Tensor) -> Any:
     return layout_of(tensors), layout_of(tensors, merge=False)
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from skipstone.cachers.kernels import reference as plain
 from skipstone.cachers.kernels.dispatch import attempt, suits
+from skipstone.cachers.kernels.grouping import GROUP, grouping_of
 from skipstone.cachers.kernels.layout import layout_of
-from skipstone.cachers.kernels.reference import GROUP, Quantised
+from skipstone.cachers.kernels.reference import Quantised
 
 SnapshotT = TypeVar("SnapshotT", Tensor, Quantised)
 
@@ -74,7 +75,7 @@ def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
 
 
 def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:
-    """A dense tensor in 8 bits: half of the memory of 16, and a scale for each `GROUP` of elements.
+    """A dense tensor in 8 bits: half of the memory of 16, and a scale for each group of elements.
 
     Args:
         tensor: ``(batch, ...)``.
@@ -82,7 +83,7 @@ def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:
     """
     if suits((tensor,)):
         values = torch.empty_like(tensor, dtype=dtype)
-        scales = torch.empty(-(-values.numel() // GROUP), device=values.device)
+        scales = torch.empty(grouping_of(tensor, dtype).shape, device=values.device)
         into = Quantised(values, scales, tensor.dtype)
         if attempt("quantise", tensor, into, tensor):
             return into
@@ -104,8 +105,9 @@ def restore(
     snapshots, weights = _used(snapshots, weights)
     if weights and suits((base,)):
         into = torch.empty_like(base) if out is None else out
-        layout = layout_of((into, base, *(snapshot.values for snapshot in snapshots)))
-        fits = layout is not None and (layout.samples == 1 or layout.elements % GROUP == 0)
+        by_channel = snapshots[0].grouping.by_channel
+        layout = layout_of((into, base, *(one.values for one in snapshots)), merge=not by_channel)
+        fits = layout is not None and (by_channel or layout.samples == 1 or layout.elements % GROUP == 0)
         if fits and attempt("restore", base, layout, into, base, snapshots, weights):
             return into
     return plain.restore(base, snapshots, weights, out)

@@ -5,38 +5,43 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from skipstone.cachers.kernels.reference import GROUP, LARGEST, Quantised
+from skipstone.cachers.kernels.grouping import GROUP
+from skipstone.cachers.kernels.reference import LARGEST, Quantised
 
-GROUPS = 64
-"""How many groups one program quantises."""
+COLUMNS = 64
+"""How many columns one program quantises a group of."""
 
 WARPS = 8
 
 
 @triton.jit
 def _quantise(
-    values, scales, tensor, elements, largest: tl.constexpr, whole: tl.constexpr, groups: tl.constexpr,
-    size: tl.constexpr,
+    values, scales, tensor, elements, columns, rows, blocks, step, column_step, largest: tl.constexpr,
+    whole: tl.constexpr, size: tl.constexpr, width: tl.constexpr,
 ):  # fmt: skip
-    first = tl.program_id(0).to(tl.int64) * groups * size
-    group = tl.arange(0, groups)
-    at = group[:, None] * size + tl.arange(0, size)[None, :]
-    inside = at < elements - first
-    given = tl.load(tensor + first + at, mask=inside, other=0.0).to(tl.float32)
+    program = tl.program_id(0)
+    column = program % blocks * width + tl.arange(0, width)
+    row = program // blocks % rows
+    part = (program // (blocks * rows)).to(tl.int64)
+    at = (row * size + tl.arange(0, size)).to(tl.int64)[:, None] * step + column[None, :] * column_step
+    inside = (at < elements) & (column < columns)[None, :]
+    given = tl.load(tensor + part * elements + at, mask=inside, other=0.0).to(tl.float32)
     # NaN has no order: what holds one gets a scale that is not finite either.
-    scale = tl.max(tl.where(given == given, tl.abs(given), float("inf")), 1) / largest
+    scale = tl.max(tl.where(given == given, tl.abs(given), float("inf")), 0) / largest
     scale = tl.where(scale == 0, 1.0, scale)
-    scaled = given * (1.0 / scale)[:, None]
+    scaled = given * (1.0 / scale)[None, :]
     if whole:
         scaled = tl.floor(scaled + 0.5)
-    tl.store(values + first + at, scaled.to(values.dtype.element_ty), mask=inside)
-    tl.store(scales + first // size + group, scale, mask=group * size < elements - first)
+    tl.store(values + part * elements + at, scaled.to(values.dtype.element_ty), mask=inside)
+    tl.store(scales + (part * rows + row) * columns + column, scale, mask=column < columns)
 
 
 def quantise(into: Quantised, tensor: Tensor) -> None:
     """Write a dense tensor in 8 bits of the same layout."""
-    elements, dtype = tensor.numel(), into.values.dtype
-    _quantise[(triton.cdiv(elements, GROUPS * GROUP),)](
-        into.values, into.scales, tensor, elements, LARGEST[dtype], dtype == torch.int8, GROUPS, GROUP,
-        num_warps=WARPS,
+    grouping, dtype = into.grouping, into.values.dtype
+    blocks = triton.cdiv(grouping.columns, COLUMNS)
+    _quantise[(grouping.parts * grouping.rows * blocks,)](
+        into.values, into.scales, tensor, grouping.elements, grouping.columns, grouping.rows, blocks,
+        grouping.step, 1 if grouping.by_channel else GROUP, LARGEST[dtype], dtype == torch.int8, GROUP,
+        COLUMNS, num_warps=WARPS,
     )  # fmt: skip

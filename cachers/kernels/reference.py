@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-GROUP = 128
-"""How many elements that lie side by side in memory share a scale in 8 bits."""
+from skipstone.cachers.kernels.grouping import Grouping, grouping_of
 
 LARGEST = {torch.float8_e4m3fn: 448.0, torch.int8: 127.0}
 """The types of 8 bits, and the largest number in each."""
@@ -18,13 +17,17 @@ class Quantised(NamedTuple):
 
     Args:
         values: of the tensor's shape and layout.
-        scales: what each `GROUP` of elements is multiplied by, in the order of memory, float32.
+        scales: what each group of elements is multiplied by, of its grouping's shape, float32.
         dtype: the tensor's own type.
     """
 
     values: Tensor
     scales: Tensor
     dtype: torch.dtype
+
+    @property
+    def grouping(self) -> Grouping:
+        return grouping_of(self.values, self.values.dtype)
 
     @property
     def nbytes(self) -> int:
@@ -76,11 +79,12 @@ def deviation(
 
 def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:
     """A dense tensor in 8 bits, with a scale for each group that makes its largest element `LARGEST`."""
-    groups = _in_groups(in_memory_order(tensor).float())
-    scales = groups.abs().amax(1) / LARGEST[dtype]
+    grouping = grouping_of(tensor, dtype)
+    groups = grouping.split(in_memory_order(tensor).float())
+    scales = groups.abs().amax(-1) / LARGEST[dtype]
     scales = torch.where(scales == 0, 1.0, scales)
     values = torch.empty_like(tensor, dtype=dtype)
-    scaled = (groups / scales[:, None]).flatten()[: tensor.numel()]
+    scaled = grouping.joined(groups / scales[..., None])
     in_memory_order(values).copy_(scaled.round() if dtype == torch.int8 else scaled)
     return Quantised(values, scales, tensor.dtype)
 
@@ -88,16 +92,12 @@ def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:
 def dequantise(quantised: Quantised, dtype: torch.dtype | None = None) -> Tensor:
     """The tensor that was quantised, in its own type or in another one."""
     values, scales, own = quantised
-    groups = _in_groups(in_memory_order(values).float()) * scales[:, None]
+    groups = quantised.grouping.split(in_memory_order(values).float()) * scales[..., None]
     tensor = torch.empty_like(values, dtype=dtype or own)
-    in_memory_order(tensor).copy_(groups.flatten()[: values.numel()])
+    in_memory_order(tensor).copy_(quantised.grouping.joined(groups))
     return tensor
 
 
 def in_memory_order(tensor: Tensor) -> Tensor:
     """The elements of a dense tensor as they lie in memory, a view."""
     return tensor.as_strided((tensor.numel(),), (1,))
-
-
-def _in_groups(elements: Tensor) -> Tensor:
-    return torch.nn.functional.pad(elements, (0, -len(elements) % GROUP)).view(-1, GROUP)

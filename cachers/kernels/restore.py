@@ -6,33 +6,34 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from skipstone.cachers.kernels.grouping import GROUP, side_by_side
 from skipstone.cachers.kernels.layout import Layout
-from skipstone.cachers.kernels.reference import GROUP, Quantised
+from skipstone.cachers.kernels.reference import Quantised
 
-GROUPS = 32
-"""How many groups of each snapshot one program adds up."""
+TILES = {True: (32, 128), False: (GROUP, 32)}
+"""How many elements of how many columns one program adds up, by channel and side by side."""
 
 WARPS = 8
 
 
 @triton.jit
 def _restore(
-    out, base, snapshots, scales, weights, blocks, elements, out_stride, base_stride,
-    groups: tl.constexpr, size: tl.constexpr,
+    out, base, snapshots, scales, weights, elements, columns, rows, tiles, blocks, step, column_step,
+    out_stride, base_stride, size: tl.constexpr, height: tl.constexpr, width: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
-    sample = (program // blocks).to(tl.int64)
-    first = (program % blocks).to(tl.int64) * groups * size
-    group = tl.arange(0, groups)
-    at = group[:, None] * size + tl.arange(0, size)[None, :]
-    inside = at < elements - first
-    total = tl.load(base + sample * base_stride + first + at, mask=inside, other=0.0).to(tl.float32)
-    place = sample * elements + first
+    column = program % blocks * width + tl.arange(0, width)
+    first = program // blocks % tiles * height
+    part = (program // (blocks * tiles)).to(tl.int64)
+    at = (first + tl.arange(0, height)).to(tl.int64)[:, None] * step + column[None, :] * column_step
+    inside = (at < elements) & (column < columns)[None, :]
+    total = tl.load(base + part * base_stride + at, mask=inside, other=0.0).to(tl.float32)
+    scaled_by = (part * rows + first // size) * columns + column
     for n in tl.static_range(len(weights)):
-        scale = tl.load(scales[n] + place // size + group, mask=group * size < elements - first, other=0.0)
-        value = tl.load(snapshots[n] + place + at, mask=inside, other=0.0).to(tl.float32)
-        total += weights[n] * scale[:, None] * value
-    tl.store(out + sample * out_stride + first + at, total.to(out.dtype.element_ty), mask=inside)
+        scale = tl.load(scales[n] + scaled_by, mask=column < columns, other=0.0)
+        value = tl.load(snapshots[n] + part * elements + at, mask=inside, other=0.0).to(tl.float32)
+        total += weights[n] * scale[None, :] * value
+    tl.store(out + part * out_stride + at, total.to(out.dtype.element_ty), mask=inside)
 
 
 def restore(
@@ -41,12 +42,17 @@ def restore(
     """Write ``base + sum_j weights[j] * snapshots[j]`` to ``out``, which may be ``base``.
 
     Args:
-        layout: of ``(out, base, *values of the snapshots)``, of which the last are dense. Where there
-            are several samples, each is a whole number of groups.
+        layout: of ``(out, base, *values of the snapshots)``, of which the last are dense. Its samples are
+            the parts of the snapshots' grouping, or whole numbers of groups, or only one.
     """
-    blocks = triton.cdiv(layout.elements, GROUPS * GROUP)
+    grouping = snapshots[0].grouping
+    if not grouping.by_channel:
+        grouping = side_by_side(layout.samples, layout.elements)
+    height, width = TILES[grouping.by_channel]
+    tiles, blocks = triton.cdiv(grouping.length, height), triton.cdiv(grouping.columns, width)
     values, scales, _ = zip(*snapshots, strict=True)
-    _restore[(layout.samples * blocks,)](
-        out, base, values, scales, tuple(weights), blocks, layout.elements, *layout.strides[:2], GROUPS,
-        GROUP, num_warps=WARPS,
+    _restore[(grouping.parts * tiles * blocks,)](
+        out, base, values, scales, tuple(weights), grouping.elements, grouping.columns, grouping.rows, tiles,
+        blocks, grouping.step, 1 if grouping.by_channel else GROUP, *layout.strides[:2], GROUP, height, width,
+        num_warps=WARPS,
     )  # fmt: skip
