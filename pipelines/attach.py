@@ -57,9 +57,8 @@ def attach(
         cache_device: where residuals are kept between steps, such as ``cpu`` to spare the GPU's memory at the
             price of a copy on every computed and every skipped step; by default where they are made.
         snapshots: ``int8`` or ``fp8`` keeps residuals in 8 bits with a scale for each 128 elements, which is
-            half of the memory of 16 bits; ``int8`` errs less where these are of a size, ``fp8`` where some
-            are much larger (docs/planned.md). By default they are kept in the type that the model computes
-            in.
+            half of the memory of 16 bits; ``int8``, where these are tokens of one channel, is the more exact
+            one (docs/planned.md). By default they are kept in the type that the model computes in.
         graphs: whether skipped steps are captured as CUDA graphs and replayed, which takes Python's time and
             most launches out of them, at the price of a copy of the model's inputs, of the estimate and of
             what the model makes on its way. The first skipped step of each run shows whether a replay gives

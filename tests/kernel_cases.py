@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.kernels import adjust, deviation, distance, quantise, reference, restore, reuse
-from skipstone.cachers.kernels.grouping import GROUP, grouping_of
+from skipstone.cachers.kernels.grouping import FEWEST, GROUP, grouping_of
 from skipstone.cachers.kernels.layout import layout_of
 from skipstone.cachers.kernels.reference import Quantised
 
@@ -150,7 +150,7 @@ def quantised(tensor: Tensor, eight: torch.dtype) -> Quantised:
     return into
 
 
-BY_CHANNEL = [(1, GROUP, 2), (2, 5 * GROUP // 2, 70), (3, GROUP, 130)]
+BY_CHANNEL = [(1, FEWEST, 2), (1, GROUP, 2), (2, 5 * GROUP // 2, 70), (3, GROUP, 130)]
 """Shapes whose channels have scales of their own in int8."""
 
 in_eights = pytest.mark.parametrize(

@@ -9,6 +9,9 @@ from torch.nn.functional import pad
 GROUP = 128
 """How many elements share a scale."""
 
+FEWEST = 16
+"""Of how many tokens a channel is worth scales of its own."""
+
 
 @dataclass(frozen=True)
 class Grouping:
@@ -73,9 +76,9 @@ def grouping_of(tensor: Tensor, dtype: torch.dtype) -> Grouping:
         tensor: dense.
         dtype: ``float8_e4m3fn`` or ``int8``.
     """
-    if dtype == torch.int8 and tensor.ndim == 3 and tensor.is_contiguous() and tensor.shape[1] >= GROUP:
+    if dtype == torch.int8 and tensor.ndim == 3 and tensor.is_contiguous():
         samples, tokens, dim = tensor.shape
-        if dim > 1:
+        if tokens >= FEWEST and dim > 1:
             return Grouping(samples, tokens * dim, dim, dim)
     return side_by_side(1, tensor.numel())
 
