@@ -57,9 +57,11 @@ class Rehearsal:
         return tensor.float().cpu()
 
     def with_other_noise(self) -> "Rehearsal":
-        """The same call with other random numbers, on which nothing was fitted."""
-        other = self._randomness.other(self._given.get("generator"))
-        return Rehearsal(self._pipe, self._args, self._given, self._watch, other)
+        """The same call with other random numbers, on which nothing was fitted; given noise is shuffled."""
+        other, given = self._randomness.other(self._given.get("generator")), dict(self._given)
+        if isinstance(given.get("latents"), Tensor):
+            given["latents"] = _shuffled(given["latents"])
+        return Rehearsal(self._pipe, self._args, given, self._watch, other)
 
     @cached_property
     def reference(self) -> Tensor:
@@ -97,6 +99,11 @@ class _Both:
 
     def joined(self, other: Judge) -> Judge:
         return _Both(self, other)
+
+
+def _shuffled(noise: Tensor) -> Tensor:
+    order = torch.randperm(noise.numel(), generator=torch.Generator().manual_seed(0))
+    return noise.flatten()[order.to(noise.device)].view_as(noise)
 
 
 def _psnr(made: Tensor, wanted: Tensor, peak: float) -> float:

@@ -131,6 +131,22 @@ def test_other_noise_is_not_the_recorded_one_but_always_the_same(given: str) -> 
     assert not set(drawn[0]) & set(drawn[2])
 
 
+def test_noise_that_is_given_is_shuffled_for_other_noise() -> None:
+    seen: list[Tensor] = []
+
+    def pipe(latents: Tensor, **kwargs: Any) -> tuple[Tensor]:
+        seen.append(latents)
+        return (latents,)
+
+    noise = torch.randn(1, 4, 8)
+    recorded = Rehearsal(pipe, (), {"latents": noise})
+    for rehearsal in (recorded, recorded.with_other_noise()):
+        rehearsal.run()
+    assert torch.equal(seen[0], noise)
+    assert not torch.equal(seen[1], noise)
+    assert torch.equal(seen[1].flatten().sort().values, noise.flatten().sort().values)
+
+
 def test_a_guided_matrix_is_that_of_the_combined_branches(wan: skipstone.Record) -> None:
     """Guidance is 4: the diagonal of what guidance makes lies between the bounds of its parts."""
     parts = {key.branch: part for key, part in wan.moments.items() if key.name == "output"}
