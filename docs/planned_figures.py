@@ -57,8 +57,8 @@ All choices of steps of short runs against the plan, mean PSNR of the same {prom
 """
 
 SNAPSHOTS = """
-Residuals kept in 8 bits between steps, the same plans without the guard, each against uncached runs of the
-same precision; the last column is what a sample holds.
+Residuals kept in 8 bits between steps, the same plans without the guard, {prompts} prompts, each against
+uncached runs of the same precision; the last column is what a sample holds.
 
 | steps computed | precision | kept in | mean | 5th percentile | worst | MB |
 |---|---|---|---|---|---|---|
@@ -190,7 +190,7 @@ def _exhaustive(rows: Sequence[Row]) -> Iterator[str]:
 def _snapshots(rows: Sequence[Row]) -> Iterator[str]:
     found = _of(rows, "snapshots")
     if found:
-        yield SNAPSHOTS
+        yield SNAPSHOTS.format(**found[0])
     for row in found:
         values = (f"{row[name]:.1f}" for name in ("psnr_mean", "psnr_p5", "psnr_min"))
         cells = (
