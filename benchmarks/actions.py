@@ -7,21 +7,17 @@ their costs on the recorded prompt and on unseen ones, without a run of the plan
 prompts.
 """
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
-from pathlib import Path
 from statistics import mean
 
 import numpy as np
 from action_plans import COND, UNCOND, Costs, Matrix, Seen, combined, matrix_of, searched, spent
 from action_runs import Follower, blocks_of, following
-from machine import about
 from pebble_runs import Outcome, PebbleRuns, psnr, spread
-from planned import Case, Row, measure_all, planned
+from planned import Case, Row, measure_and_print, parser_of, planned
 
 from skipstone.pipelines import bundled
 from skipstone.schedules.moments import Moments
@@ -176,22 +172,13 @@ def _best(planner: Planner, kind: str, count: int) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=tuple(bundled.DEFAULTS))
+    parser = parser_of(__doc__, (25, 17, 13, 10))
     parser.add_argument("--parts", nargs="+", default=("potential", "runs"), choices=("potential", "runs"))
-    parser.add_argument("--computed", nargs="+", type=int, default=(25, 17, 13, 10))
-    parser.add_argument("--count", type=int, default=64, help="prompts")
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rows", type=Path, help="a file to add the rows to")
     asked = parser.parse_args()
     runs = PebbleRuns(bundled.folder(asked.model), asked.model, asked.device, asked.steps, asked.count)
     planner, parts = Planner(runs), {"potential": potential, "runs": closed_loop}
-    fixed = {"model": asked.model, "steps": asked.steps, "count": asked.count}
     for part in asked.parts:
-        for row in measure_all(parts[part](planner, asked.computed), fixed, about(asked.device), asked.rows):
-            short = {name: value for name, value in row.items() if not isinstance(value, list)}
-            print(json.dumps(short), flush=True)
+        measure_and_print(parts[part](planner, asked.computed), asked)
 
 
 if __name__ == "__main__":

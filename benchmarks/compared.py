@@ -7,16 +7,12 @@ speed of whole runs is what `skipstone report` measures.
 Several processes can share the machine and the file, one for some methods each.
 """
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
-from machine import about
 from pebble_runs import Outcome, PebbleRuns, computed_steps, psnr, spread
-from planned import Case, Row, measure_all
+from planned import Case, Row, measure_and_print, parser_of
 
 import skipstone
 from skipstone.pipelines import bundled
@@ -80,23 +76,11 @@ def cases(runs: PebbleRuns, methods: Sequence[str], computed: Sequence[int]) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=tuple(bundled.DEFAULTS))
+    parser = parser_of(__doc__, (25, 17, 13, 10))
     parser.add_argument("--methods", nargs="+", required=True, help="as `skipstone report` names them")
-    parser.add_argument("--computed", nargs="+", type=int, default=(25, 17, 13, 10))
-    parser.add_argument("--count", type=int, default=64, help="prompts")
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rows", type=Path, help="a file to add the rows to")
     asked = parser.parse_args()
     runs = PebbleRuns(bundled.folder(asked.model), asked.model, asked.device, asked.steps, asked.count)
-    fixed = {"model": asked.model, "steps": asked.steps, "count": asked.count}
-    found = cases(runs, asked.methods, asked.computed)
-    for row in measure_all(found, fixed, about(asked.device), asked.rows):
-        print(
-            json.dumps({name: value for name, value in row.items() if not isinstance(value, list)}),
-            flush=True,
-        )
+    measure_and_print(cases(runs, asked.methods, asked.computed), asked)
 
 
 if __name__ == "__main__":

@@ -241,21 +241,35 @@ def measure_all(cases: Iterator[Case], fixed: Row, machine: Row, file: Path | No
         yield row
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parser_of(description: str | None, computed: Sequence[int]) -> argparse.ArgumentParser:
+    """The options of every benchmark of a bundled model on many prompts."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("model", choices=tuple(bundled.DEFAULTS))
+    parser.add_argument("--computed", nargs="+", type=int, default=computed)
+    parser.add_argument("--count", type=int, default=64, help="prompts")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rows", type=Path, help="a file to add the rows to")
+    return parser
+
+
+def measure_and_print(cases: Iterator[Case], asked: argparse.Namespace) -> None:
+    """Measures what is not known yet, and prints each row without its lists."""
+    fixed = {"model": asked.model, "steps": asked.steps, "count": asked.count}
+    for row in measure_all(cases, fixed, about(asked.device), asked.rows):
+        short = {name: value for name, value in row.items() if not isinstance(value, list)}
+        print(json.dumps(short), flush=True)
+
+
+def main() -> None:
+    parser = parser_of(__doc__, (25, 17, 13, 10))
     parser.add_argument("--folder", type=Path, help="the pipeline, if it is not the bundled one")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=(*PARTS, "candidates"))
-    parser.add_argument("--computed", nargs="+", type=int, default=(25, 17, 13, 10))
     parser.add_argument("--guards", nargs="*", type=float, default=(2.0,), help="margins of the guard")
     parser.add_argument("--qualities", nargs="+", type=float, default=(35.0, 45.0), help="PSNR in dB")
     parser.add_argument("--refine", type=int, default=0)
     parser.add_argument("--speedups", nargs="+", type=float, default=(2.0, 3.0, 4.0))
     parser.add_argument("--short", nargs=2, type=int, action="append", metavar=("STEPS", "COMPUTED"))
-    parser.add_argument("--count", type=int, default=64, help="prompts")
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rows", type=Path, help="a file to add the rows to")
     asked = parser.parse_args()
     folder = asked.folder or bundled.folder(asked.model)
     runs = PebbleRuns(folder, asked.model, asked.device, asked.steps, asked.count)
@@ -268,11 +282,8 @@ def main() -> None:
         "exhaustive": lambda: exhaustive(runs, asked.short or [(10, 5)]),
         "timing": lambda: timing(runs, asked.speedups),
     }
-    fixed = {"model": asked.model, "steps": asked.steps, "count": asked.count}
     for part in asked.parts:
-        for row in measure_all(parts[part](), fixed, about(asked.device), asked.rows):
-            short = {name: value for name, value in row.items() if not isinstance(value, list)}
-            print(json.dumps(short), flush=True)
+        measure_and_print(parts[part](), asked)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,12 @@
 A run is compared with the uncached run in the same precision.
 """
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
-from machine import about
 from pebble_runs import PebbleRuns, spread
-from planned import Case, Row, measure_all
+from planned import Case, Row, measure_and_print, parser_of
 
 from skipstone.pipelines import bundled
 from skipstone.schedules.plan import Plan
@@ -37,22 +33,13 @@ def _row(runs: PebbleRuns, plan: Plan, form: str | None) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=tuple(bundled.DEFAULTS))
-    parser.add_argument("--computed", nargs="+", type=int, default=(17, 10))
+    parser = parser_of(__doc__, (17, 10))
     parser.add_argument("--dtypes", nargs="+", choices=tuple(DTYPES), default=tuple(DTYPES))
-    parser.add_argument("--count", type=int, default=64, help="prompts")
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rows", type=Path, help="a file to add the rows to")
     asked = parser.parse_args()
-    fixed = {"model": asked.model, "steps": asked.steps, "count": asked.count}
     for name in asked.dtypes:
         folder = bundled.folder(asked.model)
         runs = PebbleRuns(folder, asked.model, asked.device, asked.steps, asked.count, DTYPES[name])
-        for row in measure_all(cases(runs, name, asked.computed), fixed, about(asked.device), asked.rows):
-            short = {key: value for key, value in row.items() if not isinstance(value, list)}
-            print(json.dumps(short), flush=True)
+        measure_and_print(cases(runs, name, asked.computed), asked)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(tmp_path: Path) -> None
     parts = ("--parts", "baselines", "budgets", "qualities", "exhaustive", "--qualities", "10")
     run("benchmarks/planned.py", "pebble-image", *small, *parts, "--rows", str(rows))
     run("benchmarks/actions.py", "pebble-image", *small[:6], "--rows", str(rows))
+    run("benchmarks/compared.py", "pebble-image", *small[:6], "--methods", "fora", "--rows", str(rows))
+    run("benchmarks/snapshots.py", "pebble-image", *small[:6], "--dtypes", "float32", "--rows", str(rows))
     assert rows.read_text().count("noise floor") == 1
     run("docs/planned_figures.py", "--rows", str(rows), "--into", str(tmp_path))
     text = page.read_text()
@@ -50,8 +52,10 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(tmp_path: Path) -> None
     assert "| 10 dB | none | " in text
     assert "| 3 | 2 | 2 | " in text
     assert "conditional branch alone on some" in text
+    assert "| `fora` | " in text
+    assert "| 2 | float32 | int8 | " in text
     assert text.startswith("# Planned caching")
-    assert (tmp_path / "planned.svg").read_text().count("<polyline") == 4
+    assert (tmp_path / "planned.svg").read_text().count("<polyline") == 5
     run("docs/planned_figures.py", "--check", "--rows", str(rows), "--into", str(tmp_path))
 
 

@@ -20,7 +20,7 @@ def _quantise(
     whole: tl.constexpr, size: tl.constexpr, width: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
-    column = program % blocks * width + tl.arange(0, width)
+    column = (program % blocks * width + tl.arange(0, width)).to(tl.int64)
     row = program // blocks % rows
     part = (program // (blocks * rows)).to(tl.int64)
     at = (row * size + tl.arange(0, size)).to(tl.int64)[:, None] * step + column[None, :] * column_step

@@ -22,7 +22,7 @@ def _restore(
     out_stride, base_stride, size: tl.constexpr, height: tl.constexpr, width: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
-    column = program % blocks * width + tl.arange(0, width)
+    column = (program % blocks * width + tl.arange(0, width)).to(tl.int64)
     first = program // blocks % tiles * height
     part = (program // (blocks * tiles)).to(tl.int64)
     at = (first + tl.arange(0, height)).to(tl.int64)[:, None] * step + column[None, :] * column_step
