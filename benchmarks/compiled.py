@@ -7,6 +7,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -102,12 +103,17 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=("planned", "first-block", "teacache", "pab"))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--rows", type=Path, help="a file to add the rows to")
     asked = parser.parse_args()
     for way in asked.ways:
         plan = skipstone.load_plan(bundled.folder(asked.model) / "plan.json")
         methods = {name: plan if name == "planned" else name for name in asked.methods}
         for row in Bench(asked.model, way, asked.device, asked.repeats).rows(methods):
-            print(json.dumps({"model": asked.model, "way": way, **row, **about(asked.device)}), flush=True)
+            line = json.dumps({"model": asked.model, "way": way, **row, **about(asked.device)})
+            print(line, flush=True)
+            if asked.rows:
+                with asked.rows.open("a") as file:
+                    file.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 import torch
@@ -34,6 +34,9 @@ SHAPES = {
 TINY = {"tiny": (2, 5, 48)}
 
 COORDINATES = 2048
+
+SLEEP = 1_000_000
+"""Clock cycles of the device, half a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -200,14 +203,31 @@ def rows(case: Case, device: str, compiles: bool) -> Iterator[dict[str, Any]]:
 
 def timed(call: Callable[[], Any], device: str) -> tuple[float, float, float]:
     """The 20th, 50th and 80th percentile of the milliseconds that a call takes the device."""
-    if device != "cuda":
+    if device == "cuda":
+        times = device_times(call)
+    else:
         times = [1e3 * host_seconds(call, device) for _ in range(5)]
-        low, _, middle, _, high = quantiles(times, n=6)
-        return low, middle, high
-    from triton.testing import do_bench
+    low, _, _, high = quantiles(times, n=5, method="inclusive")
+    return low, median(times), high
 
-    middle, low, high = do_bench(call, warmup=10, rep=60, quantiles=[0.5, 0.2, 0.8])
-    return low, middle, high
+
+def device_times(call: Callable[[], Any], count: int = 40) -> list[float]:
+    """The milliseconds of single calls with an empty cache, without those that Python takes.
+
+    Each call is launched while the device sleeps. Otherwise a small operation would take as long as its
+    launch.
+    """
+    cache = torch.empty(2**28, dtype=torch.int8, device="cuda")
+    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(count)]
+    call()
+    for begin, end in events:
+        cache.zero_()
+        torch.cuda._sleep(SLEEP)
+        begin.record()
+        call()
+        end.record()
+    torch.cuda.synchronize()
+    return [begin.elapsed_time(end) for begin, end in events]
 
 
 def host_seconds(call: Callable[[], Any], device: str, count: int = 10) -> float:

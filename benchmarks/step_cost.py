@@ -2,7 +2,8 @@
 
 Each cache runs in the same process on the same model: skipstone's methods, those of diffusers, and those of
 cache-dit where that is installed. The device is waited for after every step, so that a step's time has all
-that Python does in it. ``end to end`` rows are of whole runs without waiting.
+that Python does in it. ``end to end`` rows are of whole runs without waiting, against runs of as many steps
+as they compute.
 """
 
 import argparse
@@ -213,12 +214,13 @@ def row(loop: Loop, way: Way, device: str) -> dict[str, Any]:
     }
 
 
-def end_to_end(loop: Loop, steps: int, computed: int, step_ms: float, graphs: bool) -> dict[str, Any]:
-    """A run of which so many steps are computed, against that many computed steps alone."""
+def end_to_end(loop: Loop, steps: int, computed: int, graphs: bool) -> dict[str, Any]:
+    """A run of which so many steps are computed, against runs of that many steps before and after it."""
+    before = loop(computed).seconds
     with skipstone.attach(loop, FORA(steps // computed), graphs=graphs) as cache:
         loop(2)
         run = loop(steps)
-    ideal = cache.last_run.computed * step_ms / 1e3
+    ideal = (before + loop(computed).seconds) / 2
     return {
         "what": "end to end, graph" if graphs else "end to end",
         "strip": cache.last_run.strip,
@@ -228,23 +230,36 @@ def end_to_end(loop: Loop, steps: int, computed: int, step_ms: float, graphs: bo
     }
 
 
-def measure(name: str, device: str, tiny: bool, only: Sequence[str]) -> Iterator[dict[str, Any]]:
+def in_turns(loop: Loop, pairs: int, steps: int = 8) -> dict[str, Any]:
+    """Steps with a cache that never skips, against those of runs without one, before each of its runs."""
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(pairs):
+        times[False] += loop(steps, waits=True).times(True)
+        with skipstone.attach(loop, FORA(1)):
+            times[True] += loop(steps, waits=True).times(True)
+    bare, attached = (median(times[kind]) for kind in (False, True))
+    return {
+        "what": "never skipping, in turns",
+        "bare_ms": round(1e3 * bare, 3),
+        "attached_ms": round(1e3 * attached, 3),
+        "over_bare": round(attached / bare - 1, 5),
+    }
+
+
+def measure(name: str, device: str, tiny: bool, only: Sequence[str], pairs: int) -> Iterator[dict[str, Any]]:
     """All rows of one model."""
     spec = MODELS[name].shrunk() if tiny else MODELS[name]
     loop = Loop(spec, device)
     loop(2)
-    bare_ms: list[float] = []
     for way in (way for way in WAYS if any(part in way.name for part in only) or not only):
         try:
             found = row(loop, way, device)
         except Exception as problem:  # Other libraries may not know a model.
             found = {"what": way.name, "problem": f"{type(problem).__name__}: {problem}"[:300]}
-        if way.name == "no cache":
-            bare_ms.append(found["computed_ms"])
         yield {"model": name, "makes": spec.makes, **found}
-    if bare_ms:
-        for computed, graphs in product((10, 5), (False, True)):
-            yield {"model": name, "makes": spec.makes, **end_to_end(loop, 50, computed, bare_ms[0], graphs)}
+    yield {"model": name, "makes": spec.makes, **in_turns(loop, pairs)}
+    for computed, graphs in product((10, 5), (False, True)):
+        yield {"model": name, "makes": spec.makes, **end_to_end(loop, 50, computed, graphs)}
 
 
 def _spread(what: str, seconds: list[float]) -> dict[str, float | None]:
@@ -261,11 +276,12 @@ def main() -> None:
     parser.add_argument("models", nargs="+", choices=tuple(MODELS))
     parser.add_argument("--tiny", action="store_true", help="tiny models, to try the program out")
     parser.add_argument("--only", nargs="+", default=(), help="parts of the names of caches to measure")
+    parser.add_argument("--pairs", type=int, default=4, help="runs with and without a cache, in turns")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rows", type=Path, help="a file to add the rows to")
     asked = parser.parse_args()
     for name in asked.models:
-        for found in measure(name, asked.device, asked.tiny, asked.only):
+        for found in measure(name, asked.device, asked.tiny, asked.only, asked.pairs):
             line = json.dumps({**found, **about(asked.device)})
             print(line, flush=True)
             if asked.rows:
