@@ -73,8 +73,8 @@ def cases(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Iterator[C
         yield distance(base, snapshots[0], order)
     for eight in plain.LARGEST:
         yield quantise(base, eight)
-    for count in (1, 3):
-        yield restore(base, [plain.quantise(one, torch.int8) for one in snapshots[:count]])
+        for count in (1, 3):
+            yield restore(base, [plain.quantise(one, eight) for one in snapshots[:count]])
     yield bands(base, [drawn(shape) for _ in range(2)])
     places = torch.randint(shape[1] * shape[2], (COORDINATES,), generator=generator, device=device)
     indices = [index.contiguous() for index in torch.unravel_index(places, shape[1:])]
@@ -146,7 +146,8 @@ def restore(base: Tensor, snapshots: list[plain.Quantised]) -> Case:
         return relative(got, plain.reuse(base.double(), parts, weights))
 
     arguments = (base, snapshots, weights)
-    name = f"restore of {len(snapshots)} in int8"
+    kind = str(snapshots[0].values.dtype).removeprefix("torch.")
+    name = f"restore of {len(snapshots)} in {kind}"
     return Case(name, operations.restore, plain.restore, arguments, nbytes, error)
 
 

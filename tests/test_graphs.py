@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import skipstone
 from skipstone import FORA, FirstBlock, Taylor, WithPredictor
 from skipstone.pipelines import capture
+from skipstone.pipelines.loop_timer import LoopTimer
 from skipstone.pipelines.model_arguments import tensors_in
 from tiny import PIPELINES
 from toy import ToyModel, ToyPipeline, drifting
@@ -115,6 +116,18 @@ def test_replays_give_what_the_model_gives(tapes: Tapes, method: Any, form: dict
     assert len(tapes.made) == 1
     assert stats.replayed == stats.skipped - 1 > 0
     assert not stats.notes
+
+
+@pytest.mark.usefixtures("tapes")
+def test_a_timed_run_is_replayed_too() -> None:
+    twice = Twice(FORA(4))
+    with LoopTimer(twice.pipes[1]) as timer:
+        assert twice.run(9).replayed == 5
+        assert timer.seconds > 0
+    cls = type(twice.model)
+    with LoopTimer(twice.pipes[1]):
+        assert type(twice.model) is not cls
+    assert type(twice.model) is cls
 
 
 def test_each_branch_has_a_graph(tapes: Tapes) -> None:

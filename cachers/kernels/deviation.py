@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-WARPS = 8
+WARPS = 16
 
 
 @triton.jit

@@ -7,17 +7,20 @@ from torch import Tensor
 
 from skipstone.cachers.kernels.layout import Layout
 
-BLOCK = 4096
-WARPS = 8
+BLOCK = 2048
+WARPS = 4
 
-PROGRAMS = 4
-"""How many programs add up for each multiprocessor: as many as it has room for."""
+STAGES = 4
+"""How many blocks are being loaded at once."""
+
+PROGRAMS = 2
+"""How many programs add up for each multiprocessor."""
 
 
 @triton.jit(do_not_specialize=["programs"])  # Where it is 1, it would be no tensor, and could not be cast.
 def _sums(
     moved, size, current, reference, elements, programs, current_stride, reference_stride,
-    order: tl.constexpr, block: tl.constexpr,
+    order: tl.constexpr, block: tl.constexpr, stages: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     sample = (program // programs).to(tl.int64)
@@ -26,14 +29,13 @@ def _sums(
     at = tl.arange(0, block)
     moves = tl.zeros([block], tl.float32)
     sizes = tl.zeros([block], tl.float32)
-    first = (program % programs).to(tl.int64) * block
-    while first < elements:
+    begin = (program % programs).to(tl.int64) * block
+    for first in tl.range(begin, elements, programs.to(tl.int64) * block, num_stages=stages):
         inside = at < elements - first
         old = tl.load(reference + first + at, mask=inside, other=0.0).to(tl.float32)
         change = tl.load(current + first + at, mask=inside, other=0.0).to(tl.float32) - old
         moves += tl.abs(change) if order == 1 else change * change
         sizes += tl.abs(old) if order == 1 else old * old
-        first += programs.to(tl.int64) * block
     tl.store(moved + program, tl.sum(moves, 0))
     tl.store(size + program, tl.sum(sizes, 0))
 
@@ -60,6 +62,7 @@ def distance(layout: Layout, out: Tensor, current: Tensor, reference: Tensor, or
     moved, size = torch.empty(2, samples * programs, device=current.device).unbind()
     _sums[(samples * programs,)](
         moved, size, current, reference, layout.elements, programs, *layout.strides, order, BLOCK,
+        STAGES,
         num_warps=WARPS,
     )  # fmt: skip
     _ratio[(samples,)](out, moved, size, programs, order, triton.next_power_of_2(programs))

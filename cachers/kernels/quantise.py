@@ -1,4 +1,4 @@
-"""A tensor in 8 bits, with its scales, in one pass."""
+"""A tensor in 8 bits, with its scales, in one launch."""
 
 import torch
 import triton
@@ -11,7 +11,10 @@ from skipstone.cachers.kernels.reference import LARGEST, Quantised
 COLUMNS = 64
 """How many columns one program quantises a group of."""
 
-WARPS = 8
+WARPS = 4
+
+TO_WHOLE = tl.constexpr(1.5 * 2**23)
+"""Added to a small number it leaves the nearest whole number in the last bits of the sum."""
 
 
 @triton.jit
@@ -25,14 +28,20 @@ def _quantise(
     part = (program // (blocks * rows)).to(tl.int64)
     at = (row * size + tl.arange(0, size)).to(tl.int64)[:, None] * step + column[None, :] * column_step
     inside = (at < elements) & (column < columns)[None, :]
-    given = tl.load(tensor + part * elements + at, mask=inside, other=0.0).to(tl.float32)
-    # NaN has no order: what holds one gets a scale that is not finite either.
-    scale = tl.max(tl.where(given == given, tl.abs(given), float("inf")), 0) / largest
+    given = tl.load(tensor + part * elements + at, mask=inside, other=0.0)
+    # Without their signs floats are in the order of their bits, and NaN is the largest.
+    if given.dtype.primitive_bitwidth == 16:
+        most = tl.max(given.to(tl.int16, bitcast=True) & 0x7FFF, 0).to(tl.int16).to(given.dtype, bitcast=True)
+    else:
+        most = tl.max(given.to(tl.int32, bitcast=True) & 0x7FFFFFFF, 0).to(given.dtype, bitcast=True)
+    scale = most.to(tl.float32) / largest
     scale = tl.where(scale == 0, 1.0, scale)
-    scaled = given * (1.0 / scale)[None, :]
+    scaled = given.to(tl.float32) * (1.0 / scale)[None, :]
     if whole:
-        scaled = tl.floor(scaled + 0.5)
-    tl.store(values + part * elements + at, scaled.to(values.dtype.element_ty), mask=inside)
+        rounded = (scaled + TO_WHOLE).to(tl.int32, bitcast=True).to(tl.int8)
+    else:
+        rounded = scaled.to(values.dtype.element_ty)
+    tl.store(values + part * elements + at, rounded, mask=inside)
     tl.store(scales + (part * rows + row) * columns + column, scale, mask=column < columns)
 
 

@@ -10,10 +10,10 @@ from skipstone.cachers.kernels.grouping import GROUP, side_by_side
 from skipstone.cachers.kernels.layout import Layout
 from skipstone.cachers.kernels.reference import Quantised
 
-TILES = {True: (32, 128), False: (GROUP, 32)}
+TILES = {True: (16, 128), False: (GROUP, 16)}
 """How many elements of how many columns one program adds up, by channel and side by side."""
 
-WARPS = 8
+WARPS = 4
 
 
 @triton.jit

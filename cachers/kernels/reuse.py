@@ -8,8 +8,8 @@ from torch import Tensor
 
 from skipstone.cachers.kernels.layout import Layout
 
-BLOCK = 4096
-"""Elements that one program adds up: two loads of 16 bytes per thread and tensor in half precision."""
+BLOCK = 2048
+"""Elements that one program adds up: a load of 16 bytes per thread and tensor in half precision."""
 
 WARPS = 8
 
