@@ -21,7 +21,7 @@ from planned import Case, Row, measure_and_print, parser_of, planned
 
 from skipstone.pipelines import bundled
 from skipstone.schedules.moments import Moments
-from skipstone.schedules.plan import step_importance, strip_of
+from skipstone.schedules.plan import strip_of
 from skipstone.schedules.planner import best_choices
 
 UNSEEN = 4
@@ -92,19 +92,19 @@ class Planner:
             scales = np.array([self.runs.defaults[name], 1 - self.runs.defaults[name]])
             guided = np.outer(scales, scales) + MARGIN * np.eye(2)
             errors = {"mean": np.eye(2) / 2, "guided": guided}[metric[0]]
-            importance = step_importance(self.levels, metric[1])
+            lengths = -np.diff([*self.levels, 0.0])
+            importance = np.ones(len(lengths)) if metric[1] == "flat" else lengths**2 / (lengths**2).mean()
             self._costs[metric] = Costs(self.matrix(-1), errors, importance)
         return self._costs[metric]
 
     def plan(self, way: Way) -> str:
-        """The best plan: of whole steps by dynamic programming, else what a search from there finds."""
+        """The best plan that a search finds, which begins at the planner's own of whole steps."""
         if way not in self._plans:
             costs = self.costs(way.metric)
             gram = combined(costs.matrix, costs.metric)
             table = best_choices(Moments(tuple(range(len(gram))), gram), costs.importance, way.count)
             first = strip_of(set(table[-1][1]), len(gram))
-            allowed = self.kinds[way.kind]
-            self._plans[way] = first if allowed == "#." else searched(costs, first, allowed, way.count)
+            self._plans[way] = searched(costs, first, self.kinds[way.kind], way.count)
         return self._plans[way]
 
     def follower(self, way: Way) -> Follower:

@@ -24,7 +24,22 @@ STEPS = """## A skipped step
 By `python benchmarks/step_cost.py`: transformers of full size with random weights, bfloat16, one sample, no
 guidance. The device is waited for after each step: all of Python's work counts. *Share* is the time of
 a skipped step over that of a step without a cache; *more memory* is how much higher the peak is than without
-one. All caches ran in the same process.
+one. All caches ran in the same process. *End to end* is a run of 50 steps without waiting, against runs of as
+many steps as it computes, before and after it.
+"""
+
+COMPILED = """
+## Graphs and compiled models
+By `python benchmarks/compiled.py`: whole runs of bundled models, whose steps are short, so that Python's time
+counts most. With *graphs* skipped steps are replayed (`attach(..., graphs=True)`), with *blocks* the model's
+blocks are compiled. A run is compared with the uncached one of the same kind.
+
+| model | run | method | evaluations computed | replayed | loop, s | uncached, s | speedup | PSNR, dB |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+RUNS = """| whole run | steps computed | seconds | as many steps alone | over |
+|---|---|---|---|---|
 """
 
 KERNELS = """## Kernels
@@ -48,13 +63,17 @@ runs before and after it.
 """
 
 
-def page(steps: Sequence[Row], kernels: Sequence[Row], promises: Sequence[Row]) -> str:
+def page(
+    steps: Sequence[Row], kernels: Sequence[Row], promises: Sequence[Row], compiled: Sequence[Row]
+) -> str:
     """The whole page."""
     parts = [HEAD]
     if steps:
         parts += [STEPS, *(_model(name, _of(steps, "model", name)) for name in _names(steps, "model"))]
     if promises:
         parts += [PROMISES, *map(_promise_line, promises)]
+    if compiled:
+        parts += [COMPILED, *_compiled_lines(compiled), f"\n{_machines(compiled)}\n"]
     if kernels:
         parts += [f"\n{KERNELS}", *_kernel_lines(kernels), f"\n{_machines(kernels)}\n"]
     return "".join(parts)
@@ -69,14 +88,26 @@ def _model(name: str, rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|---|\n",
     ]
     lines += [_step_line(row, bare) for row in rows if "computed_ms" in row or "skipped_ms" in row]
-    lines += [
-        f"\n{row['what']} `{row['strip']}`: {row['seconds']:.3f} s, {row['over_ideal']:+.1%} against "
-        f"{row['strip'].count('#')} steps without a cache.\n"
-        for row in rows
-        if "over_ideal" in row
-    ]
+    whole = [row for row in rows if "over_ideal" in row]
+    lines += [f"\n{RUNS}", *map(_run_line, whole)] if whole else []
+    lines += [_in_turns(row) for row in rows if "over_bare" in row]
     lines += [f"\n{row['what']} was not measured: {row['problem']}\n" for row in rows if "problem" in row]
     return "".join(lines)
+
+
+def _run_line(row: Row) -> str:
+    computed, steps = row["strip"].count("#"), len(row["strip"])
+    return (
+        f"| {row['what']} | {computed} of {steps} | {row['seconds']:.3f} | {row['ideal_seconds']:.3f} | "
+        f"{row['over_ideal']:+.1%} |\n"
+    )
+
+
+def _in_turns(row: Row) -> str:
+    return (
+        f"\nSteps with a cache that never skips, in turns with steps without one: {row['attached_ms']:.2f} ms"
+        f" against {row['bare_ms']:.2f}, {row['over_bare']:+.2%}.\n"
+    )
 
 
 def _step_line(row: Row, bare: Row) -> str:
@@ -107,6 +138,18 @@ def share(row: Row, bare: Row) -> float | None:
 def _promise_line(row: Row) -> str:
     computed = f"{row['computed']} of {row['steps']}"
     return f"| {row['makes']} | {row['asked']:g}x | {row['got']:.2f}x | {computed} | {_machines([row])} |\n"
+
+
+def _compiled_lines(rows: Sequence[Row]) -> Iterator[str]:
+    bare = {(row["model"], row["way"]): row["seconds"] for row in rows if row["method"] == "uncached"}
+    for row in rows:
+        if row["method"] != "uncached":
+            cells = [
+                row["model"], row["way"], row["method"], f"{row['computed_share']:.0%}", str(row["replayed"]),
+                f"{row['seconds']:.2f}", f"{bare[row['model'], row['way']]:.2f}", f"{row['speedup']:.2f}x",
+                f"{row['psnr']:.1f}",
+            ]  # fmt: skip
+            yield f"| {' | '.join(cells)} |\n"
 
 
 def _kernel_lines(rows: Sequence[Row]) -> Iterator[str]:
@@ -180,11 +223,11 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, default=HERE.parent / "benchmarks" / "rows")
     parser.add_argument("--into", type=Path, default=HERE, help="the folder to write to")
     asked = parser.parse_args()
-    names = ("step_cost", "kernels", "promise")
-    steps, kernels, promises = (_read(asked.rows / f"{name}.jsonl") for name in names)
+    names = ("step_cost", "kernels", "promise", "compiled")
+    steps, kernels, promises, compiled = (_read(asked.rows / f"{name}.jsonl") for name in names)
     if not steps and not kernels:
         raise SystemExit(f"no rows in {asked.rows}: run benchmarks/kernels.py and benchmarks/step_cost.py")
-    pages = {"performance.md": page(steps, kernels, promises), "performance.svg": figure(steps)}
+    pages = {"performance.md": page(steps, kernels, promises, compiled), "performance.svg": figure(steps)}
     return written({asked.into / name: text for name, text in pages.items()}, asked.check)
 
 

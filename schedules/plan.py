@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from skipstone.schedules import files
 from skipstone.schedules.moments import Floats, Moments
 from skipstone.schedules.planner import best_choices, share_budget
-from skipstone.schedules.record import RESIDUAL, Record, record_from
+from skipstone.schedules.record import RESIDUAL, STEERED, Record, record_from
 
 DENSER = 1.5
 """How many times as many steps as before the next denser strip of a plan computes."""
@@ -20,7 +20,12 @@ DENSER = 1.5
 UNSAFE = 0.5
 """Where no skipped step's expected error, relative to the residual, is below this, none should be skipped."""
 
+LEAST_SIGNAL = 0.06
+"""Added to the share of signal: the first steps do not count without bounds."""
+
 NO_SAFE_SKIPS = "no safe skips: the steps are too unlike each other to be estimated"
+
+Importance = Literal["step", "signal"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +35,24 @@ class Recipe:
     Args:
         placement: the matrix by which steps are chosen, as `Record.matrix` names it.
         weights: the matrix that gives the weights.
-        importance: what a step's squared error counts: ``flat`` the same everywhere, ``step`` by the square
-            of the step's length in noise level.
+        importance: what a step's squared error counts: ``step`` by the step's length in noise level,
+            ``signal`` by that over the share of signal, of which early steps have little.
         anchors: from how many computed steps the others are estimated, from 1.
+
+    Raises:
+        ValueError: a value is none of these.
     """
 
-    placement: str = RESIDUAL
+    placement: str = STEERED
     weights: str = RESIDUAL
-    importance: Literal["flat", "step"] = "flat"
+    importance: Importance = "signal"
     anchors: int = 2
+
+    def __post_init__(self) -> None:
+        if self.importance not in get_args(Importance):
+            raise ValueError(f"importance must be one of {get_args(Importance)}, got {self.importance!r}")
+        if self.anchors < 1:
+            raise ValueError(f"anchors must be at least 1, got {self.anchors}")
 
     def suits(self, record: Record) -> bool:
         """Whether a record has these matrices."""
@@ -272,10 +286,9 @@ def expected_speedup(record: Record, computed: int) -> float:
 
 def step_importance(levels: Sequence[float], kind: str) -> Floats:
     """What a squared error counts at each step, 1 on average."""
-    if kind == "flat":
-        return np.ones(len(levels))
-    squares = np.diff([*levels, 0.0]) ** 2
-    return np.asarray(squares / squares.mean(), dtype=np.float64)
+    lengths = -np.diff([*levels, 0.0])
+    counts = lengths if kind == "step" else lengths / (1 - np.array(levels) + LEAST_SIGNAL)
+    return np.asarray(counts / counts.mean(), dtype=np.float64)
 
 
 def _matrix(record: Record, model: str, name: str) -> Moments:

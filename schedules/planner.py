@@ -1,12 +1,11 @@
 """Which steps to compute: the exact best for every budget, by dynamic programming."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from skipstone.schedules.moments import Floats, Moments, least_squares, squared_error
+from skipstone.schedules.moments import Floats, Moments, least_squares
 
 MOST_STEPS = 200
 """The planner's memory grows with the third power of the steps."""
@@ -16,21 +15,22 @@ Positions = tuple[int, ...]
 
 
 def cost(moments: Moments, computed: Sequence[int], importance: Floats) -> float:
-    """What a choice of computed steps costs: the importance-weighted squared errors of all others.
+    """What a choice of computed steps costs: the squared sum of each gap's errors, over all gaps.
 
-    Each skipped step is estimated from the two computed ones before it, as far as there are two.
+    The model does not see what its output was on skipped steps, but where the next computed step begins: all
+    that a gap's errors add up to. Each skipped step is estimated from the two computed ones before it, as far
+    as there are two.
 
     Args:
         moments: what the estimates are judged by, ``n`` steps of it.
         computed: positions, rising from 0.
-        importance: ``(n,)``.
+        importance: what a squared error counts at each step, ``(n,)``.
     """
+    ends = (*computed[1:], len(moments.steps))
     total = 0.0
-    for n, (newest, end) in enumerate(pairwise((*computed, len(moments.steps)))):
+    for n, (newest, end) in enumerate(zip(computed, ends, strict=True)):
         anchors = np.array([newest, *computed[:n][-1:]])
-        for at in range(newest + 1, end):
-            weights = least_squares(moments.gram, anchors, at)
-            total += importance[at] * float(squared_error(moments.gram, anchors, at, weights))
+        total += _summed(moments.gram, anchors[None], importance)[0, end - newest - 1]
     return total
 
 
@@ -95,25 +95,34 @@ def _gap_costs(gram: Floats, importance: Floats) -> Floats:
         computed step and the next one (``n`` for the run's end); infinite where their order is another.
     """
     count = len(gram)
-    errors = np.zeros((count + 1, count, count))
-    errors[0] = _errors(gram, [np.arange(count)]) * importance
-    earlier = np.arange(count)
-    for before in range(count):
-        errors[before + 1] = _errors(gram, [earlier, np.full(count, before)]) * importance
-    newest, at = np.arange(count)[:, None], np.arange(count)
-    errors = np.where(at > newest, errors, 0.0)
-    gaps = np.zeros((count + 1, count, count + 1))
-    gaps[:, :, 1:] = errors.cumsum(axis=2)
-    gaps[:, :, :count][:, at <= newest] = np.inf
-    gaps[1:][~(np.arange(count)[:, None] < np.arange(count))] = np.inf
+    gaps = np.full((count + 1, count, count + 1), np.inf)
+    for newest in range(count):
+        gaps[0, newest, newest + 1 :] = _summed(gram, np.array([[newest]]), importance)[0]
+        if newest:
+            pairs = np.stack([np.full(newest, newest), np.arange(newest)], axis=-1)
+            gaps[1 : newest + 1, newest, newest + 1 :] = _summed(gram, pairs, importance)
     return gaps
 
 
-def _errors(gram: Floats, anchors: Iterable[npt.NDArray[np.intp]]) -> Floats:
-    """The squared error of each step from each set of anchors, ``(sets, n)``."""
-    sets = np.stack(list(anchors), axis=-1)[:, None, :].repeat(len(gram), axis=1)
-    at = np.arange(len(gram))[None, :].repeat(len(sets), axis=0)
-    return squared_error(gram, sets, at, least_squares(gram, sets, at))
+def _summed(gram: Floats, anchors: npt.NDArray[np.intp], importance: Floats) -> Floats:
+    """The squared sum of the errors of the steps after the newest anchor.
+
+    Args:
+        gram: ``(n, n)``.
+        anchors: ``(sets, anchors)``, newest first, which is the same in all sets.
+        importance: of each step's squared error, ``(n,)``.
+
+    Returns:
+        For each set and number of steps from 0, ``(sets, n - newest)``.
+    """
+    at = np.arange(anchors[0, 0] + 1, len(gram))
+    among = gram[anchors[:, :, None], anchors[:, None, :]]
+    weights = least_squares(gram, anchors[:, None].repeat(len(at), axis=1), at[None].repeat(len(anchors), 0))
+    crossed = weights @ gram[anchors[:, :, None], at]
+    errors = gram[np.ix_(at, at)] - crossed - crossed.mT + weights @ among @ weights.mT
+    errors *= np.sqrt(np.outer(importance[at], importance[at]))
+    sums = errors.cumsum(axis=1).cumsum(axis=2).diagonal(axis1=1, axis2=2)
+    return np.concatenate([np.zeros((len(anchors), 1)), np.maximum(sums, 0.0)], axis=1)
 
 
 def _walk_back(backs: Sequence[npt.NDArray[np.intp]], before: int, newest: int) -> Positions:

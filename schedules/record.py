@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from skipstone.schedules.plan import Plan
     from skipstone.schedules.search import Judge
 
-RESIDUAL, OUTPUT, GUIDED = "residual", "output", "guided"
+RESIDUAL, OUTPUT, GUIDED, STEERED = "residual", "output", "guided", "steered residual"
+
+STEERING = 0.1
+"""How much the error of the guided residual counts beside those of the branches in ``steered residual``."""
 
 STEP_RANGE = (0.5, 2.0)
 """Of a record's steps, how few and how many a run may have that is planned by it."""
@@ -71,9 +74,12 @@ class Record:
 
         Args:
             model: the model.
-            name: ``residual`` or ``output``, the mean over branches, or either of them as in
-                ``guided residual``.
+            name: ``residual`` or ``output``, the mean over branches; either of them as in ``guided
+                residual``, what guidance makes of the branches; or ``steered residual``, the branches and
+                `STEERING` times what guidance makes of them, where it is on.
         """
+        if name == STEERED:
+            return self._steered(model)
         guided = name.startswith(f"{GUIDED} ")
         quantity = name.removeprefix(f"{GUIDED} ")
         parts = [
@@ -86,6 +92,12 @@ class Record:
             return None
         alike = [part for part in parts if part.steps == most.steps]
         return mean_moments(alike, [1.0] * len(alike))
+
+    def _steered(self, model: str) -> Moments | None:
+        residual, guided = self.matrix(model, RESIDUAL), self.matrix(model, f"{GUIDED} {RESIDUAL}")
+        if residual is None or guided is None or guided.steps != residual.steps:
+            return residual
+        return replace(residual, gram=residual.gram + STEERING * guided.gram)
 
     def add(self, other: "Record") -> "Record":
         """This record with another prompt's, as if both had been recorded in one batch.

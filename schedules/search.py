@@ -9,10 +9,10 @@ from skipstone.schedules.record import Record
 
 RECIPES = (
     Recipe(),
-    Recipe(importance="step"),
+    Recipe("residual", importance="step"),
+    Recipe("guided residual", importance="step"),
     Recipe("guided residual", "guided residual"),
-    Recipe("guided residual", "guided residual", "step"),
-    Recipe("guided output", "guided residual", "step"),
+    Recipe("guided output", "guided residual"),
 )
 """The candidates, the one that is taken where none can be run first."""
 
@@ -196,14 +196,7 @@ class _Trials:
 
     def _recipes(self) -> list[Recipe]:
         """The candidates whose matrices were recorded."""
-        record = self._record
-        return [
-            recipe
-            for recipe in RECIPES
-            if all(
-                record.matrix(m, name) for m in record.models for name in (recipe.placement, recipe.weights)
-            )
-        ]
+        return [recipe for recipe in RECIPES if recipe.suits(self._record)]
 
 
 def _moved(plan: Plan, chooser: random.Random) -> Plan | None:

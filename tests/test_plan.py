@@ -17,7 +17,7 @@ import skipstone
 import tiny
 from skipstone.pipelines.randomness import MOST
 from skipstone.schedules.moments import moments_of
-from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan, Recipe, make_plan, step_importance
+from skipstone.schedules.plan import LEAST_SIGNAL, NO_SAFE_SKIPS, Plan, Recipe, make_plan, step_importance
 from skipstone.schedules.record import Quantity, Record
 from skipstone.schedules.search import MARGIN, MORE_ANCHORS, RECIPES, Judge, Judgement
 
@@ -166,7 +166,8 @@ def test_a_third_anchor_is_taken_where_it_measures_clearly_better() -> None:
 def test_without_guided_matrices_no_candidate_needs_them() -> None:
     judge = Counting()
     record_of(judge=judge).plan(computed=6)
-    assert {plan.recipe.placement for plan in judge.judged} == {"residual"}
+    assert {plan.recipe.placement for plan in judge.judged} == {"steered residual", "residual"}
+    assert {plan.recipe.weights for plan in judge.judged} == {"residual"}
 
 
 def test_refining_keeps_only_what_measures_better() -> None:
@@ -227,11 +228,18 @@ def test_steps_that_are_too_unlike_each_other_are_not_called_safe() -> None:
     assert NO_SAFE_SKIPS not in record_of().plan(computed=5).explain()
 
 
-def test_long_steps_count_by_their_square() -> None:
-    assert step_importance([1.0, 0.9, 0.3], "step") == pytest.approx(
-        np.array([0.01, 0.36, 0.09]) / (0.46 / 3)
-    )
-    assert step_importance([1.0, 0.9, 0.3], "flat") == pytest.approx(np.ones(3))
+def test_a_recipe_says_what_it_may_be_made_from() -> None:
+    with pytest.raises(ValueError, match=r"one of \('step', 'signal'\), got 'flat'"):
+        Recipe(importance="flat")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        Recipe(anchors=0)
+
+
+def test_long_steps_count_more_and_those_with_little_signal_most() -> None:
+    lengths, signal = np.array([0.1, 0.6, 0.3]), np.array([0.0, 0.1, 0.7])
+    expected = lengths / (signal + LEAST_SIGNAL)
+    assert step_importance([1.0, 0.9, 0.3], "step") == pytest.approx(lengths * 3)
+    assert step_importance([1.0, 0.9, 0.3], "signal") == pytest.approx(expected / expected.mean())
 
 
 def test_two_models_are_planned_together() -> None:

@@ -19,7 +19,7 @@ from skipstone.cachers.recorder import Recorder, Tape
 from skipstone.pipelines.rehearsal import Rehearsal
 from skipstone.pipelines.tapes import record_of
 from skipstone.schedules.moments import Moments
-from skipstone.schedules.record import Quantity
+from skipstone.schedules.record import STEERING, Quantity
 from tiny_pipelines import PIPELINES
 from toy import AddsInPlace, ToyModel, ToyPipeline, drifting
 
@@ -155,6 +155,21 @@ def test_a_guided_matrix_is_that_of_the_combined_branches(wan: skipstone.Record)
         cond, uncond, guided = (parts[name].norms[n] for name in ("cond", "uncond", "guided"))
         assert abs(4 * cond - 3 * uncond) <= guided <= 4 * cond + 3 * uncond
     assert not any(key.branch == "guided" for key in recorded("flux-distilled").moments)
+
+
+def test_a_steered_matrix_adds_a_share_of_what_guidance_makes(wan: skipstone.Record) -> None:
+    steered, own, guided = (
+        wan.matrix("transformer", name) for name in ("steered residual", "residual", "guided residual")
+    )
+    assert steered is not None
+    assert own is not None
+    assert guided is not None
+    assert np.array_equal(steered.gram, own.gram + STEERING * guided.gram)
+    distilled = recorded("flux-distilled")
+    alone, same = (distilled.matrix("transformer", name) for name in ("residual", "steered residual"))
+    assert alone is not None
+    assert same is not None
+    assert np.array_equal(same.gram, alone.gram)
 
 
 def test_guidance_in_one_batch_is_the_guidance_of_its_halves() -> None:

@@ -208,6 +208,10 @@ def _named_method(request: Request) -> "Cacher[Any] | None":
     plan = request.plan
     if plan is None and request.method is None and not request.settings:
         plan = bundled.default_plan(request.model)
+    if request.method == "block-caching" and not request.settings and bundled.block_caching(request.model):
+        from skipstone.pipelines.block_caching_file import load_block_caching
+
+        return load_block_caching(request.model)
     return method_of(plan, request.method, request.settings)
 
 
