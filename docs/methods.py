@@ -48,6 +48,8 @@ These models are so small that on this GPU it took {costs}
 prompts. PSNR is against the uncached run of the same prompt and seed, the mean over the prompts. `fitted`
 methods know constants that we measured on one run of the first prompt, not published ones; `fora+taylor` and
 its like are predictors at even intervals.
+`planned` was measured with an earlier way to choose its steps; the present one is in
+[planned.md](planned.md), on 64 prompts beside seven of these methods.
 
 ![Every method against fewer plain steps](methods.svg)
 

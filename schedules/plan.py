@@ -285,8 +285,9 @@ def expected_speedup(record: Record, computed: int) -> float:
 
 
 def step_importance(levels: Sequence[float], kind: str) -> Floats:
-    """What a squared error counts at each step, 1 on average."""
+    """What a squared error counts at each step, 1 on average; one that stays on a level is of mean length."""
     lengths = -np.diff([*levels, 0.0])
+    lengths = np.where(lengths > 0, lengths, lengths.mean())
     counts = lengths if kind == "step" else lengths / (1 - np.array(levels) + LEAST_SIGNAL)
     return np.asarray(counts / counts.mean(), dtype=np.float64)
 

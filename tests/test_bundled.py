@@ -1,11 +1,16 @@
 """The models that come with skipstone, and the plans that come with them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 import skipstone
+from skipstone import BlockCaching
+from skipstone.generation import Request, prepare
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
+from skipstone.pipelines.arguments import Options
 
 
 @pytest.mark.parametrize("name", bundled.DEFAULTS)
@@ -19,6 +24,21 @@ def test_a_plan_comes_with_each_model(name: str) -> None:
 
 def test_no_plan_comes_with_other_models() -> None:
     assert bundled.default_plan("../bundled/pebble-video") is None
+
+
+@pytest.mark.parametrize("name", bundled.DEFAULTS)
+def test_a_trained_block_caching_comes_with_each_model(name: str) -> None:
+    extension = "mp4" if name == "pebble-video" else "png"
+    request = Request(Options("an apple"), Path(f"a.{extension}"), name, method="block-caching")
+    job = prepare(request)
+    assert isinstance(job.method, BlockCaching)
+    assert job.method.adjustment is not None
+    blocks = dict(job.pipe.transformer.named_modules())
+    assert job.method.changes is not None
+    for block, changes in job.method.changes.items():
+        assert block in blocks
+        assert block in job.method.adjustment
+        assert len(changes) == bundled.DEFAULTS[name]["num_inference_steps"] - 1
 
 
 def test_the_plan_of_the_image_model_keeps_the_picture() -> None:

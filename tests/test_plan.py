@@ -18,6 +18,7 @@ import tiny
 from skipstone.pipelines.randomness import MOST
 from skipstone.schedules.moments import moments_of
 from skipstone.schedules.plan import LEAST_SIGNAL, NO_SAFE_SKIPS, Plan, Recipe, make_plan, step_importance
+from skipstone.schedules.planner import cost
 from skipstone.schedules.record import Quantity, Record
 from skipstone.schedules.search import MARGIN, MORE_ANCHORS, RECIPES, Judge, Judgement
 
@@ -242,20 +243,22 @@ def test_long_steps_count_more_and_those_with_little_signal_most() -> None:
     assert step_importance([1.0, 0.9, 0.3], "signal") == pytest.approx(expected / expected.mean())
 
 
+def test_steps_that_stay_on_a_level_count_too() -> None:
+    """As second evaluations of Heun's method do; of length 0 they would be skipped whatever they cost."""
+    lengths = np.array([0.5, 0.25, 0.25, 0.25])
+    assert step_importance([1.0, 0.5, 0.5, 0.25], "step") == pytest.approx(lengths / lengths.mean())
+
+
 def test_two_models_are_planned_together() -> None:
-    """As many computed steps as two exhaustive searches of each model's own cost would share best."""
+    """As well as by trying all choices of so many steps of both."""
     values = smooth(12, seed=1, coordinates=32)
     parts = {Quantity("a", "x", "residual"): moments_of(range(5), values[:5]),
              Quantity("b", "x", "residual"): moments_of(range(5, 12), values[5:])}  # fmt: skip
     record = Record({}, tuple(np.linspace(1, 0.1, 12)), parts)
     plan = make_plan(record, Recipe(), 5)
     assert plan.strip[0] == plan.strip[5] == "#"
-    squares = [
-        sum((moments_error(record, strip) or 0.0) for strip in [choice])
-        for choice in strips_of(12, 5)
-        if choice[0] == choice[5] == "#"
-    ]
-    assert moments_error(record, plan.strip) == pytest.approx(min(squares), abs=1e-9)
+    costs = [cost_of(record, choice) for choice in strips_of(12, 5) if choice[0] == choice[5] == "#"]
+    assert cost_of(record, plan.strip) == pytest.approx(min(costs), abs=1e-9)
 
 
 def strips_of(steps: int, computed: int) -> list[str]:
@@ -263,14 +266,12 @@ def strips_of(steps: int, computed: int) -> list[str]:
     return ["".join("#" if n in choice else "." for n in range(steps)) for choice in choices]
 
 
-def moments_error(record: Record, strip: str) -> float:
-    """The sum of squared errors of a strip, as its own plan tells them."""
-    plan = Plan(record, Recipe(), (strip,))
-    total = 0.0
-    for step, error in enumerate(plan.expected_errors()):
-        if error is not None:
-            moments = next(part for part in plan.weights.values() if step in part.steps)
-            total += error**2 * moments.gram[moments.steps.index(step), moments.steps.index(step)]
+def cost_of(record: Record, strip: str) -> float:
+    """What a strip costs in all models together."""
+    importance, total = step_importance(record.levels, "signal"), 0.0
+    for part in record.moments.values():
+        computed = [n for n, step in enumerate(part.steps) if strip[step] == "#"]
+        total += cost(part, computed, importance[list(part.steps)])
     return total
 
 
