@@ -116,12 +116,16 @@ def _summed(gram: Floats, anchors: npt.NDArray[np.intp], importance: Floats) -> 
         For each set and number of steps from 0, ``(sets, n - newest)``.
     """
     at = np.arange(anchors[0, 0] + 1, len(gram))
+    counts = np.sqrt(importance[at])
+    values = (np.outer(counts, counts) * gram[np.ix_(at, at)]).cumsum(axis=0).cumsum(axis=1).diagonal()
+    targets = at[None].repeat(len(anchors), axis=0)
+    weights = least_squares(gram, anchors[:, None].repeat(len(at), axis=1), targets)
+    # The sum of weighted anchors is one of anchors, too, whose weights are the sums of theirs.
+    summed = (counts[:, None] * weights).cumsum(axis=1)
+    crossed = (counts * gram[anchors[:, :, None], at]).cumsum(axis=2)
     among = gram[anchors[:, :, None], anchors[:, None, :]]
-    weights = least_squares(gram, anchors[:, None].repeat(len(at), axis=1), at[None].repeat(len(anchors), 0))
-    crossed = weights @ gram[anchors[:, :, None], at]
-    errors = gram[np.ix_(at, at)] - crossed - crossed.mT + weights @ among @ weights.mT
-    errors *= np.sqrt(np.outer(importance[at], importance[at]))
-    sums = errors.cumsum(axis=1).cumsum(axis=2).diagonal(axis1=1, axis2=2)
+    own = np.einsum("sta,sab,stb->st", summed, among, summed)
+    sums = values - 2 * np.einsum("sta,sat->st", summed, crossed) + own
     return np.concatenate([np.zeros((len(anchors), 1)), np.maximum(sums, 0.0)], axis=1)
 
 

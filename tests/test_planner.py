@@ -44,6 +44,20 @@ def check_against_all_choices(steps: int, seed: int) -> None:
         assert costs[positions] == pytest.approx(best, abs=1e-9)
 
 
+def test_a_gap_costs_what_its_errors_add_up_to() -> None:
+    values, counts = smooth(9, seed=2), np.random.default_rng(0).uniform(0.5, 2, 9)
+    moments, scaled = moments_of(range(9), values), values / np.sqrt((values**2).mean())
+    computed, expected = (0, 3, 4), 0.0
+    for n, (newest, end) in enumerate(((0, 3), (3, 4), (4, 9))):
+        anchors, summed = [newest, *computed[:n][-1:]], np.zeros_like(values[0])
+        for step in range(newest + 1, end):
+            weights = moments.weights(step, anchors)
+            estimate = sum(w * scaled[at] for w, at in zip(weights, anchors, strict=True))
+            summed += counts[step] * (estimate - scaled[step])
+        expected += float((summed**2).mean())
+    assert cost(moments, computed, counts**2) == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_jump_is_computed_and_stillness_is_not() -> None:
     """Two plateaus: one computed step on each estimates all others exactly."""
     plateaus = np.random.default_rng(0).standard_normal((2, 1, 256))
