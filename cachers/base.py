@@ -298,6 +298,11 @@ class Cacher(ABC, Generic[StateT]):
         return False
 
     @property
+    def run_steps(self) -> int | None:
+        """How many steps a run must have, None for any number."""
+        return None
+
+    @property
     @abstractmethod
     def probe(self) -> Probe:
         """The signal that `reason_to_compute` is given."""

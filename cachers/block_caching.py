@@ -47,6 +47,10 @@ class BlockCaching(PerLayer):
         return Probe.NONE if self.adjustment is None else Probe.TIME_EMBEDDING
 
     @property
+    def run_steps(self) -> int | None:
+        return 1 + len(next(iter(self.changes.values()))) if self.changes else None
+
+    @property
     def layer_kinds(self) -> frozenset[LayerKind]:
         return frozenset({LayerKind.BLOCK})
 

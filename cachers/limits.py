@@ -139,6 +139,10 @@ class StepMask(Limit):
         if not self.mask or set(self.mask) - {"#", "."}:
             raise ValueError(f"mask must be made of '#' and '.', got {self.mask!r}")
 
+    @property
+    def run_steps(self) -> int:
+        return len(self.mask)
+
     def forced(self, step: Step) -> Reason | None:
         if step.count != len(self.mask):
             raise ValueError(f"the step mask is for {len(self.mask)} steps, the run has {step.count}")

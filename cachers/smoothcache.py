@@ -40,6 +40,10 @@ class SmoothCache(PerLayer):
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
 
     @property
+    def run_steps(self) -> int | None:
+        return 1 + len(next(iter(self.errors.values()))[0]) if self.errors else None
+
+    @property
     def layer_kinds(self) -> frozenset[LayerKind]:
         return ATTENTION | {LayerKind.FEED_FORWARD} if self.errors is None else frozenset(self.errors)
 

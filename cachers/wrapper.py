@@ -73,6 +73,10 @@ class Wrapper(Cacher[Any]):
         return self.cacher.watches_attention
 
     @property
+    def run_steps(self) -> int | None:
+        return self.cacher.run_steps
+
+    @property
     def probe(self) -> Probe:
         return self.cacher.probe
 

@@ -70,8 +70,12 @@ def generate(
 
 
 def warm_up(pipe: Any, arguments: Mapping[str, Any], method: Cacher[Any] | None) -> None:
-    """Run a few steps, if possible with the cache on: no run after this pays for the device's first use."""
-    short = {**arguments, "num_inference_steps": WARM_UP_STEPS}
+    """Run a few steps, if possible with the cache on: no run after this pays for the device's first use.
+
+    A method that is for one number of steps has a run of as many.
+    """
+    steps = None if method is None else method.run_steps
+    short = {**arguments, "num_inference_steps": steps or WARM_UP_STEPS}
     generate(pipe, short, seed=0, method=method, watch=lambda step, computed, skipped: None)
 
 

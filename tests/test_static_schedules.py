@@ -11,9 +11,10 @@ from test_unets import run as run_unet
 
 import skipstone
 import tiny
-from skipstone import BlockCaching, SmoothCache
+from skipstone import FORA, BlockCaching, SmoothCache, StepMask, Warmup
 from skipstone.cachers import block_caching, smoothcache
 from skipstone.cachers.base import ATTENTION, Layer, LayerKind
+from skipstone.pipelines import generate
 from toy import ToyModel, ToyPipeline, constant, drifting
 
 STEPS = 30
@@ -178,6 +179,24 @@ def test_measurements_of_another_model_or_run_are_refused(
     pipe = ToyPipeline(ToyModel())
     with skipstone.attach(pipe, BlockCaching(0.5, changes)), pytest.raises(ValueError, match=says):
         pipe(constant(steps))
+
+
+KINDS = {LayerKind.FEED_FORWARD: ((0.1,) * 11, (0.2,) * 10)}
+
+
+@pytest.mark.parametrize(
+    ("method", "steps"),
+    [(FORA(2), generate.WARM_UP_STEPS), (BlockCaching(0.5, {"a": (0.1,) * 19}), 20),
+     (Warmup(SmoothCache(0.5, KINDS), steps=2), 12), (StepMask(FORA(2), "##.#.#"), 6)],
+)  # fmt: skip
+def test_what_is_for_so_many_steps_is_warmed_up_on_as_many(
+    method: Any, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    run = "skipstone.pipelines.generate.generate"
+    monkeypatch.setattr(run, lambda pipe, given, **kwargs: seen.append(given["num_inference_steps"]))
+    generate.warm_up(None, {"num_inference_steps": 50}, method)
+    assert seen == [steps]
 
 
 def test_measuring_needs_prompts() -> None:
