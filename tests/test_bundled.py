@@ -7,7 +7,7 @@ import torch
 
 import skipstone
 from skipstone import BlockCaching
-from skipstone.generation import Request, prepare
+from skipstone.generation import Request, method_of, prepare
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
 from skipstone.pipelines.arguments import Options
@@ -35,6 +35,7 @@ def test_a_trained_block_caching_comes_with_each_model(name: str) -> None:
     assert job.method.adjustment is not None
     blocks = dict(job.pipe.transformer.named_modules())
     assert job.method.changes is not None
+    assert method_of(name, None, "block-caching", ["threshold=0.1"]) == BlockCaching(0.1)
     for block, changes in job.method.changes.items():
         assert block in blocks
         assert block in job.method.adjustment

@@ -350,7 +350,7 @@ def check(
         outcome = checking.check(
             model,
             making.prompts_of(prompts, model, limit),
-            method_of(plan, cacher, settings or ()),
+            method_of(model, plan, cacher, settings or ()),
             checking.Demands(min_psnr, min_speedup),
             options_of("", negative, steps, guidance, size, frames),
             seed,

@@ -208,15 +208,13 @@ def _named_method(request: Request) -> "Cacher[Any] | None":
     plan = request.plan
     if plan is None and request.method is None and not request.settings:
         plan = bundled.default_plan(request.model)
-    if request.method == "block-caching" and not request.settings and bundled.block_caching(request.model):
-        from skipstone.pipelines.block_caching_file import load_block_caching
-
-        return load_block_caching(request.model)
-    return method_of(plan, request.method, request.settings)
+    return method_of(request.model, plan, request.method, request.settings)
 
 
-def method_of(plan: Path | None, name: str | None, settings: Sequence[str]) -> "Cacher[Any]":
+def method_of(model: str, plan: Path | None, name: str | None, settings: Sequence[str]) -> "Cacher[Any]":
     """The method that follows a plan's file, or the one of a name; the default one without either.
+
+    Block Caching without settings is what was measured and trained for a bundled model that has it.
 
     Raises:
         TypeError: a hyper-parameter that the method does not have.
@@ -227,6 +225,10 @@ def method_of(plan: Path | None, name: str | None, settings: Sequence[str]) -> "
         from skipstone.schedules.plan import load_plan
 
         return Planned(load_plan(plan))
+    if name == "block-caching" and not settings and bundled.block_caching(model):
+        from skipstone.pipelines.block_caching_file import load_block_caching
+
+        return load_block_caching(model)
     from skipstone.settings import make_method
 
     return make_method(name or DEFAULT_METHOD, settings)
