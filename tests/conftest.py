@@ -2,9 +2,14 @@
 
 import pytest
 import torch
+from hypothesis import settings
 
 # The models are tiny: more threads only get into each other's way.
 torch.set_num_threads(1)
+
+# No test may fail because the machine is busy.
+settings.register_profile("skipstone", deadline=None)
+settings.load_profile("skipstone")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -95,6 +95,6 @@ class Operations(RuleBasedStateMachine):
 
 TestOperations = Operations.TestCase
 TestOperations.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=50, deadline=None, derandomize=True,
+    max_examples=EXAMPLES, stateful_step_count=50, derandomize=True,
     suppress_health_check=list(HealthCheck), database=None,
 )  # fmt: skip

@@ -73,6 +73,6 @@ class Adapters(RuleBasedStateMachine):
 
 TestAdapters = Adapters.TestCase
 TestAdapters.settings = settings(
-    max_examples=6, stateful_step_count=20, deadline=None, derandomize=True,
+    max_examples=6, stateful_step_count=20, derandomize=True,
     suppress_health_check=list(HealthCheck), database=None,
 )  # fmt: skip
