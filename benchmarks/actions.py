@@ -20,9 +20,9 @@ from pebble_runs import Outcome, PebbleRuns, psnr, spread
 from planned import Case, Row, measure_and_print, parser_of, planned
 
 from skipstone.pipelines import bundled
+from skipstone.schedules.best_steps import best_choices
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.plan import strip_of
-from skipstone.schedules.planner import best_choices
 
 UNSEEN = 4
 """Prompts whose own matrices tell how costs carry over."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.cachers.distance import mean_l1
-from skipstone.schedules.codebooks import PUBLISHED, Codebook, published
+from skipstone.schedules.published.codebooks import PUBLISHED, Codebook, published
 
 
 @dataclass
@@ -41,8 +41,8 @@ class AdaCache(Cacher[State]):
     sample, and branches that are evaluated apart decide apart.
 
     Args:
-        codebook: a published one by name (`skipstone.schedules.codebooks.PUBLISHED`) or one's own. They were
-            made for Open-Sora: for other models `skipstone.fit_adacache` measures one.
+        codebook: a published one by name (`skipstone.schedules.published.codebooks.PUBLISHED`) or one's own.
+            They were made for Open-Sora: for other models `skipstone.fit_adacache` measures one.
         motion: whether residuals that differ more from frame to frame count as changing faster.
         rule: ``code`` takes the change relative to the residual, over the rate in force, raises motion to a
             power in the middle of the run, and computes the last two steps. ``paper`` takes the mean absolute

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from skipstone.cachers.base import Reason, Site, Step
 from skipstone.cachers.by_step import ByStep
-from skipstone.schedules.spacing import around
+from skipstone.schedules.published.spacing import around
 
 
 @dataclass(frozen=True)

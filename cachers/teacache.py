@@ -8,7 +8,13 @@ from torch import Tensor
 
 from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.cachers.distance import relative_l1
-from skipstone.schedules.polynomials import IDENTITY, Indicator, Polynomial, published, published_for
+from skipstone.schedules.published.polynomials import (
+    IDENTITY,
+    Indicator,
+    Polynomial,
+    published,
+    published_for,
+)
 
 
 @dataclass
@@ -36,8 +42,9 @@ class TeaCache(Cacher[State]):
         rescale: which polynomial maps a change of the input to a change of the output. ``auto`` takes the
             published one for the model, where there is one; ``retention`` that of Wan2.1's retention mode,
             which looks at the projected time embedding and computes the first five steps; ``none`` takes the
-            change as it is; or the name of a published set (`skipstone.schedules.polynomials.PUBLISHED`), or
-            a polynomial, such as `skipstone.fit_teacache` gives.
+            change as it is; or the name of a published set
+            (`skipstone.schedules.published.polynomials.PUBLISHED`), or a polynomial, such as
+            `skipstone.fit_teacache` gives.
 
     Raises:
         ValueError: a negative or non-finite threshold, an unknown set, or when attached, ``retention`` on a

@@ -11,9 +11,9 @@ from skipstone.cachers.magcache import MagCache, MagnitudeRecorder
 from skipstone.cachers.smoothcache import SmoothCache
 from skipstone.cachers.teacache import IndicatorRecorder, TeaCache
 from skipstone.pipelines.attach import attach
-from skipstone.schedules.codebooks import measured
-from skipstone.schedules.fitting import fitted
-from skipstone.schedules.polynomials import Indicator
+from skipstone.schedules.published.codebooks import measured
+from skipstone.schedules.published.fitting import fitted
+from skipstone.schedules.published.polynomials import Indicator
 
 
 def fit_magcache(pipe: Any, /, *args: Any, **kwargs: Any) -> MagCache:
@@ -41,7 +41,7 @@ def fit_adacache(pipe: Any, /, *args: Any, **kwargs: Any) -> AdaCache:
     """Run a pipeline once, uncached, and give the AdaCache with a codebook measured on its model.
 
     Codebooks are published for Open-Sora only. How the changes seen become one is our rule, not the paper's
-    (`skipstone.schedules.codebooks.measured`).
+    (`skipstone.schedules.published.codebooks.measured`).
 
     Args:
         pipe: a diffusers pipeline without a cache.

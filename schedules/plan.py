@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from skipstone.schedules import files
+from skipstone.schedules.best_steps import best_choices, share_budget
 from skipstone.schedules.moments import Floats, Moments
-from skipstone.schedules.planner import best_choices, share_budget
 from skipstone.schedules.record import RESIDUAL, STEERED, Record, record_from
 
 DENSER = 1.5

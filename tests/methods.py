@@ -28,8 +28,8 @@ from skipstone import (
 )
 from skipstone.cachers import Site
 from skipstone.cachers.base import LayerKind
-from skipstone.schedules.codebooks import Codebook
 from skipstone.schedules.moments import Moments
+from skipstone.schedules.published.codebooks import Codebook
 from skipstone.schedules.record import Quantity
 from tiny import PIPELINES
 

@@ -18,7 +18,7 @@ from skipstone.pipelines.blocks import block_lists
 from skipstone.pipelines.grids import Grid, token_grid
 from skipstone.pipelines.probes import model_input
 from skipstone.pipelines.streams import Call
-from skipstone.schedules.codebooks import PUBLISHED, Codebook, measured, published
+from skipstone.schedules.published.codebooks import PUBLISHED, Codebook, measured, published
 from toy import ToyModel, ToyPipeline, constant, drifting
 from zoo import ZOO, Noise
 

@@ -9,8 +9,8 @@ import torch
 
 import skipstone
 import tiny
-from skipstone.schedules.fitting import fitted
-from skipstone.schedules.polynomials import Polynomial
+from skipstone.schedules.published.fitting import fitted
+from skipstone.schedules.published.polynomials import Polynomial
 from toy import ToyModel, ToyPipeline, constant
 
 COEFFICIENTS = (40.0, -30.0, 8.0, 0.5, 0.02)

@@ -12,7 +12,7 @@ import tiny
 from skipstone import Cacher, DBCache, DiCache, EasyCache, MagCache, SeaCache
 from skipstone.cachers.base import ModelFacts, Outcome, Step
 from skipstone.cachers.seacache import wiener
-from skipstone.schedules.magnitudes import interpolated
+from skipstone.schedules.published.magnitudes import interpolated
 from toy import ToyModel, ToyPipeline, drifting
 
 STEPS = 40

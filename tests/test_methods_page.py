@@ -13,8 +13,8 @@ from measured import row, sweep_of
 from skipstone.cachers import METHODS
 from skipstone.catalogue import catalogue
 from skipstone.report.measuring import PLAIN
-from skipstone.schedules.fitting import THRESHOLD
-from skipstone.schedules.polynomials import IDENTITY
+from skipstone.schedules.published.fitting import THRESHOLD
+from skipstone.schedules.published.polynomials import IDENTITY
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_moments import smooth
 
+from skipstone.schedules.best_steps import MOST_STEPS, best_choices, cost, share_budget
 from skipstone.schedules.moments import Moments, moments_of
-from skipstone.schedules.planner import MOST_STEPS, best_choices, cost, share_budget
 
 
 def noisy(steps: int, seed: int) -> Moments:

@@ -7,7 +7,7 @@ import pytest
 
 from skipstone.cachers import METHODS, AdaCache, MagCache, Planned
 from skipstone.report.candidates import LADDERS, candidate, climb, guard_of, settle, within
-from skipstone.schedules.codebooks import Codebook, published
+from skipstone.schedules.published.codebooks import Codebook, published
 
 
 def test_a_plan_has_no_ladder_and_may_have_a_guard() -> None:

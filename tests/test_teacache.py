@@ -13,7 +13,7 @@ from skipstone.cachers import Reason, Step
 from skipstone.cachers.base import ModelFacts, Outcome
 from skipstone.cachers.distance import relative_l1
 from skipstone.pipelines.probes import time_embeddings, time_projections
-from skipstone.schedules.polynomials import IDENTITY, PUBLISHED, published, published_for
+from skipstone.schedules.published.polynomials import IDENTITY, PUBLISHED, published, published_for
 
 
 def trace(steps: int, seed: int = 0) -> torch.Tensor:

@@ -12,7 +12,7 @@ from skipstone.pipelines.calibration import (
     fit_teacache,
 )
 from skipstone.report.candidates import Candidate
-from skipstone.schedules.codebooks import Codebook
+from skipstone.schedules.published.codebooks import Codebook
 
 Arguments = Mapping[str, Any]
 Fit = Callable[[Candidate, Any, str, Arguments], Candidate]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skipstone.schedules.polynomials import Indicator, Polynomial
+from skipstone.schedules.published.polynomials import Indicator, Polynomial
 
 DEGREE = 4
 """That of the published polynomials."""
