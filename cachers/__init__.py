@@ -3,10 +3,11 @@
 from typing import Any
 
 from skipstone.cachers.adacache import AdaCache
-from skipstone.cachers.adams_bashforth import AdamsBashforth
-from skipstone.cachers.base import Cacher, Probe, Reason, Site, Step
 from skipstone.cachers.block_caching import BlockCaching
 from skipstone.cachers.cfg_cache import CFGCache
+from skipstone.cachers.contract.cacher import Cacher, Probe, Reason, Site, Step
+from skipstone.cachers.contract.guidance import Guidance, WithGuidance
+from skipstone.cachers.contract.predictor import Predictor
 from skipstone.cachers.dbcache import DBCache
 from skipstone.cachers.deepcache import DeepCache
 from skipstone.cachers.delta_dit import DeltaDiT
@@ -14,26 +15,25 @@ from skipstone.cachers.dicache import DiCache
 from skipstone.cachers.easycache import EasyCache
 from skipstone.cachers.faster_cache import FasterCache
 from skipstone.cachers.first_block import FirstBlock
-from skipstone.cachers.foca import FoCa
 from skipstone.cachers.fora import FORA
-from skipstone.cachers.freqca import FreqCa
-from skipstone.cachers.guidance import Guidance, WithGuidance
-from skipstone.cachers.hermite import Hermite
-from skipstone.cachers.limits import RunCap, StepMask, StepRange, Tail, Warmup
 from skipstone.cachers.magcache import MagCache
 from skipstone.cachers.pab import PAB
-from skipstone.cachers.per_model import PerModel
 from skipstone.cachers.planned import Planned
-from skipstone.cachers.predictor import Predictor
-from skipstone.cachers.reuse import Reuse
+from skipstone.cachers.predictors.adams_bashforth import AdamsBashforth
+from skipstone.cachers.predictors.foca import FoCa
+from skipstone.cachers.predictors.freqca import FreqCa
+from skipstone.cachers.predictors.hermite import Hermite
+from skipstone.cachers.predictors.reuse import Reuse
+from skipstone.cachers.predictors.spectrum import Spectrum
+from skipstone.cachers.predictors.taylor import Taylor
 from skipstone.cachers.scale_shift import ScaleShift
 from skipstone.cachers.seacache import SeaCache
 from skipstone.cachers.smoothcache import SmoothCache
-from skipstone.cachers.spectrum import Spectrum
-from skipstone.cachers.taylor import Taylor
 from skipstone.cachers.teacache import TeaCache
 from skipstone.cachers.tgate import TGate
-from skipstone.cachers.with_predictor import WithPredictor
+from skipstone.cachers.wrappers.limits import RunCap, StepMask, StepRange, Tail, Warmup
+from skipstone.cachers.wrappers.per_model import PerModel
+from skipstone.cachers.wrappers.with_predictor import WithPredictor
 
 METHODS: dict[str, type[Cacher[Any]]] = {
     method.name: method

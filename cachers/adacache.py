@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Step
-from skipstone.cachers.distance import mean_l1
+from skipstone.cachers.contract.cacher import Cacher, ModelFacts, Outcome, Probe, Reason, Step
+from skipstone.cachers.contract.distance import mean_l1
 from skipstone.schedules.published.codebooks import PUBLISHED, Codebook, published
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skipstone.cachers.base import Cacher, Layer, LayerKind, ModelFacts, Probe
-from skipstone.cachers.per_layer import PerLayer, Scheduled
+from skipstone.cachers.contract.cacher import Cacher, Layer, LayerKind, ModelFacts, Probe
+from skipstone.cachers.contract.per_layer import PerLayer, Scheduled
 from skipstone.cachers.scale_shift import ScaleShift, adjusted
 
 

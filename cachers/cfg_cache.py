@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Reason, Step
-from skipstone.cachers.guidance import Guidance
+from skipstone.cachers.contract.cacher import Reason, Step
+from skipstone.cachers.contract.guidance import Guidance
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Reason, Site, Step
-from skipstone.cachers.by_step import ByStep
+from skipstone.cachers.contract.by_step import ByStep
+from skipstone.cachers.contract.cacher import Reason, Site, Step
 from skipstone.schedules.published.spacing import around
 
 

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Outcome, Probe, Reason, Step, Weights
-from skipstone.cachers.distance import relative_l1
+from skipstone.cachers.contract.cacher import Cacher, Outcome, Probe, Reason, Step, Weights
+from skipstone.cachers.contract.distance import relative_l1
 
 
 @dataclass

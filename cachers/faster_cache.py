@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from skipstone.cachers.base import Cacher, Layer, LayerKind, Reason, Step
 from skipstone.cachers.cfg_cache import CFGCache
-from skipstone.cachers.guidance import Guidance
-from skipstone.cachers.per_layer import LayerRule, PerLayer
+from skipstone.cachers.contract.cacher import Cacher, Layer, LayerKind, Reason, Step
+from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Reason, Step
-from skipstone.cachers.by_step import ByStep
+from skipstone.cachers.contract.by_step import ByStep
+from skipstone.cachers.contract.cacher import Reason, Step
 
 
 @dataclass(frozen=True)

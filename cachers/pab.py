@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from skipstone.cachers.base import Cacher, Layer, LayerKind, ModelFacts, Reason, Step
-from skipstone.cachers.per_layer import LayerRule, PerLayer
+from skipstone.cachers.contract.cacher import Cacher, Layer, LayerKind, ModelFacts, Reason, Step
+from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
 
 
 @dataclass(frozen=True)

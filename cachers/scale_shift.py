@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.base import Cacher, Correction, Outcome, Probe, Reason, Step, Weights
+from skipstone.cachers.contract.cacher import Cacher, Correction, Outcome, Probe, Reason, Step, Weights
+from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.kernels.operations import adjust
-from skipstone.cachers.wrapper import Wrapper
 
 
 class ScaleShift(nn.Module):

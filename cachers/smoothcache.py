@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skipstone.cachers.base import ATTENTION, Cacher, Layer, LayerKind, ModelFacts
-from skipstone.cachers.per_layer import PerLayer, Scheduled
+from skipstone.cachers.contract.cacher import ATTENTION, Cacher, Layer, LayerKind, ModelFacts
+from skipstone.cachers.contract.per_layer import PerLayer, Scheduled
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, ModelFacts, Outcome, Probe, Reason, Step
-from skipstone.cachers.distance import relative_l1
+from skipstone.cachers.contract.cacher import Cacher, ModelFacts, Outcome, Probe, Reason, Step
+from skipstone.cachers.contract.distance import relative_l1
 from skipstone.schedules.published.polynomials import (
     IDENTITY,
     Indicator,

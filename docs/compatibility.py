@@ -12,7 +12,7 @@ from torch import nn
 
 import skipstone
 from skipstone import FORA, Cacher, DeepCache, EasyCache, FirstBlock, RunStats, TeaCache
-from skipstone.cachers.base import LayerKind, Site
+from skipstone.cachers.contract.cacher import LayerKind, Site
 from skipstone.pipelines.attach import MODELS
 from skipstone.pipelines.probes import model_input, time_embeddings
 

@@ -12,7 +12,7 @@ from statistics import mean
 from typing import Any
 
 from skipstone.cachers import METHODS, PREDICTORS
-from skipstone.cachers.per_layer import PerLayer
+from skipstone.cachers.contract.per_layer import PerLayer
 from skipstone.catalogue import Method, catalogue
 from skipstone.report.measuring import CACHED, PLAIN
 from skipstone.report.standing import Standing, standings

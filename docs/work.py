@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.flop_counter import FlopCounterMode
 
 import skipstone
-from skipstone.cachers.base import LayerKind
+from skipstone.cachers.contract.cacher import LayerKind
 from skipstone.pipelines import bundled
 from skipstone.pipelines.layers import layers_in
 from skipstone.report.candidates import candidate

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from skipstone.cachers import METHODS, PREDICTORS, Planned, WithPredictor
-from skipstone.cachers.base import Cacher, Step
+from skipstone.cachers.contract.cacher import Cacher, Step
 from skipstone.pipelines.autoplan import Autoplan
 from skipstone.pipelines.calls import PipelineCalls
 from skipstone.pipelines.clock import Clock

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from skipstone.cachers.base import Cacher, ModelFacts, RunFacts
+from skipstone.cachers.contract.cacher import Cacher, ModelFacts, RunFacts
+from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Planned, Unplanned, checked_guard
-from skipstone.cachers.recorder import Recorder, Tape
-from skipstone.cachers.wrapper import Wrapper
+from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.pipelines.conditions import conditions, digest
 from skipstone.pipelines.ranks import process_group
 from skipstone.pipelines.tapes import record_of

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Layer, Step
+from skipstone.cachers.contract.cacher import Cacher, Layer, Step
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.layer_memory import LayerMemory
 from skipstone.pipelines.storage import Storage

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Layer, LayerKind, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher, Layer, LayerKind, Reason, Step
 from skipstone.pipelines.block_memory import BlockMemory
 from skipstone.pipelines.evaluation import Branch
 from skipstone.pipelines.halves import Half

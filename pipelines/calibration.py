@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from skipstone.cachers.adacache import AdaCache, ChangeRecorder
-from skipstone.cachers.base import ATTENTION, Cacher, LayerKind
 from skipstone.cachers.block_caching import BlockCaching
-from skipstone.cachers.layer_recorder import LayerRecorder, Seen, course
+from skipstone.cachers.contract.cacher import ATTENTION, Cacher, LayerKind
 from skipstone.cachers.magcache import MagCache, MagnitudeRecorder
+from skipstone.cachers.recorders.layers import LayerRecorder, Seen, course
 from skipstone.cachers.smoothcache import SmoothCache
 from skipstone.cachers.teacache import IndicatorRecorder, TeaCache
 from skipstone.pipelines.attach import attach

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from skipstone.cachers.base import Step
+from skipstone.cachers.contract.cacher import Step
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.noise import Level, levels
 from skipstone.pipelines.samplers import draws_noise

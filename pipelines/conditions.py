@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipstone.cachers.base import RunFacts
+from skipstone.cachers.contract.cacher import RunFacts
 from skipstone.pipelines.compiled import written
 
 SAMPLED_PARAMETERS = 16

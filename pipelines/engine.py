@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.base import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
+from skipstone.cachers.contract.cacher import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
 from skipstone.pipelines.attention import middle_block, watch_for_good
 from skipstone.pipelines.blocks import block_lists, proxied
 from skipstone.pipelines.branches import BranchNames

@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, LayerKind, Probe, Reason, Step, Weights
-from skipstone.cachers.coordinates import Coordinates
+from skipstone.cachers.contract.cacher import Cacher, LayerKind, Probe, Reason, Step, Weights
+from skipstone.cachers.contract.coordinates import Coordinates
 from skipstone.pipelines.grids import Grid
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.layer_memory import LayerMemory, reason_to_compute

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.pipelines.attach import Watcher, attach
 from skipstone.pipelines.loop_timer import LoopTimer
 from skipstone.pipelines.stats import RunStats

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.base import Site
+from skipstone.cachers.contract.cacher import Site
 from skipstone.pipelines.capture import CAPTURERS, Captured, Capturer
 from skipstone.pipelines.evaluation import Evaluation
 from skipstone.pipelines.model_arguments import put_together, taken_apart

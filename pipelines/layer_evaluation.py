@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Layer, LayerKind, Reason
+from skipstone.cachers.contract.cacher import Layer, LayerKind, Reason
 from skipstone.pipelines.block_walk import BlockWalk
 from skipstone.pipelines.evaluation import Evaluation
 from skipstone.pipelines.layer_memory import LayerMemory

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Cacher, Layer, Outcome, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher, Layer, Outcome, Reason, Step
 from skipstone.pipelines.halves import Half
 from skipstone.pipelines.outputs import floats_in, hollow, refilled
 from skipstone.pipelines.snapshots import Residual, Snapshots, main_residual

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from skipstone.cachers.base import ATTENTION, LayerKind
+from skipstone.cachers.contract.cacher import ATTENTION, LayerKind
 from skipstone.pipelines.blocks import block_lists, innermost_lists
 from skipstone.pipelines.outputs import floats_in
 from skipstone.pipelines.probes import is_attention

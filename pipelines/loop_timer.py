@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from skipstone.cachers.base import Step
+from skipstone.cachers.contract.cacher import Step
 from skipstone.pipelines.attach import MODELS
 from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.clock import Clock

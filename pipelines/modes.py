@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from skipstone.cachers.base import Weights
-from skipstone.cachers.coordinates import Coordinates
+from skipstone.cachers.contract.cacher import Weights
+from skipstone.cachers.contract.coordinates import Coordinates
 from skipstone.pipelines.snapshots import Residual, Snapshots
 from skipstone.pipelines.streams import Call, Segment, Slot
 from skipstone.pipelines.trace import Entry, Learner, Place, Trace

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from skipstone.cachers.recorder import Recorder
+from skipstone.cachers.recorders.run import Recorder
 from skipstone.pipelines.attach import Watcher, attach, models_of
 from skipstone.pipelines.conditions import conditions
 from skipstone.pipelines.rehearsal import Rehearsal

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from skipstone.cachers.base import Cacher, Probe, Site
+from skipstone.cachers.contract.cacher import Cacher, Probe, Site
 from skipstone.pipelines.blocks import block_lists
 from skipstone.pipelines.layers import Found, layers_in
 from skipstone.pipelines.probes import OF_THE_TIME

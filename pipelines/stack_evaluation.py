@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Outcome, Probe, Reason, Weights
+from skipstone.cachers.contract.cacher import Outcome, Probe, Reason, Weights
 from skipstone.pipelines.attention import WatchedCall, note_attention
 from skipstone.pipelines.evaluation import Evaluation
 from skipstone.pipelines.modes import Computing, Learning, Mode, Passing, Skipping

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import mean, median
 from typing import Any
 
-from skipstone.cachers.base import Cacher, Reason
+from skipstone.cachers.contract.cacher import Cacher, Reason
 from skipstone.pipelines.stopwatch import Mark
 
 FEW_STEPS = 8

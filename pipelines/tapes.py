@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from skipstone.cachers.recorder import Tape
+from skipstone.cachers.recorders.run import Tape
 from skipstone.schedules.moments import Floats, Moments, moments_of
 from skipstone.schedules.record import GUIDED, OUTPUT, RESIDUAL, Quantity, Record
 from skipstone.schedules.search import Judge

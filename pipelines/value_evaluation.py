@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, zeros_like
 
-from skipstone.cachers.base import Outcome
+from skipstone.cachers.contract.cacher import Outcome
 from skipstone.pipelines.evaluation import Evaluation
 from skipstone.pipelines.outputs import floats_in, hollow, refilled
 from skipstone.pipelines.snapshots import Residual

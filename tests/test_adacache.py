@@ -12,7 +12,7 @@ import skipstone
 import tiny
 from skipstone import AdaCache
 from skipstone.cachers import Reason, Step, Warmup
-from skipstone.cachers.base import Outcome
+from skipstone.cachers.contract.cacher import Outcome
 from skipstone.pipelines.attention import middle_block
 from skipstone.pipelines.blocks import block_lists
 from skipstone.pipelines.grids import Grid, token_grid

@@ -12,7 +12,7 @@ from test_planned import bending
 
 import skipstone
 import tiny
-from skipstone.cachers.base import RunFacts, Step
+from skipstone.cachers.contract.cacher import RunFacts, Step
 from skipstone.pipelines.autoplan import records_folder
 from skipstone.pipelines.conditions import conditions
 from skipstone.pipelines.stats import RunLog

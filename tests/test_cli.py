@@ -18,7 +18,7 @@ from rich.console import Console
 import skipstone
 from skipstone import cli
 from skipstone.cachers import METHODS, PREDICTORS
-from skipstone.cachers.base import Step
+from skipstone.cachers.contract.cacher import Step
 from skipstone.generation import Job, Request, Result
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled

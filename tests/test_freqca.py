@@ -10,7 +10,7 @@ from torch import Tensor
 
 import skipstone
 from skipstone import FORA, PAB, Cacher, DeepCache, FirstBlock, FreqCa, Reuse, RunCap, WithPredictor
-from skipstone.cachers.freqca import low_frequencies
+from skipstone.cachers.predictors.freqca import low_frequencies
 from tiny import Tiny, flux, wan
 from tiny_pipelines.unet import stable_diffusion
 from toy import ToyModel, ToyPipeline

@@ -10,7 +10,7 @@ import torch
 import skipstone
 import tiny
 from skipstone import Cacher, DBCache, DiCache, EasyCache, MagCache, SeaCache
-from skipstone.cachers.base import ModelFacts, Outcome, Step
+from skipstone.cachers.contract.cacher import ModelFacts, Outcome, Step
 from skipstone.cachers.seacache import wiener
 from skipstone.schedules.published.magnitudes import interpolated
 from toy import ToyModel, ToyPipeline, drifting

@@ -9,8 +9,8 @@ from diffusers.hooks.faster_cache import _split_low_high_freq
 
 from skipstone import CFGCache, FasterCache
 from skipstone.cachers import Step
-from skipstone.cachers.base import Layer, LayerKind
 from skipstone.cachers.cfg_cache import low_frequencies
+from skipstone.cachers.contract.cacher import Layer, LayerKind
 
 SELF = Layer(LayerKind.SELF_ATTENTION, "blocks.0.attn1", 0, 4)
 

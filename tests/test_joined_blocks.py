@@ -9,7 +9,7 @@ from torch import Tensor
 
 import skipstone
 from layer_fora import BLOCK, LayerFORA
-from skipstone.cachers.base import LayerKind
+from skipstone.cachers.contract.cacher import LayerKind
 from toy import ToyModel, ToyPipeline, constant, drifting
 from zoo import ZOO
 

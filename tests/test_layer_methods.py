@@ -13,7 +13,7 @@ import skipstone
 import tiny
 from skipstone import PAB, Cacher, DeltaDiT, TGate
 from skipstone.cachers import Step
-from skipstone.cachers.base import Layer, LayerKind, ModelFacts
+from skipstone.cachers.contract.cacher import Layer, LayerKind, ModelFacts
 from toy import ToyModel, ToyPipeline, drifting
 
 SELF, TEMPORAL, CROSS, BLOCK = (

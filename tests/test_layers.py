@@ -14,7 +14,7 @@ import skipstone
 import tiny
 from layer_fora import BLOCK, FEED_FORWARD, LayerFORA
 from skipstone import Cacher, RunCap, Taylor, Warmup, WithPredictor
-from skipstone.cachers.base import ATTENTION, Layer, LayerKind, Outcome, Probe, Step
+from skipstone.cachers.contract.cacher import ATTENTION, Layer, LayerKind, Outcome, Probe, Step
 from toy import Adds, AddsInPlace, ToyAttention, ToyModel, ToyPipeline, constant, drifting
 from zoo import ZOO
 

@@ -8,7 +8,7 @@ import torch
 import skipstone
 from skipstone import FORA, Cacher, PerModel, RunCap, StepMask, StepRange, Tail, Taylor, TeaCache, Warmup
 from skipstone import WithPredictor as With
-from skipstone.cachers.wrapper import Wrapper
+from skipstone.cachers.contract.wrapper import Wrapper
 from toy import ToyModel, ToyPipeline, constant, drifting
 
 NEVER = FORA(1000)

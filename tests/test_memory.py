@@ -11,7 +11,7 @@ from torch import Tensor
 import skipstone
 import tiny
 from skipstone import FORA, PAB, FasterCache, Taylor, TeaCache, WithPredictor
-from skipstone.cachers.base import Step
+from skipstone.cachers.contract.cacher import Step
 from skipstone.pipelines.snapshots import Snapshots
 from skipstone.pipelines.storage import Storage
 from toy import ToyModel, ToyPipeline, constant

@@ -31,7 +31,7 @@ from processes import (
     strip_of_an_own_run,
 )
 from skipstone import PAB, Cacher, DBCache, DeltaDiT, FasterCache, FirstBlock, Planned, TeaCache, TGate
-from skipstone.cachers.base import Layer
+from skipstone.cachers.contract.cacher import Layer
 
 needs_context_parallel = pytest.mark.skipif(
     not hasattr(diffusers, "ContextParallelConfig"), reason="this diffusers has no context parallelism"

@@ -13,9 +13,9 @@ from torch import Tensor
 import skipstone
 import tiny
 from skipstone import CFGCache, Planned, WithGuidance
-from skipstone.cachers.base import Reason, RunFacts, Step
+from skipstone.cachers.contract.cacher import Reason, RunFacts, Step
+from skipstone.cachers.contract.late import Late
 from skipstone.cachers.guard import FLOOR, Comparison, Course
-from skipstone.cachers.late import Late
 from skipstone.schedules.plan import Plan
 from skipstone.schedules.record import Record
 from tiny_pipelines import PIPELINES

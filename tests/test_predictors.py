@@ -22,7 +22,7 @@ from skipstone import (
     WithPredictor,
 )
 from skipstone.cachers import Step
-from skipstone.cachers.base import Bands
+from skipstone.cachers.contract.cacher import Bands
 from toy import ToyModel, ToyPipeline, constant, drifting
 
 SIGMAS = np.linspace(1, 0, 31) ** 1.7

@@ -14,8 +14,8 @@ from torch import Tensor
 
 import skipstone
 import tiny
-from skipstone.cachers.base import ModelFacts, Outcome, RunFacts, Step
-from skipstone.cachers.recorder import Recorder, Tape
+from skipstone.cachers.contract.cacher import ModelFacts, Outcome, RunFacts, Step
+from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.pipelines.rehearsal import Rehearsal
 from skipstone.pipelines.tapes import record_of
 from skipstone.schedules.moments import Moments
@@ -201,7 +201,7 @@ def test_a_720p_video_model_of_14_billion_parameters_takes_less_than_100_megabyt
     # Stand-ins of the real sizes that take no memory: 75,600 tokens of 5,120; 21 latent frames of 90 x 160.
     latents = torch.zeros(()).expand(1, 16, 21, 90, 160)
     residual = torch.zeros(()).expand(1, 75600, 5120)
-    from skipstone.cachers.coordinates import Coordinates
+    from skipstone.cachers.contract.coordinates import Coordinates
 
     coordinates = Coordinates(recorder.coordinates)
     for index in range(50):

@@ -14,7 +14,7 @@ import skipstone
 import tiny
 import train_scale_shift
 from skipstone import BlockCaching, RunCap, ScaleShift, Taylor, WithPredictor
-from skipstone.cachers.base import Probe
+from skipstone.cachers.contract.cacher import Probe
 from skipstone.pipelines import bundled
 from toy import ToyModel, ToyPipeline
 

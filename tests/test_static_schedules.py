@@ -13,7 +13,7 @@ import skipstone
 import tiny
 from skipstone import FORA, BlockCaching, SmoothCache, StepMask, Warmup
 from skipstone.cachers import block_caching, smoothcache
-from skipstone.cachers.base import ATTENTION, Layer, LayerKind
+from skipstone.cachers.contract.cacher import ATTENTION, Layer, LayerKind
 from skipstone.pipelines import generate
 from toy import ToyModel, ToyPipeline, constant, drifting
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skipstone.cachers.base import Reason
+from skipstone.cachers.contract.cacher import Reason
 from skipstone.pipelines.stats import LogEntry, RunLog
 from skipstone.pipelines.stopwatch import Mark
 

@@ -10,8 +10,8 @@ import skipstone
 import tiny
 from skipstone import FirstBlock, TeaCache
 from skipstone.cachers import Reason, Step
-from skipstone.cachers.base import ModelFacts, Outcome
-from skipstone.cachers.distance import relative_l1
+from skipstone.cachers.contract.cacher import ModelFacts, Outcome
+from skipstone.cachers.contract.distance import relative_l1
 from skipstone.pipelines.probes import time_embeddings, time_projections
 from skipstone.schedules.published.polynomials import IDENTITY, PUBLISHED, published, published_for
 

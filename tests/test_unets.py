@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import skipstone
 from skipstone import Cacher, DeepCache, FirstBlock, RunCap, TeaCache
-from skipstone.cachers.base import Outcome, Site, Step
+from skipstone.cachers.contract.cacher import Outcome, Site, Step
 from toy import ToyModel, ToyPipeline
 from zoo import drawn, noise, ones, randomised, tensors, time
 

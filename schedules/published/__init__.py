@@ -1,0 +1,1 @@
+"""Constants of single methods, and how they are measured for other models."""

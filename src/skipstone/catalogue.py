@@ -7,7 +7,7 @@ from inspect import cleandoc
 from typing import Any
 
 from skipstone.cachers import METHODS, PREDICTORS, Predictor
-from skipstone.cachers.base import Cacher
+from skipstone.cachers.contract.cacher import Cacher
 
 
 @dataclass(frozen=True)

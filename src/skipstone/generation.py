@@ -15,7 +15,7 @@ from skipstone.pipelines.arguments import Options, check_options, makes_video
 from skipstone.pipelines.sources import Source, locate, pipeline_class
 
 if TYPE_CHECKING:
-    from skipstone.cachers.base import Cacher
+    from skipstone.cachers.contract.cacher import Cacher
     from skipstone.metrics.quality import Quality
     from skipstone.pipelines.generate import Clip
     from skipstone.progress import StepLines
@@ -229,7 +229,7 @@ def method_of(model: str, plan: Path | None, name: str | None, settings: Sequenc
         from skipstone.pipelines.block_caching_file import load_block_caching
 
         return load_block_caching(model)
-    from skipstone.settings import make_method
+    from skipstone.cachers.settings import make_method
 
     return make_method(name or DEFAULT_METHOD, settings)
 
@@ -292,7 +292,7 @@ def _with_plan(job: Job, steps: "StepLines") -> Job:
 
 
 def _run(job: Job, steps: "StepLines", method: "Cacher[Any] | None") -> "Clip":
-    from skipstone.cachers.base import Reason
+    from skipstone.cachers.contract.cacher import Reason
     from skipstone.pipelines.generate import generate
 
     def once(title: str) -> "Clip":

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from skipstone.cachers.base import Cacher
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.planned import Planned, checked_guard
+from skipstone.cachers.settings import make_method
 from skipstone.pipelines.attach import kinds_of
-from skipstone.settings import make_method
 
 FITTED = "fitted"
 """The word that asks for a method's constants to be measured on the first prompt."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from statistics import mean, median
 from typing import Any
 
-from skipstone.cachers.base import Cacher
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.pipelines.arguments import Options, check_options
 from skipstone.pipelines.generate import warm_up
 from skipstone.pipelines.sources import locate, pipeline_class

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from skipstone.cachers.base import Cacher
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.metrics.comparison import Comparison, compare
 from skipstone.pipelines.generate import Clip, generate
 from skipstone.pipelines.stats import RunStats

@@ -10,7 +10,7 @@ import torch
 from skipstone.cachers import METHODS as ALL_METHODS
 from skipstone.cachers import PREDICTORS
 from skipstone.cachers.planned import Planned
-from skipstone.cachers.reuse import Reuse
+from skipstone.cachers.predictors.reuse import Reuse
 from skipstone.metrics.comparison import USUAL, chosen
 from skipstone.pipelines.attach import MODELS, attach
 from skipstone.pipelines.generate import warm_up

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from skipstone.cachers.predictor import ClockedPredictor, checked_order, extrapolation
+from skipstone.cachers.contract.predictor import ClockedPredictor, checked_order, extrapolation
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Correction, Outcome, Reason, Step, Weights
-from skipstone.cachers.guidance import Guidance
-from skipstone.cachers.wrapper import Wrapper
+from skipstone.cachers.contract.cacher import Correction, Outcome, Reason, Step, Weights
+from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.wrapper import Wrapper
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skipstone.cachers.base import Cacher, ModelFacts
-from skipstone.cachers.wrapper import Wrapper
+from skipstone.cachers.contract.cacher import Cacher, ModelFacts
+from skipstone.cachers.contract.wrapper import Wrapper
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import ModelFacts, Outcome, Reason, RunFacts, Step
-from skipstone.cachers.by_step import ByStep
-from skipstone.cachers.coordinates import Coordinates
+from skipstone.cachers.contract.by_step import ByStep
+from skipstone.cachers.contract.cacher import ModelFacts, Outcome, Reason, RunFacts, Step
+from skipstone.cachers.contract.coordinates import Coordinates
 
 COORDINATES = 2048
 """Random elements of each sample that are kept of a residual."""

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.base import Bands, Step
-from skipstone.cachers.hermite import Hermite
+from skipstone.cachers.contract.cacher import Bands, Step
+from skipstone.cachers.predictors.hermite import Hermite
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skipstone.cachers.base import Step, Weights
-from skipstone.cachers.predictor import Predictor
-from skipstone.cachers.wrapper import Wrapper
+from skipstone.cachers.contract.cacher import Step, Weights
+from skipstone.cachers.contract.predictor import Predictor
+from skipstone.cachers.contract.wrapper import Wrapper
 
 
 @dataclass(frozen=True)

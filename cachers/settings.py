@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from skipstone.cachers.base import Cacher
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.pipelines.attach import kinds_of, make
 
 

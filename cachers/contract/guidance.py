@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import Reason, Step, short
-from skipstone.cachers.wrapper import Wrapper
+from skipstone.cachers.contract.cacher import Reason, Step, short
+from skipstone.cachers.contract.wrapper import Wrapper
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from skipstone.cachers.predictor import ClockedPredictor
+from skipstone.cachers.contract.predictor import ClockedPredictor
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.base import ATTENTION, Cacher, Layer, LayerKind, Reason, Site, Step
-from skipstone.cachers.by_step import ByStep
+from skipstone.cachers.contract.by_step import ByStep
+from skipstone.cachers.contract.cacher import ATTENTION, Cacher, Layer, LayerKind, Reason, Site, Step
 
 
 @dataclass(frozen=True)

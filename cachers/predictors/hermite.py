@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from skipstone.cachers.predictor import Predictor, checked_order, divided_difference
+from skipstone.cachers.contract.predictor import Predictor, checked_order, divided_difference
 
 
 @dataclass(frozen=True)

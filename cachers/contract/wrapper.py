@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from skipstone.cachers.base import (
+from skipstone.cachers.contract.cacher import (
     Cacher,
     Correction,
     Layer,
@@ -23,7 +23,7 @@ from skipstone.cachers.base import (
 )
 
 if TYPE_CHECKING:
-    from skipstone.cachers.guidance import Guidance
+    from skipstone.cachers.contract.guidance import Guidance
 
 
 @dataclass(frozen=True)

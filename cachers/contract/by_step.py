@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from skipstone.cachers.base import Cacher, Probe
+from skipstone.cachers.contract.cacher import Cacher, Probe
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from skipstone.cachers.guidance import Guidance
+    from skipstone.cachers.contract.guidance import Guidance
 
 StateT = TypeVar("StateT")
 

@@ -1,0 +1,1 @@
+"""How residuals of computed steps are weighed into an estimate, one file each."""

@@ -1,0 +1,1 @@
+"""Methods that compute every step and write down what they see."""
