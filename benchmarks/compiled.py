@@ -19,7 +19,7 @@ from torch._dynamo.utils import counters
 import skipstone
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
-from skipstone.pipelines.loop_timer import LoopTimer
+from skipstone.pipelines.run.loop_timer import LoopTimer
 
 GRAPHS = "not compiled, graphs"
 """Where skipped steps are replayed."""

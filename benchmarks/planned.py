@@ -215,7 +215,7 @@ def _timed(runs: PebbleRuns, record: Callable[[], skipstone.Record], asked: floa
 
 def _seconds(runs: PebbleRuns, plan: Plan | None) -> float:
     """The time of one denoising loop; with a plan, also of a guard that never adds to it."""
-    from skipstone.pipelines.loop_timer import LoopTimer
+    from skipstone.pipelines.run.loop_timer import LoopTimer
 
     with LoopTimer(runs.pipe) as timer:
         if plan is None:

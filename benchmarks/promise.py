@@ -17,7 +17,7 @@ from machine import about
 from step_cost import Loop
 
 import skipstone
-from skipstone.pipelines import autoplan
+from skipstone.pipelines.planning import autoplan
 
 
 def rows(loop: Loop, speedups: list[float], steps: int) -> Iterator[dict[str, Any]]:

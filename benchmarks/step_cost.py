@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 import skipstone
 from skipstone import FORA, Cacher, FirstBlock, Taylor, TeaCache, Warmup, WithPredictor
-from skipstone.pipelines.probes import is_attention
+from skipstone.pipelines.model.probes import is_attention
 
 ALWAYS = 1e9
 """A threshold that no change reaches."""

@@ -14,7 +14,7 @@ import skipstone
 from skipstone import FORA, Cacher, DeepCache, EasyCache, FirstBlock, RunStats, TeaCache
 from skipstone.cachers.contract.cacher import LayerKind, Site
 from skipstone.pipelines.attach import MODELS
-from skipstone.pipelines.probes import model_input, time_embeddings
+from skipstone.pipelines.model.probes import model_input, time_embeddings
 
 PAGE = Path(__file__).parent / "compatibility.md"
 sys.path.insert(0, str(PAGE.parent.parent / "tests"))

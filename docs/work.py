@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import skipstone
 from skipstone.cachers.contract.cacher import LayerKind
 from skipstone.pipelines import bundled
-from skipstone.pipelines.layers import layers_in
+from skipstone.pipelines.model.layers import layers_in
 from skipstone.report.candidates import candidate
 from skipstone.report.summary import Line
 

@@ -29,7 +29,7 @@ from skipstone.cachers.scale_shift import Adjusted
 from skipstone.cachers.scale_shift import State as Adjusting
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
-from skipstone.pipelines.streams import Call, passes
+from skipstone.pipelines.model.calls import Call, passes
 from skipstone.report.prompts import pebble_prompts, read_prompts
 
 

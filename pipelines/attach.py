@@ -12,14 +12,14 @@ from torch import nn
 
 from skipstone.cachers import METHODS, PREDICTORS, Planned, WithPredictor
 from skipstone.cachers.contract.cacher import Cacher, Step
-from skipstone.pipelines.autoplan import Autoplan
-from skipstone.pipelines.calls import PipelineCalls
-from skipstone.pipelines.clock import Clock
-from skipstone.pipelines.compiled import written
-from skipstone.pipelines.devices import find_device
 from skipstone.pipelines.engine import Engine
-from skipstone.pipelines.stats import RunLog, RunStats
-from skipstone.pipelines.storage import storage
+from skipstone.pipelines.memory.storage import storage
+from skipstone.pipelines.model.compiled import written
+from skipstone.pipelines.opening.devices import find_device
+from skipstone.pipelines.planning.autoplan import Autoplan
+from skipstone.pipelines.run.clock import Clock
+from skipstone.pipelines.run.pipeline_calls import PipelineCalls
+from skipstone.pipelines.run.stats import RunLog, RunStats
 from skipstone.schedules.plan import Plan
 
 MODELS = ("transformer", "transformer_2", "unet")

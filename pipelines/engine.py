@@ -10,30 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.contract.cacher import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
-from skipstone.pipelines.attention import middle_block, watch_for_good
-from skipstone.pipelines.blocks import block_lists, proxied
-from skipstone.pipelines.branches import BranchNames
-from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
-from skipstone.pipelines.clock import Clock
-from skipstone.pipelines.compiled import compiles, run_as_written, uncompiled, written
-from skipstone.pipelines.evaluation import Branch, Evaluation, GivenEvaluation
-from skipstone.pipelines.graphs import Graphs, NotCapturedError
-from skipstone.pipelines.grids import token_grid
-from skipstone.pipelines.guidance import GuidedBranches
-from skipstone.pipelines.layer_evaluation import LayerEvaluation
-from skipstone.pipelines.model_arguments import layout
-from skipstone.pipelines.outputs import alike, floats_in, refilled, with_own_lists
-from skipstone.pipelines.probes import OF_THE_TIME, model_input, model_output
-from skipstone.pipelines.ranks import any_rank, process_group
-from skipstone.pipelines.sites import at_output, parts_at, place
-from skipstone.pipelines.stack_evaluation import StackEvaluation
-from skipstone.pipelines.stats import LogEntry, RunLog
-from skipstone.pipelines.stopwatch import Mark
-from skipstone.pipelines.storage import AS_COMPUTED, Storage
-from skipstone.pipelines.streams import NotUnderstoodError
-from skipstone.pipelines.trace import Place
-from skipstone.pipelines.value_evaluation import DeepEvaluation, OutputEvaluation
-from skipstone.pipelines.verdicts import Verdicts
+from skipstone.pipelines.evaluations.base import Branch, Evaluation, GivenEvaluation
+from skipstone.pipelines.evaluations.guided_branches import GuidedBranches
+from skipstone.pipelines.evaluations.layers import LayerEvaluation
+from skipstone.pipelines.evaluations.output import DeepEvaluation, OutputEvaluation
+from skipstone.pipelines.evaluations.sites import at_output, parts_at, place
+from skipstone.pipelines.evaluations.stack import StackEvaluation
+from skipstone.pipelines.evaluations.trial import Verdicts
+from skipstone.pipelines.graphs.graphs import Graphs, NotCapturedError
+from skipstone.pipelines.memory.storage import AS_COMPUTED, Storage
+from skipstone.pipelines.model.arguments import layout
+from skipstone.pipelines.model.attention import middle_block, watch_for_good
+from skipstone.pipelines.model.blocks import block_lists, proxied
+from skipstone.pipelines.model.calls import NotUnderstoodError
+from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.model.compiled import compiles, run_as_written, uncompiled, written
+from skipstone.pipelines.model.grids import token_grid
+from skipstone.pipelines.model.outputs import alike, floats_in, refilled, with_own_lists
+from skipstone.pipelines.model.probes import OF_THE_TIME, model_input, model_output
+from skipstone.pipelines.model.trace import Place
+from skipstone.pipelines.run.branches import BranchNames
+from skipstone.pipelines.run.clock import Clock
+from skipstone.pipelines.run.ranks import any_rank, process_group
+from skipstone.pipelines.run.stats import LogEntry, RunLog
+from skipstone.pipelines.run.stopwatch import Mark
 
 NO_BRANCH = (
     "no unconditional branch was found that could be saved: guidance is off, distilled into the model, or "

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.pipelines.attach import Watcher, attach
-from skipstone.pipelines.loop_timer import LoopTimer
-from skipstone.pipelines.stats import RunStats
+from skipstone.pipelines.run.loop_timer import LoopTimer
+from skipstone.pipelines.run.stats import RunStats
 
 WARM_UP_STEPS = 3
 

@@ -13,11 +13,11 @@ import tiny
 from skipstone import AdaCache
 from skipstone.cachers import Reason, Step, Warmup
 from skipstone.cachers.contract.cacher import Outcome
-from skipstone.pipelines.attention import middle_block
-from skipstone.pipelines.blocks import block_lists
-from skipstone.pipelines.grids import Grid, token_grid
-from skipstone.pipelines.probes import model_input
-from skipstone.pipelines.streams import Call
+from skipstone.pipelines.model.attention import middle_block
+from skipstone.pipelines.model.blocks import block_lists
+from skipstone.pipelines.model.calls import Call
+from skipstone.pipelines.model.grids import Grid, token_grid
+from skipstone.pipelines.model.probes import model_input
 from skipstone.schedules.published.codebooks import PUBLISHED, Codebook, measured, published
 from toy import ToyModel, ToyPipeline, constant, drifting
 from zoo import ZOO, Noise

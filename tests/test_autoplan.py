@@ -13,9 +13,9 @@ from test_planned import bending
 import skipstone
 import tiny
 from skipstone.cachers.contract.cacher import RunFacts, Step
-from skipstone.pipelines.autoplan import records_folder
-from skipstone.pipelines.conditions import conditions
-from skipstone.pipelines.stats import RunLog
+from skipstone.pipelines.planning.autoplan import records_folder
+from skipstone.pipelines.planning.conditions import conditions
+from skipstone.pipelines.run.stats import RunLog
 from skipstone.schedules.record import Quantity
 from tiny_pipelines import PIPELINES, flux
 from toy import ToyModel, ToyPipeline
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     records = tmp_path / "records"
     # Times of tiny models vary: say that a skipped step costs nothing.
     monkeypatch.setattr(RunLog, "skip_cost", lambda log: 0.0)
-    monkeypatch.setattr("skipstone.pipelines.autoplan.records_folder", lambda: records)
+    monkeypatch.setattr("skipstone.pipelines.planning.autoplan.records_folder", lambda: records)
     return records
 
 
@@ -253,7 +253,7 @@ def test_processes_that_share_a_model_are_told_to_attach_a_plan(
     toy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that finds a record while another makes it would leave the other waiting."""
-    monkeypatch.setattr("skipstone.pipelines.autoplan.process_group", lambda model: "a group")
+    monkeypatch.setattr("skipstone.pipelines.planning.autoplan.process_group", lambda model: "a group")
     pipe, cache = toy
     for _ in range(2):
         pipe(bending(16))

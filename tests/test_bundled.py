@@ -10,7 +10,7 @@ from skipstone import BlockCaching
 from skipstone.generation import Request, method_of, prepare
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
-from skipstone.pipelines.arguments import Options
+from skipstone.pipelines.opening.arguments import Options
 
 
 @pytest.mark.parametrize("name", bundled.DEFAULTS)

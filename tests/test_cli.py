@@ -22,8 +22,8 @@ from skipstone.cachers.contract.cacher import Step
 from skipstone.generation import Job, Request, Result
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
-from skipstone.pipelines.arguments import Options
 from skipstone.pipelines.generate import Clip
+from skipstone.pipelines.opening.arguments import Options
 from skipstone.progress import StepLines
 
 SMALL = ["--size", "32x32", "--frames", "5", "--steps", "6"]

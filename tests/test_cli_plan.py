@@ -9,7 +9,7 @@ import saved
 
 import skipstone
 from skipstone import cli
-from skipstone.pipelines.stats import RunLog
+from skipstone.pipelines.run.stats import RunLog
 
 SMALL = ["--size", "32x32", "--frames", "5", "--steps", "16"]
 
@@ -26,7 +26,7 @@ def _empty_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "work")
     # Times of tiny models vary: say that a skipped step costs nothing.
     monkeypatch.setattr(RunLog, "skip_cost", lambda log: 0.0)
-    monkeypatch.setattr("skipstone.pipelines.autoplan.records_folder", lambda: tmp_path / "records")
+    monkeypatch.setattr("skipstone.pipelines.planning.autoplan.records_folder", lambda: tmp_path / "records")
 
 
 def plan(*arguments: str) -> int:

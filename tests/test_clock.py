@@ -12,7 +12,7 @@ import skipstone
 import tiny
 from skipstone import TeaCache
 from skipstone.cachers import Step
-from skipstone.pipelines.clock import Clock
+from skipstone.pipelines.run.clock import Clock
 from toy import ToyModel, ToyPipeline, constant
 
 NEVER = TeaCache(threshold=1e9)

@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import skipstone
 from skipstone import FORA, FirstBlock, Taylor, WithPredictor
-from skipstone.pipelines import capture
-from skipstone.pipelines.loop_timer import LoopTimer
-from skipstone.pipelines.model_arguments import tensors_in
+from skipstone.pipelines.graphs import capture
+from skipstone.pipelines.model.arguments import tensors_in
+from skipstone.pipelines.run.loop_timer import LoopTimer
 from tiny import PIPELINES
 from toy import ToyModel, ToyPipeline, drifting
 

@@ -158,7 +158,7 @@ def test_vace_without_its_control_blocks_is_what_it_is_with_them() -> None:
     pipe = PIPELINES["wan-vace"].make()
     spared, _, few = vace_calls(pipe, FORA(interval=2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skipstone.pipelines.evaluation.EARLY", ())
+        patch.setattr("skipstone.pipelines.evaluations.base.EARLY", ())
         computed, _, many = vace_calls(pipe, FORA(interval=2))
     assert few < many
     assert torch.equal(spared, computed)

@@ -12,8 +12,8 @@ import skipstone
 import tiny
 from skipstone import FORA, PAB, FasterCache, Taylor, TeaCache, WithPredictor
 from skipstone.cachers.contract.cacher import Step
-from skipstone.pipelines.snapshots import Snapshots
-from skipstone.pipelines.storage import Storage
+from skipstone.pipelines.memory.snapshots import Snapshots
+from skipstone.pipelines.memory.storage import Storage
 from toy import ToyModel, ToyPipeline, constant
 
 

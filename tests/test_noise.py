@@ -8,9 +8,9 @@ import torch
 
 import tiny
 from skipstone.cachers import Step
-from skipstone.pipelines.clock import Clock
-from skipstone.pipelines.noise import levels
-from skipstone.pipelines.probes import model_input, model_output
+from skipstone.pipelines.model.probes import model_input, model_output
+from skipstone.pipelines.run.clock import Clock
+from skipstone.pipelines.run.noise import levels
 from toy import ToyModel, ToyPipeline, constant
 
 

@@ -9,7 +9,7 @@ import torch
 import skipstone
 import tiny
 from skipstone import FirstBlock, TeaCache, Warmup
-from skipstone.pipelines.samplers import draws_noise
+from skipstone.pipelines.run.samplers import draws_noise
 from tiny_pipelines import PIPELINES
 from toy import ToyModel, ToyPipeline, constant
 

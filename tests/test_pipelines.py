@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import skipstone
 from skipstone import Cacher, FirstBlock, TeaCache
 from skipstone.pipelines.attach import MODELS
-from skipstone.pipelines.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
 from tiny import Tiny
 from tiny_pipelines import PIPELINES
 from zoo import drawn, tensors

@@ -15,7 +15,7 @@ from test_moments import smooth
 
 import skipstone
 import tiny
-from skipstone.pipelines.randomness import MOST
+from skipstone.pipelines.recording.randomness import MOST
 from skipstone.schedules.best_steps import cost
 from skipstone.schedules.moments import moments_of
 from skipstone.schedules.plan import LEAST_SIGNAL, NO_SAFE_SKIPS, Plan, Recipe, make_plan, step_importance

@@ -16,8 +16,8 @@ import skipstone
 import tiny
 from skipstone.cachers.contract.cacher import ModelFacts, Outcome, RunFacts, Step
 from skipstone.cachers.recorders.run import Recorder, Tape
-from skipstone.pipelines.rehearsal import Rehearsal
-from skipstone.pipelines.tapes import record_of
+from skipstone.pipelines.planning.tapes import record_of
+from skipstone.pipelines.recording.rehearsal import Rehearsal
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.record import STEERING, Quantity
 from tiny_pipelines import PIPELINES
@@ -213,7 +213,7 @@ def test_a_720p_video_model_of_14_billion_parameters_takes_less_than_100_megabyt
 
 def test_after_its_check_a_recorded_step_keeps_no_whole_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second step on nothing of the stream's size is held while the blocks run."""
-    from skipstone.pipelines.modes import Computing
+    from skipstone.pipelines.evaluations.modes import Computing
 
     held: list[int] = []
     entering = Computing._entering

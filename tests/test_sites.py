@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import skipstone
 from skipstone import FirstBlock, TeaCache
-from skipstone.pipelines.outputs import floats_in, hollow, refilled
+from skipstone.pipelines.model.outputs import floats_in, hollow, refilled
 from toy import AddsInPlace, ToyAttention, ToyModel, ToyPipeline, constant, drifting
 
 NEVER = TeaCache(threshold=1e9)

@@ -10,7 +10,7 @@ import skipstone
 import tiny
 from skipstone import FirstBlock, TeaCache
 from skipstone.cachers import Probe, Reason, Step
-from skipstone.pipelines.snapshots import Snapshots
+from skipstone.pipelines.memory.snapshots import Snapshots
 from toy import AddsInPlace, ToyAttention, ToyModel, ToyPipeline, TwoLists, constant, drifting
 
 NEVER = TeaCache(threshold=1e9)

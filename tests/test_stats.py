@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from skipstone.cachers.contract.cacher import Reason
-from skipstone.pipelines.stats import LogEntry, RunLog
-from skipstone.pipelines.stopwatch import Mark
+from skipstone.pipelines.run.stats import LogEntry, RunLog
+from skipstone.pipelines.run.stopwatch import Mark
 
 
 def moment(seconds: float) -> Mark:

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 import skipstone
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.pipelines import generate
-from skipstone.pipelines.recording import record_call
+from skipstone.pipelines.recording.record import record_call
 from skipstone.report import plans, read_rows, sweep
 from skipstone.report.candidates import candidate
 from skipstone.report.measuring import Bench

@@ -46,17 +46,17 @@ if TYPE_CHECKING:
         WithPredictor,
     )
     from skipstone.pipelines.attach import CacheHandle, attach
-    from skipstone.pipelines.block_caching_file import load_block_caching, save_block_caching
     from skipstone.pipelines.bundled import load
-    from skipstone.pipelines.calibration import (
+    from skipstone.pipelines.fit import (
         fit_adacache,
         fit_block_caching,
         fit_magcache,
         fit_smoothcache,
         fit_teacache,
     )
-    from skipstone.pipelines.recording import record
-    from skipstone.pipelines.stats import RunStats
+    from skipstone.pipelines.opening.block_caching_file import load_block_caching, save_block_caching
+    from skipstone.pipelines.recording.record import record
+    from skipstone.pipelines.run.stats import RunStats
     from skipstone.schedules.plan import Plan, load_plan
     from skipstone.schedules.record import Record, load_record
 
@@ -124,19 +124,19 @@ _HOMES = {
     "CacheHandle": "pipelines.attach",
     "Plan": "schedules.plan",
     "Record": "schedules.record",
-    "RunStats": "pipelines.stats",
+    "RunStats": "pipelines.run.stats",
     "attach": "pipelines.attach",
-    "fit_adacache": "pipelines.calibration",
-    "fit_block_caching": "pipelines.calibration",
-    "fit_magcache": "pipelines.calibration",
-    "fit_smoothcache": "pipelines.calibration",
-    "fit_teacache": "pipelines.calibration",
+    "fit_adacache": "pipelines.fit",
+    "fit_block_caching": "pipelines.fit",
+    "fit_magcache": "pipelines.fit",
+    "fit_smoothcache": "pipelines.fit",
+    "fit_teacache": "pipelines.fit",
     "load": "pipelines.bundled",
-    "load_block_caching": "pipelines.block_caching_file",
+    "load_block_caching": "pipelines.opening.block_caching_file",
     "load_plan": "schedules.plan",
     "load_record": "schedules.record",
-    "record": "pipelines.recording",
-    "save_block_caching": "pipelines.block_caching_file",
+    "record": "pipelines.recording.record",
+    "save_block_caching": "pipelines.opening.block_caching_file",
 }
 """The modules of the public names; all others come from `skipstone.cachers`."""
 

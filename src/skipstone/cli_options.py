@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from skipstone.pipelines.arguments import Options
+    from skipstone.pipelines.opening.arguments import Options
 
 
 def finite(value: float | None) -> float | None:
@@ -53,7 +53,7 @@ def options_of(
     frames: int | None,
 ) -> "Options":
     """What a pipeline is asked for."""
-    from skipstone.pipelines.arguments import Options
+    from skipstone.pipelines.opening.arguments import Options
 
     width, height = (int(side) for side in size.split("x")) if size else (None, None)
     return Options(prompt, negative, steps, guidance, width, height, frames)

@@ -73,7 +73,7 @@ def _ffmpeg() -> Finding:
 
 def _device() -> Finding:
     try:
-        from skipstone.pipelines.devices import available
+        from skipstone.pipelines.opening.devices import available
     except ImportError as error:
         return Finding("device", str(error), "mend the torch installation")
     kinds = available()

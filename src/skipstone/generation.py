@@ -11,8 +11,8 @@ from rich.console import Console
 from skipstone.metrics import media
 from skipstone.opening import open_pipeline
 from skipstone.pipelines import bundled
-from skipstone.pipelines.arguments import Options, check_options, makes_video
-from skipstone.pipelines.sources import Source, locate, pipeline_class
+from skipstone.pipelines.opening.arguments import Options, check_options, makes_video
+from skipstone.pipelines.opening.sources import Source, locate, pipeline_class
 
 if TYPE_CHECKING:
     from skipstone.cachers.contract.cacher import Cacher
@@ -195,7 +195,7 @@ def prepare(request: Request) -> Job:
     pipe, arguments = open_pipeline(source, request.options, request.device, request.dtype)
     if request.speedup is not None:
         from skipstone.pipelines.attach import models_of
-        from skipstone.pipelines.autoplan import Autoplan
+        from skipstone.pipelines.planning.autoplan import Autoplan
 
         method = Autoplan(pipe, models_of(pipe), request.speedup).method
     return Job(request, pipe, arguments, method, fps)
@@ -226,7 +226,7 @@ def method_of(model: str, plan: Path | None, name: str | None, settings: Sequenc
 
         return Planned(load_plan(plan))
     if name == "block-caching" and not settings and bundled.block_caching(model):
-        from skipstone.pipelines.block_caching_file import load_block_caching
+        from skipstone.pipelines.opening.block_caching_file import load_block_caching
 
         return load_block_caching(model)
     from skipstone.cachers.settings import make_method

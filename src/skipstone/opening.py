@@ -3,9 +3,9 @@
 import warnings
 from typing import Any
 
-from skipstone.pipelines.arguments import Options, call_arguments, check_options
-from skipstone.pipelines.sizes import check_sizes
-from skipstone.pipelines.sources import Source, load, pipeline_class
+from skipstone.pipelines.opening.arguments import Options, call_arguments, check_options
+from skipstone.pipelines.opening.sizes import check_sizes
+from skipstone.pipelines.opening.sources import Source, load, pipeline_class
 
 
 def open_pipeline(
@@ -22,7 +22,7 @@ def open_pipeline(
     Raises:
         ValueError: something cannot be done as asked.
     """
-    from skipstone.pipelines.devices import find_device, find_dtype
+    from skipstone.pipelines.opening.devices import find_device, find_dtype
 
     where = find_device(device)
     numbers = find_dtype(dtype, where, source.is_bundled)

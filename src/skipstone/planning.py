@@ -9,8 +9,8 @@ from rich.console import Console
 
 from skipstone.metrics import media
 from skipstone.opening import open_pipeline
-from skipstone.pipelines.arguments import Options
-from skipstone.pipelines.sources import locate
+from skipstone.pipelines.opening.arguments import Options
+from skipstone.pipelines.opening.sources import locate
 
 if TYPE_CHECKING:
     from skipstone.pipelines.attach import Watcher
@@ -67,7 +67,7 @@ def find_plan(
     """Record a run and find the best plan for a target, with a line for each run."""
     import torch
 
-    from skipstone.pipelines.recording import record_call
+    from skipstone.pipelines.recording.record import record_call
     from skipstone.schedules.search import find
 
     generator = torch.Generator().manual_seed(seed)

@@ -6,9 +6,9 @@ from statistics import mean, median
 from typing import Any
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.pipelines.arguments import Options, check_options
 from skipstone.pipelines.generate import warm_up
-from skipstone.pipelines.sources import locate, pipeline_class
+from skipstone.pipelines.opening.arguments import Options, check_options
+from skipstone.pipelines.opening.sources import locate, pipeline_class
 from skipstone.report.making import frame_rate, ready
 from skipstone.report.measuring import CACHED, Bench, Setting
 

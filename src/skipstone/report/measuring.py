@@ -10,7 +10,7 @@ import torch
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.metrics.comparison import Comparison, compare
 from skipstone.pipelines.generate import Clip, generate
-from skipstone.pipelines.stats import RunStats
+from skipstone.pipelines.run.stats import RunStats
 from skipstone.report.previews import Previews, difference
 
 UNCACHED, REPEAT, PLAIN, CACHED = "uncached", "repeat", "plain", "cached"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from skipstone.pipelines.recording import record_call
+from skipstone.pipelines.recording.record import record_call
 from skipstone.report.measuring import Bench
 from skipstone.schedules.plan import Plan, load_plan
 from skipstone.schedules.record import Record

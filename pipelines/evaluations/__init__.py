@@ -1,0 +1,1 @@
+"""One call of a model under a cache: what of it runs, and what is estimated."""

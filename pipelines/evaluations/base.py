@@ -1,0 +1,224 @@
+"""One call of a model during a run: the gate's decision, and what is kept of it."""
+
+from collections import Counter
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from skipstone.cachers.contract.cacher import Cacher, LayerKind, Probe, Reason, Step, Weights
+from skipstone.cachers.contract.coordinates import Coordinates
+from skipstone.pipelines.evaluations.sites import EARLY, Placement
+from skipstone.pipelines.memory.halves import Half
+from skipstone.pipelines.memory.layer import LayerMemory, reason_to_compute
+from skipstone.pipelines.memory.snapshots import Snapshots
+from skipstone.pipelines.memory.storage import AS_COMPUTED, Storage
+from skipstone.pipelines.model.calls import Slot
+from skipstone.pipelines.model.grids import Grid
+from skipstone.pipelines.model.trace import Place, Trace
+from skipstone.pipelines.run.ranks import any_rank
+
+StateT = TypeVar("StateT")
+
+
+class Branch(Generic[StateT]):
+    """What one guidance branch of one model remembers within a run.
+
+    Args:
+        name: the branch.
+        layout: the shapes of the model's inputs.
+        cacher: the method.
+        placement: where the method works.
+        storage: the form in which residuals are kept.
+
+    ``method`` is the method's own state, ``why_empty`` why there is nothing to reuse at first, ``trace`` how
+    the model runs its blocks, ``hollows`` the structure of what each part at the site gives, ``layers`` what
+    each call of a layer remembers (all three once seen), ``writes_in_place`` whether streams are written into
+    on their way, ``checked`` whether skipping was tried with these shapes, ``watched`` the block whose
+    attention the method watches, ``watched_slot`` where that takes its main stream, ``grid`` how its tokens
+    are laid out, ``coordinates`` those that a method reads which asks for no more, ``spares_leading`` whether
+    the blocks before the stack are left out where that is skipped, and ``problem`` why this branch cannot be
+    skipped at all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        layout: Hashable,
+        cacher: Cacher[StateT],
+        placement: Placement,
+        storage: Storage = AS_COMPUTED,
+    ) -> None:
+        self.name = name
+        self.layout = layout
+        self.placement = placement
+        self.method = cacher.new_state()
+        self.storage = storage
+        # One at least: whether skipping is right is tried with a computed step's own residual.
+        self.snapshots = Snapshots(max(1, cacher.history), storage)
+        self.coordinates = None if cacher.coordinates is None else Coordinates(cacher.coordinates)
+        self.why_empty = Reason.NO_SNAPSHOT
+        self.trace: Trace | None = None
+        self.layers: dict[Hashable, LayerMemory] = {}
+        self.hollows: dict[Place, Any] = {}
+        self.writes_in_place = False
+        self.checked = False
+        self.watched: Place | None = None
+        self.watched_slot: Slot = 0
+        self.grid: Grid | None = None
+        self.spares_leading = False
+        self.problem: str | None = None
+        self._layer_kinds = cacher.layer_kinds - {LayerKind.TEMPORAL_ATTENTION}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for reuse."""
+        # Blocks in a row may share a memory.
+        layers = dict.fromkeys(self.layers.values())
+        return self.snapshots.nbytes + sum(memory.snapshots.nbytes for memory in layers)
+
+    @property
+    def decides_before_leading(self) -> bool:
+        """Whether the gate can decide before the blocks before the stack are called, where there are any."""
+        if self.trace is None or not self.trace.head:
+            return False
+        probe, leading = self.placement.probe, self.trace.leading
+        return probe in EARLY or (probe is Probe.MODULATED_INPUT and leading.foretold is not None)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know of this branch."""
+        known = () if self.trace is None else self.trace.remarks
+        leading = () if self.trace is None or self.spares_leading else self.trace.leading.remarks
+        layers = [memory.problem for memory in self.layers.values()]
+        found = (self.problem, self.placement.remark, *leading, *known, *layers, *self._missing())
+        return [remark for remark in dict.fromkeys(found) if remark is not None]
+
+    def _missing(self) -> list[str]:
+        """The kinds of layers that the method would skip, but that this model does not have."""
+        seen = {memory.layer.kind for memory in self.layers.values()}
+        missing = sorted(self._layer_kinds - seen) if seen else []
+        return [f"it has no {kind.value}, so none of that is skipped" for kind in missing]
+
+
+class Evaluation(Generic[StateT]):
+    """Stands between a pipeline and its model while that is called once. This one computes it all.
+
+    Args:
+        cacher: the method.
+        step: where the run is.
+        branch: this branch's memory.
+        probe: the method's probe where it is known before the model runs.
+        group: the processes that must decide alike, None where there is only this one.
+        device: where the model's inputs are.
+
+    ``half`` tells which half of the batch is computed, where that is not all of it. ``parts`` counts the
+    calls of parts that are skipped on their own, by what they are and whether they were. ``foreseen`` tells
+    whether the decision fell before the model runs, ``replayed`` whether it was skipped by a graph.
+    """
+
+    def __init__(
+        self,
+        cacher: Cacher[StateT],
+        step: Step,
+        branch: Branch[StateT],
+        probe: Tensor | None = None,
+        group: Any = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.step = step
+        self.reason: Reason | None = Reason.NOT_UNDERSTOOD
+        self.cacher = cacher
+        self.branch = branch
+        self._probe = probe
+        self._group = group
+        self._device = device or torch.device("cpu")
+        self.half: Half | None = None
+        self.parts: Counter[tuple[str, bool]] = Counter()
+        self.foreseen = False
+        self.replayed = False
+
+    @property
+    def skipped(self) -> bool:
+        return self.reason is None
+
+    def begin(self) -> Any:
+        """What the pipeline gets without running the model; None to run it."""
+        return None
+
+    def prepare(self, run: Callable[[], Any]) -> bool:
+        """Decide before a compiled model runs: it must not be looked into then.
+
+        Args:
+            run: runs the model as it is written.
+
+        Returns:
+            Whether that was possible; if not, this evaluation must see the model run as it is written.
+        """
+        del run
+        return True
+
+    def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
+        """What the model gets for ``block(*args, **kwargs)``."""
+        del place
+        return block(*args, **kwargs)
+
+    def attended(self, output: Any) -> None:
+        """Take note of what an attention of the watched block has returned in a compiled model."""
+
+    def finish(self, output: Any, latents: Tensor | None) -> None:
+        """Keep what a computed evaluation has shown. Not called for one that raised.
+
+        Args:
+            output: what the model returned.
+            latents: the latents in it.
+
+        Raises:
+            NotUnderstoodError: nothing can be estimated at this site.
+        """
+
+    def _decide(self, probe: Tensor | None) -> None:
+        self._probe = probe
+        branch = self.branch
+        self.reason = reason_to_compute(self.cacher, probe, self.step, branch.method, branch.snapshots)
+        if self.reason is Reason.NO_SNAPSHOT:
+            self.reason = self.branch.why_empty
+
+    def _decide_early(self) -> None:
+        """Decide by a probe that is known before the model runs."""
+        self._decide(self._probe)
+        self._agree()
+
+    def _agree(self) -> None:
+        """Compute where another process does: the worst part decides for all.
+
+        All processes ask, whatever they decided. Gates that look at no tensor of the sample decide alike.
+        """
+        if self._group is None or not self.cacher.looks:
+            return
+        if any_rank(self._group, not self.skipped, self._device) and self.skipped:
+            self.reason = Reason.OTHER_RANK
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The predictor's, for a step that is skipped."""
+        branch = self.branch
+        return self.cacher.weights(self.step, branch.snapshots.steps, branch.method)
+
+
+class GivenEvaluation(Evaluation[StateT]):
+    """Hands out an output that is known without the model.
+
+    Args:
+        output: what the pipeline gets.
+    """
+
+    def __init__(self, cacher: Cacher[StateT], step: Step, branch: Branch[StateT], output: Any) -> None:
+        super().__init__(cacher, step, branch)
+        self.reason = None
+        self._output = output
+
+    def begin(self) -> Any:
+        return self._output

@@ -1,0 +1,153 @@
+"""Going through a model's blocks, in ranges that are computed or skipped as one."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from skipstone.cachers.contract.cacher import Cacher, Layer, LayerKind, Reason, Step
+from skipstone.pipelines.evaluations.base import Branch
+from skipstone.pipelines.memory.block_range import BlockMemory
+from skipstone.pipelines.memory.halves import Half
+from skipstone.pipelines.model.calls import Call, Slot, links
+from skipstone.pipelines.model.layers import Found
+from skipstone.pipelines.model.trace import Entry
+
+
+@dataclass
+class Passage:
+    """The way through one range.
+
+    Args:
+        memory: the range's.
+        inputs: what entered its first block.
+        reason: why it is computed, None where it is skipped.
+        position: how many of its blocks were passed.
+        member: the last of them.
+        last: that one's finished call, and ``outputs`` what it gave, where it was computed.
+    """
+
+    memory: BlockMemory
+    inputs: Entry
+    reason: Reason | None
+    position: int = 0
+    member: Hashable = None
+    last: Call | None = None
+    outputs: Entry | None = None
+
+
+class BlockWalk:
+    """Stands in for single blocks in one evaluation.
+
+    Args:
+        cacher: the method.
+        step: where the run is.
+        branch: the branch's memory.
+        decide: says why a range is computed, None to skip it, and takes note of that.
+        probe: the method's probe.
+    """
+
+    def __init__(
+        self,
+        cacher: Cacher[Any],
+        step: Step,
+        branch: Branch[Any],
+        decide: Callable[[BlockMemory], Reason | None],
+        probe: Tensor | None,
+    ) -> None:
+        self._cacher = cacher
+        self._step = step
+        self._branch = branch
+        self._decide = decide
+        self._probe = probe
+        self._open: dict[str, Passage] = {}
+        self._hints: dict[str, dict[int, Slot]] = {}
+        self._newest: Hashable = None
+        self.half: Half | None = None
+
+    def call(self, found: Found, member: Hashable, call: Call, run: Any) -> tuple[Any, bool | None]:
+        """What the model gets for a block, and whether it was skipped; None where it always runs."""
+        passage = self._open.get(found.in_list)
+        if passage is not None:
+            self._learn(found.in_list, passage, call)
+        memory = self._memory(found, member, passage)
+        if passage is not None and passage.memory is not memory:
+            self._close(found.in_list)
+            passage = None
+        if memory.cacher is None:
+            return run(*call.args, **call.kwargs), None
+        if passage is None:
+            inputs = Entry.of(call, copy=memory.writes_in_place)
+            passage = self._open[found.in_list] = Passage(memory, inputs, self._decide(memory))
+        outputs = self._passed(passage, member, call, run)
+        if found.is_last or memory.ends_with(member):
+            self._close(found.in_list)
+        return outputs, passage.reason is None
+
+    def finish(self) -> None:
+        """All blocks were called."""
+        for in_list in list(self._open):
+            self._close(in_list)
+
+    def _memory(self, found: Found, member: Hashable, passage: Passage | None) -> BlockMemory:
+        known = self._branch.layers.get(member)
+        if isinstance(known, BlockMemory):
+            return known
+        layer = Layer(LayerKind.BLOCK, found.name, found.block, found.blocks)
+        cacher = self._cacher.for_layer(layer)
+        if passage is not None and self._joins(cacher, passage):
+            memory = passage.memory
+        else:
+            memory = BlockMemory(layer, cacher, self._branch.storage)
+        memory.members[member] = None
+        self._branch.layers[member] = memory
+        return memory
+
+    def _joins(self, cacher: Cacher[Any] | None, passage: Passage) -> bool:
+        """Whether a block with this method goes on with a range: no block of another list came between."""
+        is_alike = cacher is not None and cacher.joins_blocks and cacher == passage.memory.cacher
+        return is_alike and not passage.memory.is_complete and passage.member == self._newest
+
+    def _passed(self, passage: Passage, member: Hashable, call: Call, run: Any) -> Any:
+        memory, position = passage.memory, passage.position
+        passage.position, passage.member = position + 1, member
+        self._newest = member
+        if passage.reason is not None:
+            outputs = run(*call.args, **call.kwargs)
+            passage.last = replace(call, outputs=outputs)
+            passage.outputs = Entry.holding(passage.last.output_tensors())
+            return outputs
+        if not memory.is_at(position, member):
+            raise RuntimeError(
+                f"{type(call.block).__name__} was called out of the order learned on an earlier step, in a "
+                "step on which it is skipped; skipstone cannot cache a model that changes its blocks mid-run"
+            )
+        if memory.ends_with(member):
+            return memory.estimate_from(passage.inputs.tensors, self._step, self.half)
+        return memory.through(member, call)
+
+    def _learn(self, in_list: str, passage: Passage, after: Call | None) -> None:
+        """Find the streams of the newest block, now that the next one shows what it took."""
+        last, hints = passage.last, self._hints.setdefault(in_list, {})
+        if last is None:
+            return
+        taken = {} if after is None else links(last, after)
+        hints.update({position: slot for position, slot in taken.items() if last.continues(position, slot)})
+        if passage.memory.members[passage.member] is None:
+            passage.memory.learn(passage.member, last, hints)
+
+    def _close(self, in_list: str) -> None:
+        """Keep what a range has added."""
+        passage = self._open.pop(in_list)
+        self._learn(in_list, passage, None)
+        memory, last = passage.memory, passage.last
+        memory.is_complete = True
+        if memory.cacher is None or last is None or passage.outputs is None:
+            return
+        if passage.position != len(memory.members):
+            memory.snapshots.clear()
+        elif passage.inputs.intact and passage.outputs.intact:
+            memory.keep_added(passage.inputs.tensors, last, self._probe, self._step, self.half)
+        else:
+            memory.keep_nothing(self._probe, self._step)

@@ -1,0 +1,207 @@
+"""The ways through a model's blocks: learning their order, computing, skipping, leaving them out."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from skipstone.cachers.contract.cacher import Weights
+from skipstone.cachers.contract.coordinates import Coordinates
+from skipstone.pipelines.memory.snapshots import Residual, Snapshots
+from skipstone.pipelines.model.calls import Call, Segment, Slot
+from skipstone.pipelines.model.trace import Entry, Learner, Place, Trace
+
+
+class Mode(Protocol):
+    """Stands in for the blocks during one evaluation."""
+
+    def call(self, call: Call) -> Any:
+        """The outputs that the model gets for this call."""
+
+
+class Learning:
+    """Computes, and watches which streams flow where.
+
+    Args:
+        head_blocks: how many blocks of the stack run on every step, before the ones that may be skipped.
+        tail_blocks: how many run on every step after them.
+    """
+
+    def __init__(self, head_blocks: int, tail_blocks: int) -> None:
+        self._learner = Learner(head_blocks, tail_blocks)
+
+    def place_in_chain(self, call: Call) -> int:
+        """How many blocks have handed on the streams that a call is about to take."""
+        return self._learner.place_in_chain(call)
+
+    def call(self, call: Call) -> Any:
+        self._learner.before(call)
+        outputs = call.run()
+        self._learner.after(replace(call, outputs=outputs))
+        return outputs
+
+    def learned(self) -> tuple[Trace, list[Residual] | None]:
+        """The trace, and the segments' residuals unless a block wrote into its input.
+
+        Raises:
+            NotUnderstoodError: a block's outputs could not be traced to its inputs.
+        """
+        trace = self._learner.trace()
+        ends = self._learner.ends(trace)
+        if not self._learner.intact or not all(entry.intact and end.intact for _, entry, end in ends):
+            return trace, None
+        return trace, [residual(segment, entry, end.tensors) for segment, entry, end in ends]
+
+
+class Computing:
+    """Computes, and takes each segment's residual on the way.
+
+    Args:
+        trace: what an earlier evaluation has shown.
+        copy: whether blocks write into their inputs, so that these must be copied.
+        coordinates: which elements of the residuals are wanted, None for all. Nothing else is held then.
+    """
+
+    def __init__(self, trace: Trace, copy: bool, coordinates: Coordinates | None = None) -> None:
+        self._trace = trace
+        self._copy = copy
+        self._coordinates = coordinates
+        self._position = 0
+        self._entry: Entry | None = None
+        self._residuals: list[Residual] = []
+        self.as_learned = True
+        self.intact = True
+
+    def call(self, call: Call) -> Any:
+        position, self._position = self._position, self._position + 1
+        self.as_learned &= self._trace.has(position, call.place)
+        segment = self._trace.segment_at(position) if self.as_learned else None
+        if segment is not None and position == segment.first:
+            self._entry = self._entering(call, segment)
+        outputs = call.run()
+        if segment is not None and position == segment.last:
+            self._leave(segment, replace(call, outputs=outputs))
+        return outputs
+
+    def residuals(self) -> list[Residual] | None:
+        """The segments' residuals, unless the blocks were others than learned or wrote into their inputs."""
+        complete = self.as_learned and self.intact and self._position == len(self._trace.places)
+        return self._residuals if complete else None
+
+    def _leave(self, segment: Segment, call: Call) -> None:
+        assert self._entry is not None
+        self.intact &= self._entry.intact
+        self._residuals.append(residual(segment, self._entry, call.output_tensors(), self._coordinates))
+        self._entry = None
+
+    def _entering(self, call: Call, segment: Segment) -> Entry:
+        if self._coordinates is None:
+            return Entry.of(call, segment.bases, self._copy)
+        tensors = call.tensors()
+        return Entry.holding({slot: self._coordinates.of(tensors[slot]) for slot in segment.bases})
+
+
+class Passing:
+    """Leaves the blocks out, for a run of the model whose output nobody wants.
+
+    Args:
+        trace: what an earlier evaluation has shown.
+        position: how many calls were made before the first one that is left out.
+        spares_leading: whether the calls before the stack are left out too.
+    """
+
+    def __init__(self, trace: Trace, position: int, spares_leading: bool) -> None:
+        self._trace = trace
+        self._position = position
+        self._spares_leading = spares_leading
+
+    def call(self, call: Call) -> Any:
+        position, self._position = self._position, self._position + 1
+        if self._spares_leading and position < self._trace.head:
+            return self._trace.leading.blanks[position]
+        known = self._trace.passes[position] if self._trace.has(position, call.place) else None
+        return call.run() if known is None else known.through(call.tensors())
+
+
+class Skipping:
+    """Passes the streams over every segment and adds the estimated residuals at its end.
+
+    The estimate is added to what entered the segment: what the model adds between two of its blocks (a
+    control network's terms, for example) is in the residual already, and must not count twice.
+
+    Args:
+        trace: what an earlier evaluation has shown.
+        snapshots: the residuals of computed steps.
+        weights: the predictor's.
+        position: how many calls were made before the first skipped one.
+        copy: whether the streams are written into on the way, so that they must be copied.
+        spares_leading: whether the calls before the stack are left out too.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        snapshots: Snapshots,
+        weights: Weights,
+        position: int,
+        copy: bool,
+        spares_leading: bool,
+    ) -> None:
+        self._trace = trace
+        self._copy = copy
+        self._snapshots = snapshots
+        self._weights = weights
+        self._position = position
+        self._inner = trace.inner
+        self._spares_leading = spares_leading
+        self._base: dict[Any, Tensor] = {}
+        self._done = 0
+
+    def at(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
+        """What the model gets for one of its blocks: in all haste for those that only pass streams on."""
+        position = self._position
+        passes = self._inner[position] if self._trace.has(position, place) else None
+        if passes is not None:
+            self._position = position + 1
+            return passes.past(args, kwargs)
+        call = Call(place, block, args, kwargs)
+        return self.call(call) if call.tensors() else call.run()
+
+    def call(self, call: Call) -> Any:
+        position, self._position = self._position, self._position + 1
+        if not self._trace.has(position, call.place):
+            raise RuntimeError(
+                f"{type(call.block).__name__} was called out of the order learned on an earlier step, in a "
+                "step that is being skipped; skipstone cannot cache a model that changes its blocks mid-run"
+            )
+        if self._spares_leading and position < self._trace.head:
+            return self._trace.leading.blanks[position]
+        segment = self._trace.segment_at(position)
+        if segment is None:
+            return call.run()
+        if position == segment.first:
+            self._base = Entry.of(call, segment.bases, self._copy).tensors
+        if position == segment.last:
+            return self._estimate(segment)
+        passes = self._trace.passes[position]
+        return call.run() if passes is None else passes.through(call.tensors())
+
+    def _estimate(self, segment: Segment) -> Any:
+        number, self._done = self._done, self._done + 1
+        streams = {
+            slot: self._snapshots.estimate(number, slot, self._base[slot], self._weights)
+            for slot in segment.exits.slots
+            if slot is not None
+        }
+        return segment.exits.through(streams)
+
+
+def residual(
+    segment: Segment, entry: Entry, outputs: Mapping[Slot, Tensor], coordinates: Coordinates | None = None
+) -> Residual:
+    """What a segment added to each stream that leaves it, the largest stream first."""
+    leaving = [(slot, outputs[n]) for n, slot in enumerate(segment.exits.slots) if slot is not None]
+    leaving.sort(key=lambda one: one[1].numel(), reverse=True)
+    seen = coordinates.of if coordinates is not None else Tensor.detach
+    return {slot: seen(output).detach() - entry.tensors[slot].detach() for slot, output in leaving}

@@ -1,0 +1,60 @@
+"""Whether skipping is right for a model: tried once for each layout of its inputs."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from skipstone.pipelines.evaluations.base import Branch, Evaluation
+from skipstone.pipelines.evaluations.stack import Replay
+from skipstone.pipelines.model.calls import NotUnderstoodError
+
+
+class Verdicts:
+    """What was found out about one model, by the layout of its inputs."""
+
+    def __init__(self) -> None:
+        self._problems: dict[Hashable, str | None] = {}
+        self._spares_leading: set[Hashable] = set()
+
+    def problem(self, layout: Hashable) -> str | None:
+        """Why the site cannot be skipped with such inputs, None where it can or was not tried."""
+        return self._problems.get(layout)
+
+    def reject(self, layout: Hashable, problem: NotUnderstoodError) -> None:
+        """Take note that the site cannot be skipped with such inputs."""
+        self._problems[layout] = str(problem)
+
+    def tell(self, branch: Branch[Any]) -> None:
+        """Let a new branch know."""
+        branch.checked = branch.layout in self._problems
+        branch.spares_leading = branch.layout in self._spares_leading
+
+    def verify(
+        self, evaluation: Evaluation[Any], name: str, right: Callable[[Evaluation[Any]], bool]
+    ) -> None:
+        """Skip what was just computed, unless that was tried with such inputs before, and compare.
+
+        Blocks before the stack are first left out as well: what reads their results cannot be right then.
+        Processes that share the model leave the stack together.
+
+        Args:
+            evaluation: what was computed.
+            name: the model's.
+            right: whether the model gives the same once more under another evaluation.
+
+        Raises:
+            NotUnderstoodError: the outputs differ, here or in another process of the group.
+        """
+        branch = evaluation.branch
+        if branch.trace is None or branch.layout in self._problems or not len(branch.snapshots):
+            return
+        branch.spares_leading = branch.decides_before_leading
+        is_right = right(Replay.of(evaluation))
+        if branch.spares_leading and not is_right:
+            branch.spares_leading = False
+            is_right = right(Replay.of(evaluation))
+        if not is_right:
+            raise NotUnderstoodError(f"{name} does more with its blocks than run them in turn")
+        self._problems[branch.layout] = None
+        if branch.spares_leading:
+            self._spares_leading.add(branch.layout)
+        branch.checked = True

@@ -1,0 +1,1 @@
+"""Skipped evaluations as CUDA graphs."""

@@ -1,0 +1,89 @@
+"""What one layer remembers within a run, and what it gives when it is skipped."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skipstone.cachers.contract.cacher import Cacher, Layer, Outcome, Reason, Step
+from skipstone.pipelines.memory.halves import Half
+from skipstone.pipelines.memory.snapshots import Residual, Snapshots, main_residual
+from skipstone.pipelines.memory.storage import Storage
+from skipstone.pipelines.model.calls import Call, Slot
+from skipstone.pipelines.model.outputs import floats_in, hollow, refilled
+
+
+def reason_to_compute(
+    cacher: Cacher[Any], probe: Tensor | None, step: Step, state: Any, snapshots: Snapshots
+) -> Reason | None:
+    """What the gate says, but compute where there is nothing to reuse."""
+    reason = cacher.reason_to_compute(probe, step, state)
+    return Reason.NO_SNAPSHOT if reason is None and not len(snapshots) else reason
+
+
+class LayerMemory:
+    """The memory of one layer in one branch. What a layer returns is kept.
+
+    Args:
+        layer: where it is and what it does.
+        cacher: the method of this layer, None where it always runs.
+        storage: the form in which its outputs are kept.
+
+    ``problem`` tells a user why it always runs.
+
+    A call may be of one half of the batch only. That half of what was kept of the whole is reused then, but
+    the whole cannot be had from halves.
+    """
+
+    def __init__(self, layer: Layer, cacher: Cacher[Any] | None, storage: Storage) -> None:
+        self.layer = layer
+        self.cacher = cacher
+        self.problem: str | None = None
+        self.snapshots = Snapshots(0 if cacher is None else cacher.history, storage)
+        self._state = None if cacher is None else cacher.new_state()
+        self._halves: deque[bool] = deque(maxlen=0 if cacher is None else cacher.history)
+        self._hollow: Any = None
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, half: Half | None) -> Reason | None:
+        """Why the layer runs, None to skip it."""
+        assert self.cacher is not None
+        reason = reason_to_compute(self.cacher, probe, step, self._state, self.snapshots)
+        return Reason.NO_SNAPSHOT if reason is None and half is None and any(self._halves) else reason
+
+    def keep(self, call: Call, probe: Tensor | None, step: Step, half: Half | None) -> None:
+        """Learn from a finished call."""
+        self._hollow = hollow(call.outputs)
+        # Clones, because what was handed out may be written into.
+        self._keep(dict(enumerate(t.detach().clone() for t in floats_in(call.outputs))), probe, step, half)
+
+    def estimate(self, step: Step, half: Half | None) -> Any:
+        """What the layer gives without running."""
+        zeros = floats_in(self._hollow)
+        is_whole = half is not None and not self._halves[0]
+        bases: dict[Slot, Tensor] = dict(enumerate(map(half.of, zeros) if half and is_whole else zeros))
+        return refilled(self._hollow, self._estimates(bases, step, half).values())
+
+    def _keep(self, values: Residual | None, probe: Tensor | None, step: Step, half: Half | None) -> None:
+        assert self.cacher is not None
+        if values:
+            self.snapshots.push(step, [values])
+            self.snapshots.settle()
+            self._halves.appendleft(half is not None)
+        residual = main_residual([values] if values else None)
+        self.cacher.update(probe, Outcome(residual), step, self._state)
+
+    def _estimates(self, bases: Mapping[Slot, Tensor], step: Step, half: Half | None) -> dict[Slot, Tensor]:
+        assert self.cacher is not None
+        weights = self.cacher.weights(step, self.snapshots.steps, self._state)
+        correct = self.cacher.correction(self._state)
+        if correct is None:
+            return {
+                slot: self.snapshots.estimate(0, slot, base, weights, half) for slot, base in bases.items()
+            }
+        corrected = {}
+        for stream, (slot, base) in enumerate(bases.items()):
+            residual = self.snapshots.estimate(0, slot, torch.zeros_like(base), weights, half)
+            corrected[slot] = correct(residual, base, stream)
+        return corrected

@@ -1,0 +1,71 @@
+"""Reading what the self-attention of one block returns, while the block runs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from skipstone.pipelines.model.calls import Call
+from skipstone.pipelines.model.outputs import floats_in
+from skipstone.pipelines.model.probes import is_attention, same_size
+from skipstone.pipelines.model.trace import Place
+
+
+def middle_block(parts: Sequence[nn.Module]) -> Place | None:
+    """The block in the middle of a model's longest list, of the last one where several are as long."""
+    sizes = [len(part) if isinstance(part, nn.ModuleList) else 0 for part in parts]
+    longest = max(sizes, default=0)
+    if not longest:
+        return None
+    number = max(n for n, size in enumerate(sizes) if size == longest)
+    return number, (longest - 1) // 2
+
+
+@dataclass(frozen=True)
+class WatchedCall(Call):
+    """The call of a block of which the first attention is watched. The block runs uncompiled.
+
+    ``seen`` gets what that attention returned for the main stream; for text and picture in one where it
+    attends to both together.
+    """
+
+    seen: list[Tensor] = field(default_factory=list)
+
+    def run(self) -> Any:
+        uncompiled: Any = self.block._call_impl
+        hooks = [part.register_forward_hook(self._note) for part in attentions_in(self.block)]
+        try:
+            return uncompiled(*self.args, **self.kwargs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _note(self, module: nn.Module, args: Any, output: Any) -> None:
+        del module, args
+        note_attention(output, self.main(), self.seen)
+
+
+def attentions_in(block: nn.Module) -> list[nn.Module]:
+    """The attention layers of a block."""
+    return [part for part in block.modules() if part is not block and is_attention(part)]
+
+
+def watch_for_good(block: nn.Module, attended: Callable[[Any], None]) -> list[Any]:
+    """Have a function given what a block's attentions return, compiled or not, until the hooks go."""
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        del module, args
+        attended(output)
+
+    return [attention.register_forward_hook(note) for attention in attentions_in(block)]
+
+
+def note_attention(output: Any, like: Tensor, seen: list[Tensor]) -> None:
+    """Add to ``seen`` what a block's first attention returned for a stream like this one."""
+    returned = list(floats_in(output))
+    sized = [t.reshape(like.shape) for t in returned if same_size(t, like)]
+    if not seen and returned:
+        # Sorted, because a compiler does not follow the maximum by a key.
+        main = sized[0] if sized else sorted(returned, key=lambda t: -t.numel())[0]
+        seen.append(main.detach().clone())

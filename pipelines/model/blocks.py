@@ -1,0 +1,184 @@
+"""A model's block lists, and standing in for their blocks while the model runs."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from skipstone.pipelines.model.class_swap import give_subclass, subclass, take_subclass_back
+from skipstone.pipelines.model.compiled import uncompiled
+from skipstone.pipelines.model.probes import is_attention
+from skipstone.pipelines.model.trace import Place
+
+CallBlock = Callable[[Place, Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def block_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
+    """The lists of attention blocks that a model runs, by name, in the order they are defined."""
+    return dict(_lists_in(model))
+
+
+def innermost_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
+    """The lists of attention blocks that hold no other such list, however deep they lie."""
+    lists = {
+        name: part
+        for name, part in model.named_modules()
+        if isinstance(part, nn.ModuleList) and _holds_blocks(part)
+    }
+    return {name: part for name, part in lists.items() if not any(n.startswith(f"{name}.") for n in lists)}
+
+
+def _lists_in(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:
+    """The outermost lists: a list within a block is the block's own."""
+    for name, child in module.named_children():
+        if not isinstance(child, nn.ModuleList):
+            yield from _lists_in(child, f"{prefix}{name}.")
+        elif _holds_blocks(child):
+            yield prefix + name, child
+
+
+def _holds_blocks(modules: nn.ModuleList) -> bool:
+    """Whether a list holds blocks to call, not lists of their parts."""
+    callable_ones = not any(isinstance(block, nn.ModuleList) for block in modules)
+    return callable_ones and any(is_attention(part) for part in modules.modules())
+
+
+class BlockCall:
+    """What a model gets in place of a block: calling it leaves the choice to the evaluation."""
+
+    def __init__(self, place: Place, block: nn.Module, call: CallBlock) -> None:
+        self._place = place
+        self._block = block
+        self._call = call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(self._place, self._block, args, kwargs)
+
+
+class LookingBlockCall(BlockCall):
+    """One that has the block's attributes, for models that look at them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_block"], name)
+
+
+class OpenBlockCall(BlockCall):
+    """One that has them as plain values.
+
+    `torch.compile` follows neither ``__getattr__`` nor two modules that share their parts.
+    """
+
+    def __init__(self, place: Place, block: nn.Module, call: CallBlock) -> None:
+        self.__dict__.update(vars(block), **block._parameters, **block._buffers, **block._modules)
+        super().__init__(place, block, call)
+
+
+def block_call(place: Place, block: nn.Module, call: CallBlock) -> BlockCall:
+    """What a model gets in place of a block, in the way that suits whoever looks at it."""
+    kind = OpenBlockCall if torch.compiler.is_dynamo_compiling() else LookingBlockCall
+    return kind(place, block, call)
+
+
+class ProxiedList:
+    """Makes one block list hand out `BlockCall`s while the model runs, and its blocks at any other time.
+
+    Args:
+        number: the list's place among the model's lists.
+        blocks: the list. Its class is swapped until `restore`; its content is never touched.
+        running: whether the model is being evaluated right now.
+        call: what a `BlockCall` does.
+    """
+
+    def __init__(
+        self, number: int, blocks: nn.ModuleList, running: Callable[[], bool], call: CallBlock
+    ) -> None:
+        self._blocks = blocks
+        cls = type(blocks)
+        known: list[nn.Module] = []
+        calls: list[BlockCall] = []
+
+        def proxies(self: nn.ModuleList) -> list[BlockCall]:
+            present = list(cls.__iter__(self))
+            if torch.compiler.is_dynamo_compiling():
+                return [block_call((number, n), block, call) for n, block in enumerate(present)]
+            if present != known:
+                known[:] = present
+                calls[:] = [block_call((number, n), block, call) for n, block in enumerate(present)]
+            return calls
+
+        def iterate(self: nn.ModuleList) -> Iterator[Any]:
+            return iter(proxies(self)) if self is blocks and running() else cls.__iter__(self)
+
+        def get(self: nn.ModuleList, index: int | slice) -> Any:
+            found = cls.__getitem__(self, index)
+            if self is not blocks or not running():
+                return found
+            if isinstance(index, slice):
+                return proxies(self)[index]
+            return block_call((number, index % len(self)), found, call)
+
+        give_subclass(blocks, {"__iter__": iterate, "__getitem__": get})
+
+    def restore(self) -> None:
+        take_subclass_back(self._blocks)
+
+
+class ProxiedModules:
+    """Hands the calls of some modules over while the model runs, and leaves them alone at any other time.
+
+    Those that were of one class still are, so that `torch.compile` takes blocks for alike that were so.
+
+    Args:
+        numbers: the modules, each with its place among the parts that are proxied. Their classes are swapped
+            until `restore`.
+        running: whether the model is being evaluated right now.
+        call: gets the calls.
+        opaque: whether a compiler must not look into the calls.
+    """
+
+    def __init__(
+        self, numbers: Mapping[nn.Module, int], running: Callable[[], bool], call: CallBlock, opaque: bool
+    ) -> None:
+        self._numbers = numbers
+        self._opaque = opaque
+        self._running = running
+        self._call = call
+        subclasses = {cls: self._subclass(cls) for cls in {type(module) for module in numbers}}
+        for module in numbers:
+            module.__class__ = subclasses[type(module)]
+
+    def _subclass(self, cls: type[nn.Module]) -> type[nn.Module]:
+        proxies = self
+
+        def called(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            run = functools.partial(cls.__call__, self)
+            if self not in proxies._numbers or not proxies._running():
+                return run(*args, **kwargs)
+            return proxies._call((proxies._numbers[self], 0), run, args, kwargs)
+
+        return subclass(cls, {"__call__": uncompiled(called, recursive=False) if self._opaque else called})
+
+    def restore(self) -> None:
+        for module in self._numbers:
+            take_subclass_back(module)
+
+
+def proxied(
+    parts: Sequence[nn.Module], running: Callable[[], bool], call: CallBlock, opaque: bool
+) -> list[ProxiedList | ProxiedModules]:
+    """Hand the calls of a model's parts over: of the blocks in lists, and of single modules.
+
+    Args:
+        parts: the lists and the modules.
+        running: whether the model is being evaluated right now.
+        call: gets the calls.
+        opaque: whether a compiler must not look into the calls.
+    """
+    call = uncompiled(call) if opaque else call
+    lists = [
+        ProxiedList(n, part, running, call) for n, part in enumerate(parts) if isinstance(part, nn.ModuleList)
+    ]
+    single = {part: n for n, part in enumerate(parts) if not isinstance(part, nn.ModuleList)}
+    return [*lists, ProxiedModules(single, running, call, opaque)]

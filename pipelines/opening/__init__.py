@@ -1,0 +1,1 @@
+"""From what a user names to a pipeline: folders, hub ids, devices, sizes and options."""

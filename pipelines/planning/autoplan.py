@@ -1,0 +1,162 @@
+"""Planning on the go: the first run of a kind is recorded, the later ones follow a plan made from it."""
+
+import warnings
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import nn
+
+from skipstone.cachers.contract.cacher import Cacher, ModelFacts, RunFacts
+from skipstone.cachers.contract.wrapper import Wrapper
+from skipstone.cachers.planned import Planned, Unplanned, checked_guard
+from skipstone.cachers.recorders.run import Recorder, Tape
+from skipstone.pipelines.planning.conditions import conditions, digest
+from skipstone.pipelines.planning.tapes import record_of
+from skipstone.pipelines.run.ranks import process_group
+from skipstone.schedules.plan import NO_SAFE_SKIPS, expected_speedup, fewest
+from skipstone.schedules.record import Record, load_record
+from skipstone.schedules.search import Target
+
+SHARED = "several processes share the model, and each would record its own part: attach a plan instead"
+
+
+def records_folder() -> Path:
+    """Where records are kept from one process to the next."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("skipstone") / "records"
+
+
+class Autoplan:
+    """Says for each run of a pipeline what it is made with.
+
+    Args:
+        pipe: the pipeline.
+        models: its models by name.
+        speedup: how many times faster than computing every step planned runs shall be.
+        guard: as of `Planned`.
+
+    Raises:
+        ValueError: a speedup or a guard outside its range.
+    """
+
+    def __init__(
+        self, pipe: Any, models: Mapping[str, nn.Module], speedup: float, guard: float | None = 2.0
+    ) -> None:
+        self._pipe = weakref.ref(pipe)
+        self._models = models
+        self._speedup = Target(speedup=speedup).speedup or 1.0
+        self._guard = checked_guard(guard)
+        self._recorder = Recorder()
+        self._methods: dict[str, Cacher[Any]] = {}
+        self._made_for: dict[str, Any] = {}
+        self._asked: set[str] = set()
+        self._chosen: Cacher[Any] = self._recorder
+
+    @property
+    def method(self) -> Cacher[Any]:
+        """What stands for this in an engine."""
+        guarded = "" if self._guard is None else f", guard {self._guard:g}"
+        return Automatic(self._recorder, self, f"planned for speedup {self._speedup:g}{guarded}")
+
+    def method_for(self, model: ModelFacts, run: RunFacts) -> Cacher[Any]:
+        """What a run is made with; one answer for all models of a run."""
+        if model.name in self._asked or not self._asked:
+            self._begin(run)
+        self._asked.add(model.name)
+        return self._chosen.for_model(model).for_run(run)
+
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        """Plan when a recorded run is over, and again when a planned one has shown what skipping costs."""
+        self._asked.clear()
+        tapes = {model: tape for model, tape in self._recorder.tapes.items() if tape.seen}
+        if tapes:
+            self._learn_tapes(tapes)
+            self._recorder.tapes.clear()
+        elif isinstance(self._chosen, Planned) and not self._chosen.plan.record.skip_cost:
+            self._learn_cost(self._chosen.plan.record, skip_cost() or 0.0)
+
+    def _learn_tapes(self, tapes: Mapping[str, Tape]) -> None:
+        try:
+            self._learn(record_of(self._made_for, tapes))
+        except ValueError as why:
+            self._methods[digest(self._made_for)] = Unplanned(str(why))
+
+    def _learn_cost(self, record: Record, cost: float) -> None:
+        """Plan anew with a known cost, where the speedup can be reached so; else the plan stays."""
+        known = replace(record, skip_cost=cost)
+        if cost and self._speedup <= expected_speedup(known, fewest(known)):
+            self._learn(known)
+
+    def _begin(self, run: RunFacts) -> None:
+        self._asked.clear()
+        self._recorder.tapes.clear()
+        self._made_for = conditions(self._pipe(), self._models, run)
+        key = digest(self._made_for)
+        if any(process_group(model) is not None for model in self._models.values()):
+            self._methods[key] = Unplanned(SHARED)
+        if key not in self._methods:
+            self._methods[key] = self._from_file(key)
+        self._chosen = self._methods[key]
+
+    def _from_file(self, key: str) -> Cacher[Any]:
+        path = self._path(key)
+        if not path.is_file():
+            return replace(self._recorder, why="from which later runs are planned")
+        try:
+            return self._planned(load_record(path))
+        except ValueError as why:
+            return replace(self._recorder, why=str(why))
+
+    def _learn(self, record: Record) -> None:
+        key = digest(self._made_for)
+        self._methods[key] = self._planned(record)
+        try:
+            self._path(key).parent.mkdir(parents=True, exist_ok=True)
+            record.save(self._path(key))
+        except OSError as error:
+            warnings.warn(f"the record is not kept for other processes: {error}", stacklevel=2)
+
+    def _planned(self, record: Record) -> Cacher[Any]:
+        try:
+            plan = record.plan(speedup=self._speedup)
+        except ValueError as why:
+            return Unplanned(str(why))
+        return Planned(plan, self._guard) if plan.is_safe else Unplanned(NO_SAFE_SKIPS)
+
+    def _path(self, key: str) -> Path:
+        return records_folder() / f"{key}.json"
+
+
+@dataclass(frozen=True)
+class Automatic(Wrapper):
+    """Asks an `Autoplan` at the beginning of each run.
+
+    Args:
+        cacher: what records.
+        autoplan: what to ask.
+        text: its description.
+        model: the model; attaching sets it.
+    """
+
+    name: ClassVar[str] = "automatic"
+
+    autoplan: Autoplan
+    text: str
+    model: ModelFacts | None = None
+
+    def for_model(self, model: ModelFacts) -> Cacher[Any]:
+        return replace(self, model=model)
+
+    def for_run(self, run: RunFacts) -> Cacher[Any]:
+        assert self.model is not None
+        return self.autoplan.method_for(self.model, run)
+
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        self.autoplan.end_run(skip_cost)
+
+    def describe(self) -> str:
+        return self.text

@@ -1,0 +1,80 @@
+"""The time of a denoising loop, cached or not, by the same clock."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from torch import nn
+
+from skipstone.cachers.contract.cacher import Step
+from skipstone.pipelines.attach import MODELS
+from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.model.compiled import uncompiled
+from skipstone.pipelines.run.clock import Clock
+from skipstone.pipelines.run.stopwatch import Mark
+
+
+class LoopTimer:
+    """Times a pipeline's runs from the first evaluation of a model to the end of the last step.
+
+    Use it as a context manager around the runs: either around a cache's whole time on the pipeline or within.
+
+    Args:
+        pipe: the pipeline.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self.steps = 0
+        self._watchers: list[Callable[[Step], None]] = []
+        self._begin: Mark | None = None
+        self._end: Mark | None = None
+        self._models = [m for name in MODELS if isinstance(m := getattr(pipe, name, None), nn.Module)]
+        for model in self._models:
+            self._follow(model)
+        self._clock = Clock(pipe, self._start, self._note_step)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the last run's loop; 0 before any step."""
+        return 0.0 if self._begin is None or self._end is None else self._begin.seconds_until(self._end)
+
+    def watch(self, watcher: Callable[[Step], None]) -> None:
+        """Have a function called after each step."""
+        self._watchers.append(watcher)
+
+    def __enter__(self) -> "LoopTimer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for model in self._models:
+            take_subclass_back(model)
+        self._clock.stop()
+
+    def _start(self) -> None:
+        self.steps, self._begin, self._end = 0, None, None
+
+    def _follow(self, model: nn.Module) -> None:
+        # A hook would become a part of a compiled model, and keep a skipped step from being a graph.
+        cls, note = type(model), self._note_begin
+
+        def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if self is model:
+                note()
+            return cls.__call__(self, *args, **kwargs)
+
+        give_subclass(model, {"__call__": uncompiled(call, recursive=False)})
+
+    def _note_begin(self) -> None:
+        if self._begin is None:
+            self._begin = self._now()
+
+    def _note_step(self, step: Step) -> None:
+        self.steps += 1
+        self._end = self._now()
+        for watcher in self._watchers:
+            watcher(step)
+
+    def _now(self) -> Mark:
+        return Mark(next(self._models[0].parameters()).device)

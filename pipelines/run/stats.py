@@ -1,0 +1,221 @@
+"""What a run did: how many evaluations were skipped, why the others were not, and what it gained."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from statistics import mean, median
+from typing import Any
+
+from skipstone.cachers.contract.cacher import Cacher, Reason
+from skipstone.pipelines.run.stopwatch import Mark
+
+FEW_STEPS = 8
+"""The steps of such a run lie so far apart that gates let next to none be skipped."""
+
+BY_POSITION = {Reason.FIRST_STEP, Reason.LAST_STEP, Reason.WARM_UP, Reason.TAIL, Reason.NO_SNAPSHOT}
+"""Why steps are computed in every run, however alike they are."""
+
+
+@dataclass
+class LogEntry:
+    """One evaluation of a model."""
+
+    model: str
+    branch: str
+    step: int
+    reason: Reason | None
+    begin: Mark
+    end: Mark
+    parts: Counter[tuple[str, bool]] = field(default_factory=Counter)
+    replayed: bool = False
+
+    @property
+    def skipped_in_part(self) -> bool:
+        """Whether it was computed, but some part of it skipped."""
+        return self.reason is not None and any(skipped for _, skipped in self.parts)
+
+    @property
+    def seconds(self) -> float:
+        return self.begin.seconds_until(self.end)
+
+
+@dataclass(frozen=True)
+class RunStats:
+    """The statistics of one run.
+
+    Args:
+        method: the method with the hyper-parameters that were used.
+        steps: steps that the run executed.
+        planned_steps: steps that it was going to execute; more than ``steps`` if it was broken off.
+        skipped_steps: steps of which every evaluation was skipped.
+        evaluations: calls of the model.
+        computed: evaluations that ran the blocks.
+        skipped: evaluations that estimated them.
+        replayed: how many of these were replayed as graphs.
+        branches: for each model and branch, how many evaluations were computed and skipped.
+        parts: for each kind of part that is skipped on its own while the rest of the model runs, such as its
+            self attention, how many calls were computed and skipped.
+        reasons: why evaluations were computed, and how often.
+        strip: a character a step: ``#`` computed, ``.`` skipped, ``+`` in part: some of its evaluations, or
+            some parts of them.
+        seconds: from the first evaluation to the last step's end.
+        speedup: that time against the time that the run would have taken had it computed everything,
+            estimated from its own computed and skipped evaluations; None without both kinds.
+        bytes_held: the most that was held for reuse at any time.
+        skip_cost: the time of an evaluation that was skipped, wholly or in part, over that of a computed one;
+            None without both kinds.
+        deviations: for each sample, the errors of estimates that were compared with computed residuals,
+            over the errors that the record leads to expect; empty for methods that do not compare.
+        notes: what a user should know beside the figures.
+    """
+
+    method: str
+    steps: int = 0
+    planned_steps: int = 0
+    skipped_steps: int = 0
+    evaluations: int = 0
+    computed: int = 0
+    skipped: int = 0
+    replayed: int = 0
+    branches: dict[str, dict[str, int]] = field(default_factory=dict)
+    parts: dict[str, dict[str, int]] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    strip: str = ""
+    seconds: float = 0.0
+    speedup: float | None = None
+    bytes_held: int = 0
+    skip_cost: float | None = None
+    deviations: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The statistics as plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        if not self.evaluations:
+            return "; ".join((self.method, *self.notes)) if self.notes else f"{self.method}: no run yet"
+        line = f"{self.skipped_steps} of {self.steps} steps skipped"
+        for kind, n in self.parts.items():
+            line += f", {n['skipped']} of {sum(n.values())} {kind} calls"
+        if self.speedup is not None:
+            line += f", about {self.speedup:.1f}x faster than computing all"
+        line += f" ({self.seconds:.1f} s), {self.method}"
+        if not self.skipped and not any(n["skipped"] for n in self.parts.values()):
+            line += f"; nothing was skipped: {', '.join(f'{k} ({n})' for k, n in self.reasons.items())}"
+        return "; ".join((line, *self.notes))
+
+
+@dataclass
+class RunLog:
+    """Collects a run's evaluations as they happen; ``methods`` has each model's."""
+
+    methods: dict[str, Cacher[Any]]
+    planned_steps: int = 0
+    entries: list[LogEntry] = field(default_factory=list)
+    end: Mark | None = None
+    bytes_held: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def method(self) -> str:
+        """The methods with the hyper-parameters that were used."""
+        return "; ".join(dict.fromkeys(method.describe() for method in self.methods.values()))
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def called(self, model: str) -> bool:
+        """Whether a model was called in this run."""
+        return any(entry.model == model for entry in self.entries)
+
+    def step_entries(self, step: int) -> list[LogEntry]:
+        return [entry for entry in self.entries if entry.step == step]
+
+    def stats(self) -> RunStats:
+        """The statistics up to now."""
+        steps = sorted({entry.step for entry in self.entries})
+        strip = "".join(_mark(self.step_entries(step)) for step in steps)
+        skipped = sum(entry.reason is None for entry in self.entries)
+        seconds = self._seconds()
+        return RunStats(
+            method=self.method,
+            steps=len(steps),
+            planned_steps=self.planned_steps,
+            skipped_steps=strip.count("."),
+            evaluations=len(self.entries),
+            computed=len(self.entries) - skipped,
+            skipped=skipped,
+            replayed=sum(entry.replayed for entry in self.entries),
+            branches=self._branches(),
+            parts=self._parts(),
+            reasons=dict(Counter(e.reason.value for e in self.entries if e.reason is not None)),
+            strip=strip,
+            seconds=seconds,
+            speedup=self._speedup(seconds),
+            skip_cost=self.skip_cost(),
+            bytes_held=self.bytes_held,
+            deviations=self._deviations(),
+            notes=(*self.notes, *self._hints()),
+        )
+
+    def _hints(self) -> list[str]:
+        """That the run was too short, where it is over and that is why nothing was skipped."""
+        steps = len({entry.step for entry in self.entries})
+        expected = BY_POSITION | ({Reason.CHANGED} if steps <= FEW_STEPS else set())
+        if not 0 < self.planned_steps <= steps or any(e.reason not in expected for e in self.entries):
+            return []
+        return [f"{steps} steps leave too few that could be skipped: take more steps"]
+
+    def _deviations(self) -> tuple[float, ...]:
+        """Each sample's largest of all models."""
+        known = [seen for method in self.methods.values() if (seen := method.deviations())]
+        return tuple(map(max, zip(*known, strict=False)))
+
+    def _branches(self) -> dict[str, dict[str, int]]:
+        counts: dict[str, dict[str, int]] = {}
+        for entry in self.entries:
+            branch = counts.setdefault(f"{entry.model} {entry.branch}", {"computed": 0, "skipped": 0})
+            branch["skipped" if entry.reason is None else "computed"] += 1
+        return counts
+
+    def _parts(self) -> dict[str, dict[str, int]]:
+        totals = sum((entry.parts for entry in self.entries), Counter[tuple[str, bool]]())
+        kinds = sorted({kind for kind, _ in totals})
+        return {kind: {"computed": totals[kind, False], "skipped": totals[kind, True]} for kind in kinds}
+
+    def _seconds(self) -> float:
+        if not self.entries:
+            return 0.0
+        return self.entries[0].begin.seconds_until(self.end or self.entries[-1].end)
+
+    def _speedup(self, seconds: float) -> float | None:
+        computed, skipped = self._times()
+        if not computed or not skipped or not seconds:
+            return None
+        return 1 + len(skipped) * (mean(computed) - mean(skipped)) / seconds
+
+    def skip_cost(self) -> float | None:
+        """The time of a skipped evaluation over that of a computed one, None without both kinds.
+
+        Medians: the first skipped one may be the one that compiles kernels.
+        """
+        computed, skipped = self._times()
+        return median(skipped) / median(computed) if computed and skipped and any(computed) else None
+
+    def _times(self) -> tuple[list[float], list[float]]:
+        """The seconds of computed evaluations, and of those that were skipped, wholly or in part.
+
+        The first step also learns the model and warms the device up: it does not stand for the others.
+        """
+        saving = [e.reason is None or e.skipped_in_part for e in self.entries]
+        pairs = list(zip(self.entries, saving, strict=True))
+        computed = [e.seconds for e, saves in pairs if not saves and e.step > 0]
+        return computed, [e.seconds for e, saves in pairs if saves]
+
+
+def _mark(entries: list[LogEntry]) -> str:
+    if all(entry.reason is None for entry in entries):
+        return "."
+    return "+" if any(entry.reason is None or entry.skipped_in_part for entry in entries) else "#"
