@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-from skipstone.catalogue import Method, catalogue
+from skipstone.commands.methods import Method, catalogue
 
 README = Path(__file__).parent.parent / "README.md"
 TABLE = re.compile(r"(<!-- methods: [^\n]*-->\n).*?(<!-- end of methods -->)", re.DOTALL)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skipstone.commands.report import redraw
 from skipstone.report import read_rows
-from skipstone.report.making import redraw
 from skipstone.report.sweeping import SEARCH
 
 MEGABYTES = 2.5

@@ -13,7 +13,7 @@ from typing import Any
 
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.cachers.contract.per_layer import PerLayer
-from skipstone.catalogue import Method, catalogue
+from skipstone.commands.methods import Method, catalogue
 from skipstone.report.measuring import CACHED, PLAIN
 from skipstone.report.standing import Standing, standings
 from skipstone.report.summary import Line, summarise

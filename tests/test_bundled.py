@@ -7,7 +7,7 @@ import torch
 
 import skipstone
 from skipstone import BlockCaching
-from skipstone.generation import Request, method_of, prepare
+from skipstone.commands.generate import Request, method_of, prepare
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
 from skipstone.pipelines.opening.arguments import Options

@@ -19,12 +19,12 @@ import skipstone
 from skipstone import cli
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.cachers.contract.cacher import Step
-from skipstone.generation import Job, Request, Result
+from skipstone.commands.generate import Job, Request, Result
+from skipstone.commands.progress import StepLines
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
 from skipstone.pipelines.generate import Clip
 from skipstone.pipelines.opening.arguments import Options
-from skipstone.progress import StepLines
 
 SMALL = ["--size", "32x32", "--frames", "5", "--steps", "6"]
 SKIPS = ["--set", "threshold=1.5", "--set", "rescale=none"]

@@ -11,7 +11,7 @@ import pytest
 
 from measured import row, sweep_of
 from skipstone.cachers import METHODS
-from skipstone.catalogue import catalogue
+from skipstone.commands.methods import catalogue
 from skipstone.report.measuring import PLAIN
 from skipstone.schedules.published.fitting import THRESHOLD
 from skipstone.schedules.published.polynomials import IDENTITY

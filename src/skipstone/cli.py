@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from skipstone.cli_options import (
+from skipstone.commands.options import (
     CacherOption,
     DeviceOption,
     DtypeOption,
@@ -148,7 +148,7 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Make a video or an image from a text, skipping the steps that a caching method can estimate."""
-    from skipstone.generation import Request, carry_out, prepare
+    from skipstone.commands.generate import Request, carry_out, prepare
 
     request = Request(
         options=options_of(prompt, negative, steps, guidance, size, frames),
@@ -206,7 +206,7 @@ def make_plan(
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Record a run and find out which of its steps need not be computed on runs like it."""
-    from skipstone.planning import PlanRequest, make_and_write
+    from skipstone.commands.plan import PlanRequest, make_and_write
     from skipstone.schedules.plan import load_plan
     from skipstone.schedules.search import Target
 
@@ -281,8 +281,9 @@ def report(
 ) -> None:  # fmt: skip
     """Measure methods on a model and prompts, and write one page that shows what they gain and cost."""
     with redirect_stdout(sys.stderr), refusing(ValueError, TypeError):
+        from skipstone.commands import report as making
         from skipstone.metrics import comparison
-        from skipstone.report import making, sweeping
+        from skipstone.report import sweeping
         from skipstone.report.workers import is_first
 
         if redrawn is not None:
@@ -344,8 +345,9 @@ def check(
     with redirect_stdout(sys.stderr), refusing(ValueError, TypeError):
         if plan is not None and (cacher or settings):
             raise ValueError("--plan says how to skip: drop --cacher and --set")
-        from skipstone.generation import method_of
-        from skipstone.report import checking, making
+        from skipstone.commands import check as checking
+        from skipstone.commands import report as making
+        from skipstone.commands.generate import method_of
 
         outcome = checking.check(
             model,
@@ -365,7 +367,7 @@ def check(
 @app.command()
 def methods(as_json: JsonOption = False) -> None:
     """List the caching methods and the predictors, where they come from, and what can be set."""
-    from skipstone.catalogue import catalogue
+    from skipstone.commands.methods import catalogue
 
     found = catalogue()
     if as_json:
@@ -382,7 +384,7 @@ def methods(as_json: JsonOption = False) -> None:
 @app.command()
 def doctor() -> None:
     """Say what this machine has, what is missing, and what to do about it."""
-    from skipstone.doctor import examine
+    from skipstone.commands.doctor import examine
 
     findings = examine()
     Console(highlight=False).print(_table((f.verdict, f.name, f.found, f.advice) for f in findings))

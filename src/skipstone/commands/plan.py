@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from skipstone.commands.opening import open_pipeline
 from skipstone.metrics import media
-from skipstone.opening import open_pipeline
 from skipstone.pipelines.opening.arguments import Options
 from skipstone.pipelines.opening.sources import locate
 
 if TYPE_CHECKING:
+    from skipstone.commands.progress import StepLines
     from skipstone.pipelines.attach import Watcher
-    from skipstone.progress import StepLines
     from skipstone.schedules.plan import Plan
     from skipstone.schedules.search import Target
 
@@ -50,7 +50,7 @@ def make_and_write(request: PlanRequest, console: Console) -> "Plan":
     Raises:
         ValueError: something cannot be done as asked.
     """
-    from skipstone.progress import StepLines
+    from skipstone.commands.progress import StepLines
 
     media.check_folder(request.output)
     source = locate(request.model)

@@ -6,12 +6,12 @@ from typing import Any
 
 from rich.console import Console
 
+from skipstone.commands.opening import open_pipeline
+from skipstone.commands.progress import RunBar
 from skipstone.metrics import media
-from skipstone.opening import open_pipeline
 from skipstone.pipelines import bundled
 from skipstone.pipelines.opening.arguments import Options, check_options, makes_video
 from skipstone.pipelines.opening.sources import Source, locate, pipeline_class
-from skipstone.progress import RunBar
 from skipstone.report.cases import MEGABYTES
 from skipstone.report.page import write_page
 from skipstone.report.prompts import read_prompts

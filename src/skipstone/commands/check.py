@@ -6,10 +6,10 @@ from statistics import mean, median
 from typing import Any
 
 from skipstone.cachers.contract.cacher import Cacher
+from skipstone.commands.report import frame_rate, ready
 from skipstone.pipelines.generate import warm_up
 from skipstone.pipelines.opening.arguments import Options, check_options
 from skipstone.pipelines.opening.sources import locate, pipeline_class
-from skipstone.report.making import frame_rate, ready
 from skipstone.report.measuring import CACHED, Bench, Setting
 
 

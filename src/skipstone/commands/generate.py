@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from skipstone.commands.opening import open_pipeline
 from skipstone.metrics import media
-from skipstone.opening import open_pipeline
 from skipstone.pipelines import bundled
 from skipstone.pipelines.opening.arguments import Options, check_options, makes_video
 from skipstone.pipelines.opening.sources import Source, locate, pipeline_class
 
 if TYPE_CHECKING:
     from skipstone.cachers.contract.cacher import Cacher
+    from skipstone.commands.progress import StepLines
     from skipstone.metrics.quality import Quality
     from skipstone.pipelines.generate import Clip
-    from skipstone.progress import StepLines
 
 DEFAULT_METHOD = "teacache"
 
@@ -269,7 +269,7 @@ def _check_class(request: Request, source: Source) -> float | None:
 
 def carry_out(job: Job, console: Console) -> Result:
     """Run a job, show its steps on a console, and write its file."""
-    from skipstone.progress import StepLines
+    from skipstone.commands.progress import StepLines
 
     with StepLines(console) as steps:
         job = _with_plan(job, steps)
@@ -283,7 +283,7 @@ def _with_plan(job: Job, steps: "StepLines") -> Job:
     if job.request.quality is None:
         return job
     from skipstone.cachers import Planned
-    from skipstone.planning import find_plan
+    from skipstone.commands.plan import find_plan
     from skipstone.schedules.search import Target
 
     target = Target(quality=job.request.quality)
