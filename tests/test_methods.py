@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import skipstone
-import tiny
-from methods import METHODS, ON_STACKS, UNETS, Case
-from tiny_pipelines import PIPELINES
-from toy import ToyModel, ToyPipeline, constant, drifting
+from support import tiny
+from support.methods import METHODS, ON_STACKS, UNETS, Case
+from support.tiny_pipelines import PIPELINES
+from support.toy import ToyModel, ToyPipeline, constant, drifting
 
 every_method = pytest.mark.parametrize("case", METHODS, ids=lambda case: case.name)
 on_toys = pytest.mark.parametrize("case", ON_STACKS, ids=lambda case: case.name)

@@ -43,7 +43,7 @@ def folder(name: str) -> Path:
     if not (FOLDER / name / INDEX).is_file():
         raise ValueError(
             f"this copy of skipstone comes without {name}; "
-            "use a diffusers folder or a hub id instead, or train it with examples/train_pebble"
+            "use a diffusers folder or a hub id instead, or train it with examples/training/train_pebble"
         )
     return FOLDER / name
 

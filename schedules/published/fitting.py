@@ -13,7 +13,7 @@ MEANINGFUL = 0.5
 """The least R^2 of a fit that says more about the output than its mean does by chance."""
 
 THRESHOLD = 0.06
-"""With it both bundled models keep 30 dB on average (docs/defaults.py)."""
+"""With it both bundled models keep 30 dB on average (docs/make/defaults.py)."""
 
 
 def fitted(seen: Sequence[tuple[float, float]], indicator: Indicator) -> tuple[Polynomial, float]:

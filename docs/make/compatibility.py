@@ -1,0 +1,171 @@
+"""Write compatibility.md from runs of the tests' tiny models; ``--check`` only says whether it is stale."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from torch import nn
+
+import skipstone
+from skipstone import FORA, Cacher, DeepCache, EasyCache, FirstBlock, RunStats, TeaCache
+from skipstone.cachers.contract.cacher import LayerKind, Site
+from skipstone.pipelines.attach import MODELS
+from skipstone.pipelines.model.probes import model_input, time_embeddings
+
+DOCS = Path(__file__).parents[1]
+PAGE = DOCS / "compatibility.md"
+sys.path.insert(0, str(DOCS.parent / "tests"))
+
+from written import written  # noqa: E402
+
+from support.tiny_pipelines import PIPELINES  # noqa: E402
+from support.toy import ToyPipeline  # noqa: E402
+from support.unets import UNETS, made  # noqa: E402
+from support.zoo import ZOO, drawn  # noqa: E402
+
+HEAD = f"""# Compatibility
+Written by `python docs/make/compatibility.py` with diffusers {diffusers.__version__}: each row is a tiny
+model with random weights that was run with a gate that lets every step be skipped. Do not edit it by hand.
+
+- **sites**: where methods can work; one made for a stack of blocks works on the first that is named.
+- **first block**, **modulated input**, **time embedding**, **model input**: whether a method that looks at
+  this probe can read it on the model.
+- **layers**: the kinds of layers that methods of layers can skip one by one in its blocks.
+- **pipelines**: the ones of which the tests run a tiny version with this model, and their guidance: in one
+  *batch*, in evaluations *in turn*, *distilled* into an input of the model, or *none*.
+- **notes**: what `last_run.notes` says of a run of TeaCache.
+
+| model | sites | first block | modulated input | time embedding | model input | layers | pipelines | notes |
+|---|---|---|---|---|---|---|---|---|
+"""
+OUTPUT = "the whole output is estimated instead"
+
+
+@dataclass(frozen=True)
+class EveryLayer(FORA):
+    """Skips every layer on its own."""
+
+    @property
+    def site(self) -> Site:
+        return Site.LAYER
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        return frozenset(LayerKind) - {LayerKind.BLOCK}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model of the table, the keyword arguments of its calls, and the guidance of its pipelines."""
+
+    name: str
+    model: nn.Module
+    inputs: dict[str, Any]
+    pipelines: Mapping[str, set[str]]
+
+    def run(self, method: Cacher[Any]) -> RunStats | None:
+        """All steps of a run but the last; None where the method refuses the model."""
+        pipe = ToyPipeline(self.model)
+        calls = [drawn(self.inputs, torch.Generator().manual_seed(0)) for _ in range(4)]
+        try:
+            cache = skipstone.attach(pipe, method)
+        except ValueError:
+            return None
+        with torch.no_grad(), cache:
+            pipe(calls, steps=5)
+        return cache.last_run
+
+    def layers(self) -> str:
+        """The kinds of layers that were skipped."""
+        run = self.run(EveryLayer(1000))
+        return "" if run is None else ", ".join(kind for kind, calls in run.parts.items() if calls["skipped"])
+
+    def __str__(self) -> str:
+        run = self.run(TeaCache(threshold=1e9, rescale="none"))
+        assert run is not None
+        whole = any(OUTPUT in note for note in run.notes)
+        deep = self.run(DeepCache(interval=1000))
+        cells = [
+            f"`{self.name}`",
+            ", ".join([*["stack"] * (not whole), "whole output", *["deep branch"] * _skips(deep)]),
+            _yes(_skips(self.run(FirstBlock(threshold=1e9)))),
+            _yes(_skips(run) and not whole),
+            _yes(time_embeddings(self.model, [0.0]) is not None),
+            _yes(_skips(self.run(EasyCache(threshold=1e9, warmup=0)))),
+            self.layers(),
+            ", ".join(
+                f"{name} ({' or '.join(sorted(kinds))})" for name, kinds in sorted(self.pipelines.items())
+            ),
+            "; ".join(note.removeprefix("transformer: ") for note in run.notes),
+        ]
+        return f"| {' | '.join(cells)} |\n"
+
+
+def rows() -> Iterator[Row]:
+    """Every transformer class, then the UNets."""
+    found = layouts()
+    for name, species in sorted(ZOO.items()):
+        model = species.model()
+        yield Row(name, model, species.inputs, found.get(kind(model), {}))
+    for name, (_, _, inputs) in UNETS.items():
+        model = made(name)
+        yield Row(name, model, {**inputs, "return_dict": False}, found.get(kind(model), {}))
+
+
+def kind(model: Any) -> str:
+    """A model's class, and what tells the UNet of SDXL from that of Stable Diffusion."""
+    return f"{type(model).__name__} {model.config.get('addition_embed_type')}"
+
+
+def layouts() -> dict[str, dict[str, set[str]]]:
+    """For each kind of model its pipelines, and how their guidance is laid out in a run."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for layout in PIPELINES.values():
+        tiny = layout.make()
+        model = next(
+            getattr(tiny.pipe, name) for name in MODELS if getattr(tiny.pipe, name, None) is not None
+        )
+        pipelines = found.setdefault(kind(model), {})
+        pipelines.setdefault(type(tiny.pipe).__name__, set()).add(guidance(tiny, model))
+    return found
+
+
+def guidance(tiny: Any, model: nn.Module) -> str:
+    """How a run with one prompt calls the model."""
+    calls: list[tuple[int, bool]] = []
+
+    def look(_: nn.Module, args: Any, kwargs: Any) -> None:
+        latents = model_input(model, args, kwargs)
+        assert latents is not None
+        calls.append((len(latents), kwargs.get("guidance") is not None))
+
+    hook = model.register_forward_pre_hook(look, with_kwargs=True)
+    with skipstone.attach(tiny.pipe, TeaCache(threshold=0.0)) as cache:
+        tiny()
+    hook.remove()
+    batch, distilled = max(calls)
+    names = {name.partition(" ")[2] for name in cache.last_run.branches}
+    in_turn = ["in turn"] * (len(names) > 1)
+    return " and ".join(["batch"] * (batch > 1) + in_turn) or ("distilled" if distilled else "none")
+
+
+def _skips(run: RunStats | None) -> bool:
+    return run is not None and run.skipped > 0
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    new = HEAD + "".join(map(str, rows()))
+    return written({PAGE: new}, "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

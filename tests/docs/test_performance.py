@@ -1,0 +1,69 @@
+"""The benchmarks run, in miniature, and what they print makes a page."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROWS = ROOT / "benchmarks" / "rows"
+
+
+def run(script: str, *arguments: str) -> str:
+    command = [sys.executable, str(ROOT / script), *arguments]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_rows_of_tiny_benchmarks_make_a_page(tmp_path: Path) -> None:
+    kernels, steps = tmp_path / "kernels.jsonl", tmp_path / "step_cost.jsonl"
+    run("benchmarks/kernels.py", "--tiny", "--no-compile", "--dtypes", "bfloat16", "--rows", str(kernels))
+    caches = ("no cache", "skipstone: reuse", "magcache")
+    run("benchmarks/step_cost.py", "pebble-video", "--tiny", "--only", *caches, "--rows", str(steps))
+    run("docs/make/performance.py", "--rows", str(tmp_path), "--into", str(tmp_path))
+    page, figure = ((tmp_path / f"performance.{kind}").read_text() for kind in ("md", "svg"))
+    assert "| skipstone: reuse | " in page
+    assert "| diffusers: magcache | " in page
+    assert "| reuse of 3 in place | " in page
+    assert "end to end" in page
+    assert figure.count("<rect") == 1 + 3
+    run("docs/make/performance.py", "--check", "--rows", str(tmp_path), "--into", str(tmp_path))
+
+
+def test_rows_of_a_small_run_of_plans_make_their_figures(tmp_path: Path) -> None:
+    rows, page = tmp_path / "planned.jsonl", tmp_path / "planned.md"
+    page.write_text((ROOT / "docs" / "planned.md").read_text())
+    small = ("--steps", "4", "--count", "1", "--computed", "2", "--guards", "3", "--short", "3", "2")
+    known = {"model": "pebble-image", "steps": 4, "count": 1, "what": "noise floor", "psnr_mean": 77.0}
+    rows.write_text(json.dumps({**known, "device": "known", "torch": "", "diffusers": ""}) + "\n")
+    parts = ("--parts", "baselines", "budgets", "qualities", "exhaustive", "--qualities", "10")
+    run("benchmarks/planned.py", "pebble-image", *small, *parts, "--rows", str(rows))
+    run("benchmarks/actions.py", "pebble-image", *small[:6], "--rows", str(rows))
+    run("benchmarks/compared.py", "pebble-image", *small[:6], "--methods", "fora", "--rows", str(rows))
+    run("benchmarks/snapshots.py", "pebble-image", *small[:6], "--dtypes", "float32", "--rows", str(rows))
+    assert rows.read_text().count("noise floor") == 1
+    run("docs/make/planned_figures.py", "--rows", str(rows), "--into", str(tmp_path))
+    text = page.read_text()
+    assert "77 dB apart" in text
+    assert "| planned 2, guard 3 | " in text
+    assert "| 10 dB | none | " in text
+    assert "| 3 | 2 | 2 | " in text
+    assert "conditional branch alone on some" in text
+    assert "| `fora` | " in text
+    assert "| 2 | float32 | int8 | " in text
+    assert text.startswith("# Planned caching")
+    assert (tmp_path / "planned.svg").read_text().count("<polyline") == 5
+    run("docs/make/planned_figures.py", "--check", "--rows", str(rows), "--into", str(tmp_path))
+
+
+@pytest.mark.skipif(not any(ROWS.glob("*.jsonl")), reason="there are no rows")
+def test_the_page_of_figures_is_fresh() -> None:
+    run("docs/make/performance.py", "--check")
+
+
+@pytest.mark.skipif(not (ROWS / "planned.jsonl").exists(), reason="there are no rows")
+def test_the_figures_of_plans_are_fresh() -> None:
+    run("docs/make/planned_figures.py", "--check")

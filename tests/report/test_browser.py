@@ -1,0 +1,178 @@
+"""The page in a real browser: no complaints, clips that play together, a table that sorts, any screen."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from skipstone.report import write_page
+from skipstone.report.previews import Previews, difference
+from support.browser import CHROMIUM, Page, chromium
+from support.measured import row, sweep_of
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed: apt-get install chromium"
+)
+
+FRAMES, FPS = 48, 16
+
+
+def clip(speed: float) -> torch.Tensor:
+    """A bright bar that moves, ``(frames, 48, 64, 3)``."""
+    columns = torch.arange(64).float()
+    bars = [torch.sigmoid(4 - (columns - speed * frame).abs()) for frame in range(FRAMES)]
+    return torch.stack(bars)[:, None, :, None].repeat(1, 48, 1, 3)
+
+
+def rows(folder: Path, fps: float | None) -> list[dict[str, Any]]:
+    """Two methods on two prompts, with clips."""
+    previews, reference = Previews(folder / "clips", fps), clip(1.0)
+
+    def shown(name: str, speed: float) -> dict[str, str]:
+        made, unlike = clip(speed), difference(clip(speed), reference)
+        return {
+            "clip": previews.write(made, name),
+            "difference": previews.write(unlike, f"{name}-difference"),
+        }
+
+    found = [
+        row(
+            method=method,
+            setting=f"interval={n}",
+            psnr=40.0 - n,
+            speedup=1.0 + n / 3,
+            **shown(f"{method}{n}", 1.1),
+        )
+        for method in ("fora", "teacache")
+        for n in (2, 3, 10)
+    ]
+    header, uncached, repeat, *rest = sweep_of(*found, row("plain", steps=5, psnr=25.0, speedup=1.9))
+    uncached = {**uncached, "clip": previews.write(reference, "reference")}
+    return [{**header, "fps": fps}, uncached, repeat, *rest]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A report of videos, open in a browser."""
+    folder = tmp_path_factory.mktemp("page")
+    write_page(rows(folder, FPS), folder / "page.html", folder)
+    with chromium() as opened:
+        opened.open(folder / "page.html")
+        yield opened
+        assert opened.complaints == []
+
+
+def texts(page: Page, column: int) -> list[str]:
+    return list(
+        page.run(
+            f"[...document.querySelectorAll('#settings tbody tr')].map(r => r.cells[{column}].innerText)"
+        )
+    )
+
+
+def press(page: Page, heading: str) -> None:
+    buttons = "[...document.querySelectorAll('#settings thead button')]"
+    page.run(f"{buttons}.find(button => button.innerText.startsWith('{heading}')).click()")
+
+
+def settled(page: Page, condition: str) -> bool:
+    """Whether a condition comes true within some seconds."""
+    return bool(
+        page.run(
+            "new Promise(done => { const look = n => { if (" + condition + ") done(true);"
+            " else if (n > 200) done(false); else setTimeout(() => look(n + 1), 50); }; look(0); })"
+        )
+    )
+
+
+def test_nothing_is_fetched_and_nothing_complained_about(page: Page) -> None:
+    assert page.complaints == []
+    assert {url.split(":")[0] for url in page.requests} == {"file", "blob"}
+    assert sum(url.startswith("file") for url in page.requests) == 1
+
+
+def test_every_clip_can_be_played(page: Page) -> None:
+    assert settled(page, "[...document.querySelectorAll('video')].every(v => v.readyState >= 2)")
+    lengths = page.run("[...document.querySelectorAll('video')].map(v => v.duration)")
+    # Of six settings three clips each; those of fewer steps were not kept.
+    assert lengths == pytest.approx([FRAMES / FPS] * 18, abs=0.02)
+
+
+def test_clips_play_when_they_are_seen_and_stop_together(page: Page) -> None:
+    page.run("document.querySelector('.clips').scrollIntoView()")
+    first = "[...document.querySelector('.clips').querySelectorAll('video')]"
+    assert settled(page, f"{first}.every(v => !v.paused && v.currentTime > 0.3)")
+    page.run("document.querySelector('.clips button').click()")
+    assert settled(page, f"{first}.every(v => v.paused && !v.seeking)")
+    times = page.run(f"{first}.map(v => v.currentTime)")
+    assert max(times) - min(times) < 1 / FPS
+    last = "[...document.querySelectorAll('.clips')].at(-1).querySelector('video')"
+    assert page.run(f"{last}.currentTime") == 0
+
+
+def test_the_slider_moves_all_clips_of_a_case(page: Page) -> None:
+    slider = "document.querySelector('.clips input')"
+    page.run(f"{slider}.value = 0.5; {slider}.dispatchEvent(new Event('input'))")
+    first = "[...document.querySelector('.clips').querySelectorAll('video')]"
+    assert settled(page, f"{first}.every(v => !v.seeking && Math.abs(v.currentTime - v.duration / 2) < 0.05)")
+
+
+def test_the_table_sorts_by_numbers_and_by_words(page: Page) -> None:
+    assert len(texts(page, 0)) == 9
+    press(page, "loop")
+    rising = [float(text.rstrip("x")) for text in texts(page, 2)]
+    assert rising == sorted(rising)
+    assert len(set(rising)) > 3
+    press(page, "loop")
+    assert [float(text.rstrip("x")) for text in texts(page, 2)] == rising[::-1]
+    press(page, "setting")
+    settings = texts(page, 1)
+    # Ten comes after three, as people count.
+    assert settings.index("interval=3") < settings.index("interval=10")
+    assert page.run("document.querySelectorAll('#settings [aria-sort]').length") == 1
+    press(page, "PSNR")
+    assert texts(page, 5)[-1] == ""
+
+
+def test_one_plot_is_shown_at_a_time(page: Page) -> None:
+    shown = "[...document.querySelectorAll('.tabs figure')].filter(f => f.offsetParent).length"
+    assert page.run(shown) == 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (820, 1180), (1400, 900)])
+def test_no_page_is_wider_than_the_screen(page: Page, width: int, height: int) -> None:
+    page.look(width, height)
+    assert page.run("document.documentElement.scrollWidth") <= width
+    assert page.run("document.querySelector('#settings .wide').scrollWidth") >= page.run(
+        "document.querySelector('#settings table').offsetWidth"
+    )
+
+
+def test_light_and_dark(page: Page) -> None:
+    colours = {}
+    for scheme in ("light", "dark"):
+        page.look(1200, 900, scheme)
+        colours[scheme] = page.run(
+            "(() => { const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]; })()"
+        )
+    assert colours["light"] == ["rgb(255, 255, 255)", "rgb(26, 26, 26)"]
+    assert colours["dark"] == ["rgb(21, 23, 26)", "rgb(232, 234, 237)"]
+
+
+def test_on_paper_all_plots_are_shown_and_no_buttons(page: Page) -> None:
+    page.call("Emulation.setEmulatedMedia", media="print")
+    assert page.run("[...document.querySelectorAll('.tabs figure')].every(f => f.offsetParent)")
+    assert not page.run("[...document.querySelectorAll('.controls')].some(c => c.offsetParent)")
+    page.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_pictures_are_shown(tmp_path: Path) -> None:
+    write_page(rows(tmp_path, None), tmp_path / "page.html", tmp_path)
+    with chromium() as page:
+        page.open(tmp_path / "page.html")
+        assert settled(page, "[...document.querySelectorAll('.clips img')].every(i => i.naturalWidth === 64)")
+        assert page.run("document.querySelectorAll('.clips img').length") == 18
+        assert page.run("document.querySelectorAll('video, .controls').length") == 0
+        assert page.complaints == []

@@ -1,0 +1,206 @@
+"""What two processes do in the tests of parallel runs: a module of its own, for they import it by name."""
+
+import multiprocessing
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from unittest import mock
+
+import accelerate
+import diffusers
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+import skipstone
+from skipstone import Cacher, FirstBlock, RunStats
+from skipstone.cachers import Probe, Reason, Site, Step
+from skipstone.pipelines import engine
+from support import tiny
+from support.toy import ToyModel, ToyPipeline, constant, drifting
+from support.zoo import ZOO
+
+
+def run_twice(work: Callable[[int], Any]) -> list[Any]:
+    """What two processes return that are joined by gloo over the loopback.
+
+    They are forks of one process that has imported this module and done nothing else.
+    """
+    multiprocessing.set_forkserver_preload([__name__])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # The process that is forked finds its modules by the environment alone.
+    path = mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    with path, mp.Manager() as manager:
+        results = manager.dict()
+        mp.start_processes(_joined, (port, work, results), nprocs=2, start_method="forkserver")
+        return [results[rank] for rank in range(2)]
+
+
+def _joined(rank: int, port: int, work: Callable[[int], Any], results: Any) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    # Processes that wait for each other fail, and do not hang.
+    dist.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    results[rank] = work(rank)
+    dist.destroy_process_group()
+
+
+def flux() -> tiny.Tiny:
+    """Text and image tokens that divide by two."""
+    pipe = tiny.flux()
+    pipe.kwargs.update(
+        prompt_embeds=tiny._embeds(1, 6, 8), negative_prompt_embeds=tiny._embeds(1, 6, 8, seed=1)
+    )
+    pipe.kwargs.update(height=16, width=16)
+    return pipe
+
+
+def share(model: Any) -> None:
+    """Ulysses attention over both processes."""
+    torch.accelerator.device_count = lambda: 1  # diffusers counts accelerators; gloo needs none.
+    model.enable_parallelism(config=diffusers.ContextParallelConfig(ulysses_degree=2))
+
+
+def shared_runs(
+    make: Callable[[], tiny.Tiny], methods: list[Cacher[Any]], attached_first: bool, _: int
+) -> list[Tensor]:
+    """The outputs of a run with each method."""
+    outputs = []
+    for method in methods:
+        pipe = make()
+        if not attached_first:
+            share(pipe.pipe.transformer)
+        with skipstone.attach(pipe.pipe, method):
+            if attached_first:
+                share(pipe.pipe.transformer)
+            outputs.append(pipe())
+    return outputs
+
+
+class OneRankRefuses(FirstBlock):
+    """Skips everything in one process and computes everything in the other."""
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Any:
+        strict = FirstBlock(0.0) if dist.get_rank() else FirstBlock(1e9)
+        return strict.reason_to_compute(probe, step, state)
+
+
+class OneRankRefusesOutputs(OneRankRefuses):
+    """The same for the whole output, by the model's input."""
+
+    site = Site.OUTPUT
+    head_blocks = 0
+    probe = Probe.MODEL_INPUT
+
+
+class OneRankRefusesUnseen(OneRankRefuses):
+    """The same for the whole output, by something that the engine does not see."""
+
+    site = Site.OUTPUT
+    head_blocks = 0
+    probe = Probe.NONE
+    looks = True
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Any:
+        if step.is_first:
+            return Reason.FIRST_STEP
+        return Reason.CHANGED if dist.get_rank() else None
+
+
+class OneRankRefusesUnasked(OneRankRefuses):
+    """The same without a probe, by what it was shown of an attention."""
+
+    head_blocks = 0
+    probe = Probe.NONE
+    watches_attention = True
+
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Any:
+        later = Reason.CHANGED if dist.get_rank() else None
+        return Reason.FIRST_STEP if step.is_first else later
+
+
+def reasons_of_a_shared_run(method: Cacher[Any], _: int) -> dict[str, int]:
+    pipe = flux()
+    share(pipe.pipe.transformer)
+    with skipstone.attach(pipe.pipe, method) as cache:
+        pipe()
+    return cache.last_run.reasons
+
+
+def reasons_of_a_compiled_shared_run(method: Cacher[Any], _: int) -> dict[str, int]:
+    pipe = flux()
+    share(pipe.pipe.transformer)
+    pipe.pipe.transformer.compile(backend="eager")
+    with skipstone.attach(pipe.pipe, method) as cache:
+        pipe()
+    return cache.last_run.reasons
+
+
+def reasons_where_one_check_fails(method: Cacher[Any], rank: int) -> dict[str, int]:
+    """Of a shared run in which the second process alone finds that a replay differs."""
+    with mock.patch.object(engine, "alike", return_value=rank == 0):
+        return reasons_of_a_shared_run(method, rank)
+
+
+def accelerated() -> None:
+    """Let ``accelerate`` find the processes that are joined already, on the CPU, with a thread each."""
+    rank = str(dist.get_rank())
+    os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", ACCELERATE_USE_CPU="true")
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def prepared_run(species: str, method: Any, rank: int) -> tuple[str, RunStats, list[Tensor]]:
+    """A cached run of a model that is made data parallel, with a sample of this process's own."""
+    accelerated()
+    pipe = moving(species, rank)
+    pipe.pipe.transformer = accelerate.Accelerator(cpu=True).prepare(pipe.pipe.transformer)
+    return type(pipe.pipe.transformer).__name__, *cached_run(pipe, method)
+
+
+@dataclass
+class Moving:
+    """A toy pipeline around a model of the zoo, and what it is called with."""
+
+    pipe: ToyPipeline
+    inputs: list[dict[str, Any]]
+
+
+def moving(species: str, sample: int) -> Moving:
+    """Latents that move, the further the higher the sample's number."""
+    inputs = [ZOO[species].call() for _ in range(12)]
+    for n, one in enumerate(inputs):
+        one["hidden_states"] = one["hidden_states"] * (1 + 0.1 * n * (1 + 2 * sample))
+    return Moving(ToyPipeline(ZOO[species].model()), inputs)
+
+
+def cached_run(moving: Moving, method: Any) -> tuple[RunStats, list[Tensor]]:
+    with torch.no_grad(), skipstone.attach(moving.pipe, method) as cache:
+        outputs = moving.pipe(moving.inputs)
+    return cache.last_run, [output[0] for output in outputs]
+
+
+def split_prompts(method: Cacher[Any], _: int) -> list[tuple[int, str, Tensor]]:
+    """The cached runs of this process's part of three prompts."""
+    accelerated()
+    runs = []
+    with accelerate.PartialState(cpu=True).split_between_processes([0, 1, 2]) as seeds:
+        pipe = tiny.wan()
+        with skipstone.attach(pipe.pipe, method) as cache:
+            for seed in seeds:
+                latents = pipe(prompt_embeds=tiny._embeds(1, 6, 8, seed=seed))
+                runs.append((seed, cache.last_run.strip, latents))
+    return runs
+
+
+def strip_of_an_own_run(rank: int) -> str:
+    pipe = ToyPipeline(ToyModel())
+    with torch.no_grad(), skipstone.attach(pipe, FirstBlock(0.1)) as cache:
+        pipe(drifting(5, 0.5) if rank else constant(5))
+    return cache.last_run.strip
