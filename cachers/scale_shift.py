@@ -16,9 +16,9 @@ class ScaleShift(nn.Module):
     """Scales and shifts each channel of a block's residual, by one linear layer on the time embedding.
 
     Source: Block Caching, arXiv:2312.03209, section 3.3.
-    Difference: it begins as no change at all, which the paper leaves open. It is trained by least squares
-    (``examples/training/train_scale_shift.py``) in place of gradient descent, towards what the teacher's block
-    adds in place of what comes out of it: aimed at outputs, one block after the other corrects the same error.
+    Difference: it begins as no change at all, which the paper leaves open. Least squares train it, in place
+    of gradient descent (``examples/training/train_scale_shift.py``), towards what the teacher's block adds
+    in place of what comes out of it: aimed at outputs, one block after the other corrects the same error.
     On the bundled models it gains little (their README files have the figures).
 
     Args:
