@@ -1,13 +1,12 @@
 """The caching methods and predictors, one file each, and the names that the command line knows them by."""
 
-from typing import Any
-
 from skipstone.cachers.adacache import AdaCache
 from skipstone.cachers.block_caching import BlockCaching
 from skipstone.cachers.cfg_cache import CFGCache
-from skipstone.cachers.contract.cacher import Cacher, Probe, Reason, Site, Step
-from skipstone.cachers.contract.guidance import Guidance, WithGuidance
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.predictor import Predictor
+from skipstone.cachers.contract.words import Probe, Reason, Site, Step
 from skipstone.cachers.dbcache import DBCache
 from skipstone.cachers.deepcache import DeepCache
 from skipstone.cachers.delta_dit import DeltaDiT
@@ -26,6 +25,7 @@ from skipstone.cachers.predictors.hermite import Hermite
 from skipstone.cachers.predictors.reuse import Reuse
 from skipstone.cachers.predictors.spectrum import Spectrum
 from skipstone.cachers.predictors.taylor import Taylor
+from skipstone.cachers.registry import METHODS, PREDICTORS
 from skipstone.cachers.scale_shift import ScaleShift
 from skipstone.cachers.seacache import SeaCache
 from skipstone.cachers.smoothcache import SmoothCache
@@ -33,35 +33,8 @@ from skipstone.cachers.teacache import TeaCache
 from skipstone.cachers.tgate import TGate
 from skipstone.cachers.wrappers.limits import RunCap, StepMask, StepRange, Tail, Warmup
 from skipstone.cachers.wrappers.per_model import PerModel
+from skipstone.cachers.wrappers.with_guidance import WithGuidance
 from skipstone.cachers.wrappers.with_predictor import WithPredictor
-
-METHODS: dict[str, type[Cacher[Any]]] = {
-    method.name: method
-    for method in (
-        AdaCache,
-        BlockCaching,
-        DBCache,
-        DeepCache,
-        DeltaDiT,
-        DiCache,
-        EasyCache,
-        FasterCache,
-        FirstBlock,
-        FORA,
-        MagCache,
-        PAB,
-        Planned,
-        SeaCache,
-        SmoothCache,
-        TeaCache,
-        TGate,
-    )
-}
-
-PREDICTORS: dict[str, type[Predictor]] = {
-    predictor.name: predictor
-    for predictor in (AdamsBashforth, FoCa, FreqCa, Hermite, Reuse, Spectrum, Taylor)
-}
 
 __all__ = [
     "FORA",

@@ -7,8 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher, ModelFacts, Outcome, Probe, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import mean_l1
+from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.schedules.published.codebooks import PUBLISHED, Codebook, published
 
 

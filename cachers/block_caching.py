@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skipstone.cachers.contract.cacher import Cacher, Layer, LayerKind, ModelFacts, Probe
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.per_layer import PerLayer, Scheduled
+from skipstone.cachers.contract.words import Layer, LayerKind, ModelFacts, Probe
 from skipstone.cachers.scale_shift import ScaleShift, adjusted
 
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Reason, Step
 from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.words import Reason, Step
 
 
 @dataclass(frozen=True)

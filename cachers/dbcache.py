@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher, ModelFacts, Outcome, Probe, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import relative_l1
+from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 
 MOST = 8
 """How many blocks cache-dit runs on every step of FLUX, which has 57."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from skipstone.cachers.contract.by_step import ByStep
-from skipstone.cachers.contract.cacher import Reason, Site, Step
+from skipstone.cachers.contract.words import Reason, Site, Step
 from skipstone.schedules.published.spacing import around
 
 

@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher, Outcome, Probe, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import mean_l1
+from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step
 
 
 @dataclass

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from skipstone.cachers.cfg_cache import CFGCache
-from skipstone.cachers.contract.cacher import Cacher, Layer, LayerKind, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
+from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
 
 
 @dataclass(frozen=True)

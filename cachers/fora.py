@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from skipstone.cachers.contract.by_step import ByStep
-from skipstone.cachers.contract.cacher import Reason, Step
+from skipstone.cachers.contract.words import Reason, Step
 
 
 @dataclass(frozen=True)

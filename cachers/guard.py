@@ -8,9 +8,9 @@ from statistics import geometric_mean, mean
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Step
 from skipstone.cachers.contract.coordinates import Coordinates
 from skipstone.cachers.contract.late import Late
+from skipstone.cachers.contract.words import Step
 
 COORDINATES = 2048
 """Random elements of each sample by which an estimate is compared with what was computed."""

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher, ModelFacts, Outcome, Probe, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.schedules.published.magnitudes import interpolated, published_ratios
 
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from skipstone.cachers.contract.cacher import Cacher, Layer, LayerKind, ModelFacts, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
+from skipstone.cachers.contract.words import Layer, LayerKind, ModelFacts, Reason, Step
 
 
 @dataclass(frozen=True)

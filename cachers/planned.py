@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from skipstone.cachers.contract.by_step import ByStep
-from skipstone.cachers.contract.cacher import Cacher, ModelFacts, Outcome, Probe, Reason, RunFacts, Step
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, RunFacts, Step
 from skipstone.cachers.guard import Course, Watch
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.plan import Plan

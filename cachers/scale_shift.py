@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.contract.cacher import Cacher, Correction, Outcome, Probe, Reason, Step, Weights
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import Correction, Outcome, Probe, Reason, Step, Weights
 from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.kernels.operations import adjust
 

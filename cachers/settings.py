@@ -5,7 +5,7 @@ from types import MappingProxyType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.pipelines.attach import kinds_of, make
+from skipstone.cachers.registry import kinds_of, make
 
 
 def make_method(

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skipstone.cachers.contract.cacher import ATTENTION, Cacher, Layer, LayerKind, ModelFacts
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.per_layer import PerLayer, Scheduled
+from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind, ModelFacts
 
 
 @dataclass(frozen=True)

@@ -3,27 +3,25 @@
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import MISSING, fields
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
 
-from skipstone.cachers import METHODS, PREDICTORS, Planned, WithPredictor
-from skipstone.cachers.contract.cacher import Cacher, Step
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import Step
+from skipstone.cachers.registry import make
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.memory.storage import storage
 from skipstone.pipelines.model.compiled import written
+from skipstone.pipelines.model.models import MODELS, models_of
 from skipstone.pipelines.opening.devices import find_device
 from skipstone.pipelines.planning.autoplan import Autoplan
 from skipstone.pipelines.run.clock import Clock
 from skipstone.pipelines.run.pipeline_calls import PipelineCalls
 from skipstone.pipelines.run.stats import RunLog, RunStats
 from skipstone.schedules.plan import Plan
-
-MODELS = ("transformer", "transformer_2", "unet")
-"""Where diffusers pipelines keep the model that is called on every step."""
 
 Watcher = Callable[[Step, int, int], None]
 """Called after each step with the step and how many of its evaluations were computed and skipped.
@@ -100,58 +98,6 @@ def attach(
         cacher = Autoplan(pipe, models, speedup, **hyperparameters).method
     engines = [Engine(name, model, cacher, tuple(models), form, graphs) for name, model in models.items()]
     return CacheHandle(pipe, engines)
-
-
-def models_of(pipe: Any) -> dict[str, nn.Module]:
-    """The models of a pipeline that are called on its steps, by name."""
-    return {name: part for name in MODELS if isinstance(part := getattr(pipe, name, None), nn.Module)}
-
-
-def make(method: str | Cacher[Any] | Plan, /, **hyperparameters: Any) -> Cacher[Any]:
-    """A method from its name and hyper-parameters, or from a plan.
-
-    Raises:
-        TypeError: a hyper-parameter that the method does not have, or hyper-parameters beside an instance.
-        ValueError: an unknown method, or a hyper-parameter outside its range.
-    """
-    if isinstance(method, Cacher):
-        if hyperparameters:
-            given = ", ".join(hyperparameters)
-            raise TypeError(f"{given}: set hyper-parameters where the {type(method).__name__} is made")
-        return method
-    if isinstance(method, Plan):
-        return make(Planned.name, plan=method, **hyperparameters)
-    kinds = kinds_of(method)
-    accepted = [field.name for kind in kinds for field in fields(kind)]
-    for name in hyperparameters:
-        if name not in accepted:
-            raise TypeError(f"{method} has no hyper-parameter {name!r}; it has: {', '.join(accepted)}")
-    for field in (field for kind in kinds for field in fields(kind)):
-        if (
-            field.default is MISSING
-            and field.default_factory is MISSING
-            and field.name not in hyperparameters
-        ):
-            raise TypeError(f"{method} needs {field.name}=..., which can only be given in Python")
-    gate, *predictors = (
-        kind(**{f.name: hyperparameters[f.name] for f in fields(kind) if f.name in hyperparameters})
-        for kind in kinds
-    )
-    return WithPredictor(gate, *predictors) if predictors else gate
-
-
-def kinds_of(method: str) -> list[Any]:
-    """The classes that a name stands for: a method's, and a predictor's where one follows after a plus.
-
-    Raises:
-        ValueError: no such method or predictor.
-    """
-    gate, plus, predictor = method.partition("+")
-    if gate not in METHODS:
-        raise ValueError(f"unknown method {gate!r}; choose one of: {', '.join(sorted(METHODS))}")
-    if plus and predictor not in PREDICTORS:
-        raise ValueError(f"unknown predictor {predictor!r}; choose one of: {', '.join(sorted(PREDICTORS))}")
-    return [METHODS[gate], PREDICTORS[predictor]] if plus else [METHODS[gate]]
 
 
 class CacheHandle:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.contract.cacher import Cacher, ModelFacts, Probe, Reason, RunFacts, Site, Step
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import ModelFacts, Probe, Reason, RunFacts, Site, Step
 from skipstone.pipelines.evaluations.base import Branch, Evaluation, GivenEvaluation
 from skipstone.pipelines.evaluations.guided_branches import GuidedBranches
 from skipstone.pipelines.evaluations.layers import LayerEvaluation

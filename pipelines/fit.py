@@ -5,7 +5,8 @@ from typing import Any
 
 from skipstone.cachers.adacache import AdaCache, ChangeRecorder
 from skipstone.cachers.block_caching import BlockCaching
-from skipstone.cachers.contract.cacher import ATTENTION, Cacher, LayerKind
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import ATTENTION, LayerKind
 from skipstone.cachers.magcache import MagCache, MagnitudeRecorder
 from skipstone.cachers.recorders.layers import LayerRecorder, Seen, course
 from skipstone.cachers.smoothcache import SmoothCache

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from skipstone.cachers.contract.cacher import Cacher, Probe
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import Probe
 
 
 @dataclass(frozen=True)

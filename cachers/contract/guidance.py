@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Reason, Step, short
-from skipstone.cachers.contract.wrapper import Wrapper
+from skipstone.cachers.contract.words import Reason, Step, short
 
 
 @dataclass(frozen=True)
@@ -42,24 +41,3 @@ class Guidance(ABC):
         """The method and its hyper-parameters in one line."""
         settings = ", ".join(f"{f.name} {short(getattr(self, f.name))}" for f in fields(self))
         return f"{self.name} {settings}".strip()
-
-
-@dataclass(frozen=True)
-class WithGuidance(Wrapper):
-    """Let one method skip steps or layers, and another one save the unconditional branch.
-
-    Args:
-        cacher: the method for what is computed.
-        saver: the method for the unconditional branch.
-    """
-
-    name: ClassVar[str] = "with-guidance"
-
-    saver: Guidance
-
-    @property
-    def guidance(self) -> Guidance | None:
-        return self.saver
-
-    def describe(self) -> str:
-        return f"{self.cacher.describe()}; {self.saver.describe()}"

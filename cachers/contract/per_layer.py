@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from skipstone.cachers.contract.by_step import ByStep
-from skipstone.cachers.contract.cacher import ATTENTION, Cacher, Layer, LayerKind, Reason, Site, Step
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind, Reason, Site, Step
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from math import prod
 from typing import ClassVar, Literal
 
-from skipstone.cachers.contract.cacher import Step, Weights, short
+from skipstone.cachers.contract.words import Step, Weights, short
 
 Clock = Literal["step", "sigma"]
 """What a predictor takes for time: the step's index, or its noise level."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import (
-    Cacher,
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import (
     Correction,
     Layer,
     LayerKind,

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Bands, Step
+from skipstone.cachers.contract.words import Bands, Step
 from skipstone.cachers.predictors.hermite import Hermite
 
 

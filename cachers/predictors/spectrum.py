@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from skipstone.cachers.contract.cacher import Step
 from skipstone.cachers.contract.predictor import Predictor, extrapolation
+from skipstone.cachers.contract.words import Step
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher, Layer, LayerKind, Outcome, Probe, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import mean_l1
 from skipstone.cachers.contract.per_layer import PerLayer
+from skipstone.cachers.contract.words import Layer, LayerKind, Outcome, Probe, Reason, Step
 
 Seen = dict[tuple[int, int], list[float]]
 """From a step and a number of steps after it to the changes between the two, relative to the later."""

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from skipstone.cachers.contract.by_step import ByStep
-from skipstone.cachers.contract.cacher import ModelFacts, Outcome, Reason, RunFacts, Step
 from skipstone.cachers.contract.coordinates import Coordinates
+from skipstone.cachers.contract.words import ModelFacts, Outcome, Reason, RunFacts, Step
 
 COORDINATES = 2048
 """Random elements of each sample that are kept of a residual."""

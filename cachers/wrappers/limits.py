@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Correction, Outcome, Reason, Step, Weights
 from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.words import Correction, Outcome, Reason, Step, Weights
 from skipstone.cachers.contract.wrapper import Wrapper
 
 

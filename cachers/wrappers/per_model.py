@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skipstone.cachers.contract.cacher import Cacher, ModelFacts
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import ModelFacts
 from skipstone.cachers.contract.wrapper import Wrapper
 
 

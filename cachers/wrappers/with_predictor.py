@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skipstone.cachers.contract.cacher import Step, Weights
 from skipstone.cachers.contract.predictor import Predictor
+from skipstone.cachers.contract.words import Step, Weights
 from skipstone.cachers.contract.wrapper import Wrapper
 
 

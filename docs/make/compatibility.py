@@ -12,8 +12,8 @@ from torch import nn
 
 import skipstone
 from skipstone import FORA, Cacher, DeepCache, EasyCache, FirstBlock, RunStats, TeaCache
-from skipstone.cachers.contract.cacher import LayerKind, Site
-from skipstone.pipelines.attach import MODELS
+from skipstone.cachers.contract.words import LayerKind, Site
+from skipstone.pipelines.model.models import MODELS
 from skipstone.pipelines.model.probes import model_input, time_embeddings
 
 DOCS = Path(__file__).parents[1]

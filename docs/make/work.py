@@ -9,7 +9,7 @@ from typing import Any
 from torch.utils.flop_counter import FlopCounterMode
 
 import skipstone
-from skipstone.cachers.contract.cacher import LayerKind
+from skipstone.cachers.contract.words import LayerKind
 from skipstone.pipelines import bundled
 from skipstone.pipelines.model.layers import layers_in
 from skipstone.report.candidates import candidate

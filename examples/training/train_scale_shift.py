@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import skipstone
 from skipstone import BlockCaching, Cacher, ScaleShift
 from skipstone.cachers.block_caching import schedule
-from skipstone.cachers.contract.cacher import Correction, Layer, Probe, Step
+from skipstone.cachers.contract.words import Correction, Layer, Probe, Step
 from skipstone.cachers.scale_shift import Adjusted
 from skipstone.cachers.scale_shift import State as Adjusting
 from skipstone.metrics.quality import quality

@@ -8,8 +8,9 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher, LayerKind, Probe, Reason, Step, Weights
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.coordinates import Coordinates
+from skipstone.cachers.contract.words import LayerKind, Probe, Reason, Step, Weights
 from skipstone.pipelines.evaluations.sites import EARLY, Placement
 from skipstone.pipelines.memory.halves import Half
 from skipstone.pipelines.memory.layer import LayerMemory, reason_to_compute

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher, Layer, LayerKind, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
 from skipstone.pipelines.evaluations.base import Branch
 from skipstone.pipelines.memory.block_range import BlockMemory
 from skipstone.pipelines.memory.halves import Half

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.contract.cacher import Step
 from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.words import Step
 from skipstone.cachers.kernels.operations import reuse
 from skipstone.pipelines.memory.halves import Half, half_of
 from skipstone.pipelines.model.calls import parameters_of

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Layer, LayerKind, Reason
+from skipstone.cachers.contract.words import Layer, LayerKind, Reason
 from skipstone.pipelines.evaluations.base import Evaluation
 from skipstone.pipelines.evaluations.block_walk import BlockWalk
 from skipstone.pipelines.memory.layer import LayerMemory

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Weights
 from skipstone.cachers.contract.coordinates import Coordinates
+from skipstone.cachers.contract.words import Weights
 from skipstone.pipelines.memory.snapshots import Residual, Snapshots
 from skipstone.pipelines.model.calls import Call, Segment, Slot
 from skipstone.pipelines.model.trace import Entry, Learner, Place, Trace

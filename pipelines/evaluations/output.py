@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, zeros_like
 
-from skipstone.cachers.contract.cacher import Outcome
+from skipstone.cachers.contract.words import Outcome
 from skipstone.pipelines.evaluations.base import Evaluation
 from skipstone.pipelines.memory.snapshots import Residual
 from skipstone.pipelines.model.outputs import floats_in, hollow, refilled

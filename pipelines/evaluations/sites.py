@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from skipstone.cachers.contract.cacher import Cacher, Probe, Site
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import Probe, Site
 from skipstone.pipelines.model.blocks import block_lists
 from skipstone.pipelines.model.layers import Found, layers_in
 from skipstone.pipelines.model.probes import OF_THE_TIME

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Outcome, Probe, Reason, Weights
+from skipstone.cachers.contract.words import Outcome, Probe, Reason, Weights
 from skipstone.pipelines.evaluations.base import Evaluation
 from skipstone.pipelines.evaluations.modes import Computing, Learning, Mode, Passing, Skipping
 from skipstone.pipelines.evaluations.sites import EARLY

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.contract.cacher import Site
+from skipstone.cachers.contract.words import Site
 from skipstone.pipelines.evaluations.base import Evaluation
 from skipstone.pipelines.evaluations.sites import EARLY
 from skipstone.pipelines.evaluations.stack import StackEvaluation

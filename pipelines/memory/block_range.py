@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher, Layer, Step
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import Layer, Step
 from skipstone.pipelines.memory.halves import Half
 from skipstone.pipelines.memory.layer import LayerMemory
 from skipstone.pipelines.memory.storage import Storage

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher, Layer, Outcome, Reason, Step
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import Layer, Outcome, Reason, Step
 from skipstone.pipelines.memory.halves import Half
 from skipstone.pipelines.memory.snapshots import Residual, Snapshots, main_residual
 from skipstone.pipelines.memory.storage import Storage

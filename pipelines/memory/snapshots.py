@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Bands, Step, Weights
+from skipstone.cachers.contract.words import Bands, Step, Weights
 from skipstone.cachers.kernels.operations import restore, reuse
 from skipstone.cachers.kernels.reference import Quantised, dequantise
 from skipstone.pipelines.memory.halves import Half

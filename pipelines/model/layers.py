@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from skipstone.cachers.contract.cacher import ATTENTION, LayerKind
+from skipstone.cachers.contract.words import ATTENTION, LayerKind
 from skipstone.pipelines.model.blocks import block_lists, innermost_lists
 from skipstone.pipelines.model.outputs import floats_in
 from skipstone.pipelines.model.probes import is_attention

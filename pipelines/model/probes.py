@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.cachers.contract.cacher import Probe
+from skipstone.cachers.contract.words import Probe
 from skipstone.pipelines.model.calls import Call, parameters_of
 
 

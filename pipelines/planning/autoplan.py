@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from skipstone.cachers.contract.cacher import Cacher, ModelFacts, RunFacts
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import ModelFacts, RunFacts
 from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Planned, Unplanned, checked_guard
 from skipstone.cachers.recorders.run import Recorder, Tape

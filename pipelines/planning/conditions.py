@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipstone.cachers.contract.cacher import RunFacts
+from skipstone.cachers.contract.words import RunFacts
 from skipstone.pipelines.model.compiled import written
 
 SAMPLED_PARAMETERS = 16
@@ -33,7 +33,7 @@ def conditions(pipe: Any, models: Mapping[str, nn.Module], run: RunFacts) -> dic
         "guidance": dict(run.scales),
         "shape": list(run.shape),
         "dtype": run.dtype,
-        "versions": {"skipstone": _own_version(), **{name: version(name) for name in ("torch", "diffusers")}},
+        "versions": {name: version(name) for name in ("skipstone", "torch", "diffusers")},
     }
 
 
@@ -72,9 +72,3 @@ def _adapters(model: nn.Module) -> Iterator[str]:
         scaling = getattr(module, "scaling", None)
         if isinstance(active, (list, tuple)) and isinstance(scaling, Mapping):
             yield from (f"{name} {float(scaling[name]):g}" for name in active if name in scaling)
-
-
-def _own_version() -> str:
-    from skipstone import __version__
-
-    return __version__

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skipstone.cachers.recorders.run import Recorder
-from skipstone.pipelines.attach import Watcher, attach, models_of
+from skipstone.pipelines.attach import Watcher, attach
+from skipstone.pipelines.model.models import models_of
 from skipstone.pipelines.planning.conditions import conditions
 from skipstone.pipelines.planning.tapes import record_of
 from skipstone.pipelines.recording.rehearsal import Rehearsal

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from skipstone.cachers.contract.cacher import Step
+from skipstone.cachers.contract.words import Step
 from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.run.noise import Level, levels
 from skipstone.pipelines.run.samplers import draws_noise

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from skipstone.cachers.contract.cacher import Step
-from skipstone.pipelines.attach import MODELS
+from skipstone.cachers.contract.words import Step
 from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
 from skipstone.pipelines.model.compiled import uncompiled
+from skipstone.pipelines.model.models import models_of
 from skipstone.pipelines.run.clock import Clock
 from skipstone.pipelines.run.stopwatch import Mark
 
@@ -28,7 +28,7 @@ class LoopTimer:
         self._watchers: list[Callable[[Step], None]] = []
         self._begin: Mark | None = None
         self._end: Mark | None = None
-        self._models = [m for name in MODELS if isinstance(m := getattr(pipe, name, None), nn.Module)]
+        self._models = list(models_of(pipe).values())
         for model in self._models:
             self._follow(model)
         self._clock = Clock(pipe, self._start, self._note_step)

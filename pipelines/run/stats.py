@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import mean, median
 from typing import Any
 
-from skipstone.cachers.contract.cacher import Cacher, Reason
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import Reason
 from skipstone.pipelines.run.stopwatch import Mark
 
 FEW_STEPS = 8

@@ -11,7 +11,7 @@ from torch import nn
 import skipstone
 from skipstone import AdaCache
 from skipstone.cachers import Reason, Step, Warmup
-from skipstone.cachers.contract.cacher import Outcome
+from skipstone.cachers.contract.words import Outcome
 from skipstone.pipelines.model.attention import middle_block
 from skipstone.pipelines.model.blocks import block_lists
 from skipstone.pipelines.model.calls import Call

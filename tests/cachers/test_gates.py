@@ -9,7 +9,7 @@ import torch
 
 import skipstone
 from skipstone import Cacher, DBCache, DiCache, EasyCache, MagCache, SeaCache
-from skipstone.cachers.contract.cacher import ModelFacts, Outcome, Step
+from skipstone.cachers.contract.words import ModelFacts, Outcome, Step
 from skipstone.cachers.seacache import wiener
 from skipstone.schedules.published.magnitudes import interpolated
 from support import tiny

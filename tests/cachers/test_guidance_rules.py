@@ -10,7 +10,7 @@ from diffusers.hooks.faster_cache import _split_low_high_freq
 from skipstone import CFGCache, FasterCache
 from skipstone.cachers import Step
 from skipstone.cachers.cfg_cache import low_frequencies
-from skipstone.cachers.contract.cacher import Layer, LayerKind
+from skipstone.cachers.contract.words import Layer, LayerKind
 
 SELF = Layer(LayerKind.SELF_ATTENTION, "blocks.0.attn1", 0, 4)
 

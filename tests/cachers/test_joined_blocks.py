@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import skipstone
-from skipstone.cachers.contract.cacher import LayerKind
+from skipstone.cachers.contract.words import LayerKind
 from support.layer_fora import BLOCK, LayerFORA
 from support.toy import ToyModel, ToyPipeline, constant, drifting
 from support.zoo import ZOO

@@ -12,7 +12,7 @@ from diffusers import PyramidAttentionBroadcastConfig, apply_pyramid_attention_b
 import skipstone
 from skipstone import PAB, Cacher, DeltaDiT, TGate
 from skipstone.cachers import Step
-from skipstone.cachers.contract.cacher import Layer, LayerKind, ModelFacts
+from skipstone.cachers.contract.words import Layer, LayerKind, ModelFacts
 from support import tiny
 from support.toy import ToyModel, ToyPipeline, drifting
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import skipstone
 from skipstone import CFGCache, Planned, WithGuidance
-from skipstone.cachers.contract.cacher import Reason, RunFacts, Step
 from skipstone.cachers.contract.late import Late
+from skipstone.cachers.contract.words import Reason, RunFacts, Step
 from skipstone.cachers.guard import FLOOR, Comparison, Course
 from skipstone.schedules.plan import Plan
 from skipstone.schedules.record import Record

@@ -21,7 +21,7 @@ from skipstone import (
     WithPredictor,
 )
 from skipstone.cachers import Step
-from skipstone.cachers.contract.cacher import Bands
+from skipstone.cachers.contract.words import Bands
 from support.methods import ON_STACKS, Case
 from support.toy import ToyModel, ToyPipeline, constant, drifting
 

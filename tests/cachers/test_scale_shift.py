@@ -12,7 +12,7 @@ import train_scale_shift
 
 import skipstone
 from skipstone import BlockCaching, RunCap, ScaleShift, Taylor, WithPredictor
-from skipstone.cachers.contract.cacher import Probe
+from skipstone.cachers.contract.words import Probe
 from skipstone.pipelines import bundled
 from support import tiny
 from support.saved import save_wan

@@ -10,7 +10,7 @@ import torch
 import skipstone
 from skipstone import FORA, BlockCaching, SmoothCache, StepMask, Warmup
 from skipstone.cachers import block_caching, smoothcache
-from skipstone.cachers.contract.cacher import ATTENTION, Layer, LayerKind
+from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind
 from skipstone.pipelines import generate
 from support import tiny
 from support.toy import ToyModel, ToyPipeline, constant, drifting

@@ -9,8 +9,8 @@ import torch
 import skipstone
 from skipstone import FirstBlock, TeaCache
 from skipstone.cachers import Reason, Step
-from skipstone.cachers.contract.cacher import ModelFacts, Outcome
 from skipstone.cachers.contract.distance import relative_l1
+from skipstone.cachers.contract.words import ModelFacts, Outcome
 from skipstone.pipelines.model.probes import time_embeddings, time_projections
 from skipstone.schedules.published.polynomials import IDENTITY, PUBLISHED, published, published_for
 from support import tiny

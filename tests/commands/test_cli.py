@@ -17,7 +17,7 @@ from rich.console import Console
 import skipstone
 from skipstone import cli
 from skipstone.cachers import METHODS, PREDICTORS
-from skipstone.cachers.contract.cacher import Step
+from skipstone.cachers.contract.words import Step
 from skipstone.commands.generate import Job, Request, Result
 from skipstone.commands.progress import StepLines
 from skipstone.metrics.quality import quality

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import skipstone
 from skipstone import PAB, Cacher, DBCache, DeltaDiT, FasterCache, FirstBlock, Planned, TeaCache, TGate
-from skipstone.cachers.contract.cacher import Layer
+from skipstone.cachers.contract.words import Layer
 from support import tiny
 from support.methods import blocks, planned, smooth
 from support.processes import (

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import skipstone
 from skipstone import Cacher, FirstBlock, TeaCache
-from skipstone.pipelines.attach import MODELS
 from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.model.models import MODELS
 from support.tiny import Tiny
 from support.tiny_pipelines import PIPELINES
 from support.zoo import drawn, tensors

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from skipstone import FORA
-from skipstone.cachers.contract.cacher import ATTENTION, LayerKind, Site
+from skipstone.cachers.contract.words import ATTENTION, LayerKind, Site
 
 FEED_FORWARD, BLOCK = frozenset({LayerKind.FEED_FORWARD}), frozenset({LayerKind.BLOCK})
 

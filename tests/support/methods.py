@@ -27,7 +27,7 @@ from skipstone import (
     TGate,
 )
 from skipstone.cachers import Site
-from skipstone.cachers.contract.cacher import LayerKind
+from skipstone.cachers.contract.words import LayerKind
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.published.codebooks import Codebook
 from skipstone.schedules.record import Quantity

@@ -194,7 +194,7 @@ def prepare(request: Request) -> Job:
     fps = _check_class(request, source)
     pipe, arguments = open_pipeline(source, request.options, request.device, request.dtype)
     if request.speedup is not None:
-        from skipstone.pipelines.attach import models_of
+        from skipstone.pipelines.model.models import models_of
         from skipstone.pipelines.planning.autoplan import Autoplan
 
         method = Autoplan(pipe, models_of(pipe), request.speedup).method
@@ -292,7 +292,7 @@ def _with_plan(job: Job, steps: "StepLines") -> Job:
 
 
 def _run(job: Job, steps: "StepLines", method: "Cacher[Any] | None") -> "Clip":
-    from skipstone.cachers.contract.cacher import Reason
+    from skipstone.cachers.contract.words import Reason
     from skipstone.pipelines.generate import generate
 
     def once(title: str) -> "Clip":

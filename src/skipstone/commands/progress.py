@@ -12,7 +12,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from skipstone.cachers.contract.cacher import Step
+from skipstone.cachers.contract.words import Step
 from skipstone.pipelines.attach import Watcher
 
 OTHER_COLUMNS = 18

@@ -7,8 +7,8 @@ from typing import Any
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.planned import Planned, checked_guard
+from skipstone.cachers.registry import kinds_of
 from skipstone.cachers.settings import make_method
-from skipstone.pipelines.attach import kinds_of
 
 FITTED = "fitted"
 """The word that asks for a method's constants to be measured on the first prompt."""

@@ -12,8 +12,9 @@ from skipstone.cachers import PREDICTORS
 from skipstone.cachers.planned import Planned
 from skipstone.cachers.predictors.reuse import Reuse
 from skipstone.metrics.comparison import USUAL, chosen
-from skipstone.pipelines.attach import MODELS, attach
+from skipstone.pipelines.attach import attach
 from skipstone.pipelines.generate import warm_up
+from skipstone.pipelines.model.models import models_of
 from skipstone.report.about import about
 from skipstone.report.candidates import FITTED, Candidate, candidate, guard_of, settle
 from skipstone.report.fits import FITS, fit_of, fitted
@@ -347,5 +348,5 @@ def _setting(found: Candidate, rung: int) -> Setting:
 
 def _parameter(pipe: Any) -> torch.Tensor:
     """One of the model's, which is on its device and of its type."""
-    model = next(part for name in MODELS if isinstance(part := getattr(pipe, name, None), torch.nn.Module))
+    model = next(iter(models_of(pipe).values()))
     return next(model.parameters())

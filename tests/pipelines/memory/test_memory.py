@@ -10,7 +10,7 @@ from torch import Tensor
 
 import skipstone
 from skipstone import FORA, PAB, FasterCache, Taylor, TeaCache, WithPredictor
-from skipstone.cachers.contract.cacher import Step
+from skipstone.cachers.contract.words import Step
 from skipstone.pipelines.memory.snapshots import Snapshots
 from skipstone.pipelines.memory.storage import Storage
 from support import tiny

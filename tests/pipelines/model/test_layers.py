@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import skipstone
 from skipstone import Cacher, RunCap, Taylor, Warmup, WithPredictor
-from skipstone.cachers.contract.cacher import ATTENTION, Layer, LayerKind, Outcome, Probe, Step
+from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind, Outcome, Probe, Step
 from support import tiny
 from support.layer_fora import BLOCK, FEED_FORWARD, LayerFORA
 from support.toy import Adds, AddsInPlace, ToyAttention, ToyModel, ToyPipeline, constant, drifting

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import skipstone
 from skipstone import Cacher, DeepCache, FirstBlock, RunCap, TeaCache
-from skipstone.cachers.contract.cacher import Outcome, Site, Step
+from skipstone.cachers.contract.words import Outcome, Site, Step
 from support.toy import ToyModel, ToyPipeline
 from support.unets import UNETS, made, run
 

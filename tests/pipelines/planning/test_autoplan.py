@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import skipstone
-from skipstone.cachers.contract.cacher import RunFacts, Step
+from skipstone.cachers.contract.words import RunFacts, Step
 from skipstone.pipelines.planning.autoplan import records_folder
 from skipstone.pipelines.planning.conditions import conditions
 from skipstone.pipelines.run.stats import RunLog

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import skipstone
-from skipstone.cachers.contract.cacher import ModelFacts, Outcome, RunFacts, Step
+from skipstone.cachers.contract.words import ModelFacts, Outcome, RunFacts, Step
 from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.pipelines.planning.tapes import record_of
 from skipstone.pipelines.recording.rehearsal import Rehearsal

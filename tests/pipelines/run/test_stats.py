@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skipstone.cachers.contract.cacher import Reason
+from skipstone.cachers.contract.words import Reason
 from skipstone.pipelines.run.stats import LogEntry, RunLog
 from skipstone.pipelines.run.stopwatch import Mark
 

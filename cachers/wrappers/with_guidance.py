@@ -1,0 +1,28 @@
+"""One method for what is computed, another for the unconditional branch of guidance."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.wrapper import Wrapper
+
+
+@dataclass(frozen=True)
+class WithGuidance(Wrapper):
+    """Let one method skip steps or layers, and another one save the unconditional branch.
+
+    Args:
+        cacher: the method for what is computed.
+        saver: the method for the unconditional branch.
+    """
+
+    name: ClassVar[str] = "with-guidance"
+
+    saver: Guidance
+
+    @property
+    def guidance(self) -> Guidance | None:
+        return self.saver
+
+    def describe(self) -> str:
+        return f"{self.cacher.describe()}; {self.saver.describe()}"
