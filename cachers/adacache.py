@@ -55,6 +55,8 @@ class AdaCache(Cacher[State]):
     """
 
     name: ClassVar[str] = "adacache"
+    probe = Probe.NONE
+    watches_attention = True
 
     codebook: str | Codebook | None = None
     motion: bool = False
@@ -65,14 +67,6 @@ class AdaCache(Cacher[State]):
             published(self.codebook)
         if self.rule not in ("code", "paper"):
             raise ValueError(f"rule must be 'code' or 'paper', got {self.rule!r}")
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
-
-    @property
-    def watches_attention(self) -> bool:
-        return True
 
     @property
     def levels(self) -> Codebook:
@@ -167,17 +161,11 @@ class ChangeRecorder(Cacher[Previous]):
     """
 
     name: ClassVar[str] = "change-recorder"
+    probe = Probe.NONE
+    watches_attention = True
 
     changes: list[float] = field(default_factory=list)
     motions: list[float] = field(default_factory=list)
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
-
-    @property
-    def watches_attention(self) -> bool:
-        return True
 
     def new_state(self) -> Previous:
         return Previous()

@@ -34,6 +34,7 @@ class BlockCaching(PerLayer):
     """
 
     name: ClassVar[str] = "block-caching"
+    layer_kinds = frozenset({LayerKind.BLOCK})
 
     threshold: float = 0.1
     changes: Mapping[str, tuple[float, ...]] | None = None
@@ -50,10 +51,6 @@ class BlockCaching(PerLayer):
     @property
     def run_steps(self) -> int | None:
         return 1 + len(next(iter(self.changes.values()))) if self.changes else None
-
-    @property
-    def layer_kinds(self) -> frozenset[LayerKind]:
-        return frozenset({LayerKind.BLOCK})
 
     def for_model(self, model: ModelFacts) -> "BlockCaching":
         if self.changes is None:

@@ -45,6 +45,7 @@ class DBCache(Cacher[State]):
     """
 
     name: ClassVar[str] = "dbcache"
+    probe = Probe.FIRST_BLOCK
 
     threshold: float = 0.08
     blocks: int | None = None
@@ -69,10 +70,6 @@ class DBCache(Cacher[State]):
     @property
     def tail_blocks(self) -> int:
         return self.last_blocks
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.FIRST_BLOCK
 
     def for_model(self, model: ModelFacts) -> "DBCache":
         return replace(self, blocks=self.blocks or max(1, min(MOST, model.blocks // 4)))

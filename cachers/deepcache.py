@@ -31,6 +31,7 @@ class DeepCache(ByStep):
     """
 
     name: ClassVar[str] = "deepcache"
+    site = Site.DEEP
 
     interval: int = 3
     depth: int = 0
@@ -45,10 +46,6 @@ class DeepCache(ByStep):
             )
         if (self.center is not None and self.center < 1) or not 1 < self.power < math.inf:
             raise ValueError(f"center must be >= 1 and power above 1, got {self.center} and {self.power}")
-
-    @property
-    def site(self) -> Site:
-        return Site.DEEP
 
     @property
     def head_blocks(self) -> int:

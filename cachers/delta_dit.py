@@ -12,14 +12,12 @@ from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
 class OneBlock(LayerRule):
     """Compute every ``interval``-th step, and in the phases in which this block is not skipped."""
 
+    joins_blocks = True
+
     interval: int
     switch: float
     early: bool
     late: bool
-
-    @property
-    def joins_blocks(self) -> bool:
-        return True
 
     def reason(self, step: Step) -> Reason | None:
         if step.index % self.interval == 0:
@@ -46,6 +44,7 @@ class DeltaDiT(PerLayer):
     """
 
     name: ClassVar[str] = "delta-dit"
+    layer_kinds = frozenset({LayerKind.BLOCK})
 
     interval: int = 2
     share: float = 0.75
@@ -58,10 +57,6 @@ class DeltaDiT(PerLayer):
             raise ValueError(f"share must be above 0 and at most 1, got {self.share}")
         if not 0 <= self.switch <= 1:
             raise ValueError(f"switch must be between 0 and 1, got {self.switch}")
-
-    @property
-    def layer_kinds(self) -> frozenset[LayerKind]:
-        return frozenset({LayerKind.BLOCK})
 
     def for_layer(self, layer: Layer) -> Cacher[Any] | None:
         skipped = round(self.share * layer.blocks)

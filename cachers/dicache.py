@@ -44,6 +44,8 @@ class DiCache(Cacher[State]):
     """
 
     name: ClassVar[str] = "dicache"
+    history = 2
+    probe = Probe.HEAD_STATES
 
     threshold: float = 0.2
     error: Literal["probe", "difference"] = "probe"
@@ -59,16 +61,8 @@ class DiCache(Cacher[State]):
             raise ValueError(f"depth must be >= 1 and warmup in 0 to 1, got {self.depth} and {self.warmup}")
 
     @property
-    def history(self) -> int:
-        return 2
-
-    @property
     def head_blocks(self) -> int:
         return self.depth
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.HEAD_STATES
 
     def new_state(self) -> State:
         return State()

@@ -44,6 +44,7 @@ class EasyCache(Cacher[State]):
     """
 
     name: ClassVar[str] = "easycache"
+    probe = Probe.MODEL_INPUT
 
     threshold: float = 0.025
     warmup: int = 5
@@ -53,10 +54,6 @@ class EasyCache(Cacher[State]):
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
         if self.warmup < 0:
             raise ValueError(f"warmup must be a whole number >= 0, got {self.warmup}")
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.MODEL_INPUT
 
     def new_state(self) -> State:
         return State()

@@ -15,14 +15,12 @@ from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
 class DynamicReuse(LayerRule):
     """Compute every so many steps, and go on from the last two computed outputs with a rising weight."""
 
+    history = 2
+
     start: float
     interval: int
     weight: float
     guidance: Guidance | None = None
-
-    @property
-    def history(self) -> int:
-        return 2
 
     def reason(self, step: Step) -> Reason | None:
         if step.index < self.start * step.count:
@@ -78,6 +76,7 @@ class FasterCache(PerLayer):
     """
 
     name: ClassVar[str] = "fastercache"
+    layer_kinds = frozenset({LayerKind.SELF_ATTENTION, LayerKind.TEMPORAL_ATTENTION})
 
     start: float = 0.25
     interval: int = 2
@@ -97,10 +96,6 @@ class FasterCache(PerLayer):
         for name in ("start", "guidance_start", "switch"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
-
-    @property
-    def layer_kinds(self) -> frozenset[LayerKind]:
-        return frozenset({LayerKind.SELF_ATTENTION, LayerKind.TEMPORAL_ATTENTION})
 
     @property
     def guidance(self) -> Guidance | None:

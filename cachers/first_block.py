@@ -34,20 +34,14 @@ class FirstBlock(Cacher[State]):
     """
 
     name: ClassVar[str] = "first-block"
+    head_blocks = 1
+    probe = Probe.FIRST_BLOCK
 
     threshold: float = 0.08
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < math.inf:
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
-
-    @property
-    def head_blocks(self) -> int:
-        return 1
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.FIRST_BLOCK
 
     def new_state(self) -> State:
         return State()

@@ -42,6 +42,7 @@ class MagCache(Cacher[State]):
     """
 
     name: ClassVar[str] = "magcache"
+    probe = Probe.NONE
 
     threshold: float = 0.12
     max_skips: int = 2
@@ -57,10 +58,6 @@ class MagCache(Cacher[State]):
             )
         if self.ratios is not None and not (self.ratios and all(0 < r < math.inf for r in self.ratios)):
             raise ValueError(f"ratios must be finite numbers > 0, got {self.ratios}")
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
 
     def for_model(self, model: ModelFacts) -> "MagCache":
         ratios = self.ratios or published_ratios(model.class_name, model.config)
@@ -111,12 +108,9 @@ class MagnitudeRecorder(Cacher[Previous]):
     """
 
     name: ClassVar[str] = "magnitude-recorder"
+    probe = Probe.NONE
 
     seen: dict[int, list[float]] = field(default_factory=dict)
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
 
     def new_state(self) -> Previous:
         return Previous()

@@ -44,6 +44,7 @@ class Planned(Cacher[State]):
     """
 
     name: ClassVar[str] = "planned"
+    probe = Probe.NONE
 
     plan: Plan
     guard: float | None = 2.0
@@ -60,10 +61,6 @@ class Planned(Cacher[State]):
     @property
     def history(self) -> int:
         return self.plan.recipe.anchors
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
 
     @property
     def looks(self) -> bool:
@@ -168,12 +165,9 @@ class Unplanned(ByStep):
     """
 
     name: ClassVar[str] = "planned"
+    history = 0
 
     why: str
-
-    @property
-    def history(self) -> int:
-        return 0
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
         return Reason.NOT_PLANNED

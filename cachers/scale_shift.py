@@ -105,13 +105,10 @@ class Adjusted(Wrapper):
     """
 
     name: ClassVar[str] = "adjusted"
+    probe = Probe.TIME_EMBEDDING
 
     adjustment: ScaleShift
     block: str
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.TIME_EMBEDDING
 
     def new_state(self) -> State:
         return State(super().new_state())

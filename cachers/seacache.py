@@ -39,6 +39,7 @@ class SeaCache(Cacher[State]):
     """
 
     name: ClassVar[str] = "seacache"
+    probe = Probe.MODEL_INPUT
 
     threshold: float = 0.25
     power: float = 3.0
@@ -48,10 +49,6 @@ class SeaCache(Cacher[State]):
             raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
         if not 0 < self.power < math.inf:
             raise ValueError(f"power must be a finite number > 0, got {self.power}")
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.MODEL_INPUT
 
     def new_state(self) -> State:
         return State()

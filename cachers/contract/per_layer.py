@@ -15,9 +15,7 @@ from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind, Reason
 class PerLayer(ByStep):
     """Has a rule for each layer, and none of its own."""
 
-    @property
-    def site(self) -> Site:
-        return Site.LAYER
+    site = Site.LAYER
 
     @property
     def layer_kinds(self) -> frozenset[LayerKind]:

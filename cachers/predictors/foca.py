@@ -29,10 +29,7 @@ class FoCa(ClockedPredictor):
     """
 
     name: ClassVar[str] = "foca"
-
-    @property
-    def history(self) -> int:
-        return 3
+    history = 3
 
     def combine(self, at: float, times: Sequence[float]) -> Sequence[float]:
         if len(times) == 1:

@@ -15,10 +15,7 @@ class Reuse(Predictor):
     """
 
     name: ClassVar[str] = "reuse"
-
-    @property
-    def history(self) -> int:
-        return 1
+    history = 1
 
     def combine(self, at: float, times: Sequence[float]) -> Sequence[float]:
         return [1.0] + [0.0] * (len(times) - 1)

@@ -29,13 +29,10 @@ class Listener(Cacher[Recent]):
     """
 
     name: ClassVar[str] = "listener"
+    probe = Probe.NONE
 
     lags: int
     seen: Seen
-
-    @property
-    def probe(self) -> Probe:
-        return Probe.NONE
 
     def new_state(self) -> Recent:
         return deque(maxlen=self.lags)

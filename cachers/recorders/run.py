@@ -46,18 +46,12 @@ class Recorder(ByStep):
     """
 
     name: ClassVar[str] = "recorder"
+    history = 0
+    coordinates = COORDINATES
 
     tapes: dict[str, Tape] = field(default_factory=dict)
     model: str = "transformer"
     why: str = ""
-
-    @property
-    def history(self) -> int:
-        return 0
-
-    @property
-    def coordinates(self) -> int:
-        return COORDINATES
 
     def for_model(self, model: ModelFacts) -> "Recorder":
         return replace(self, model=model.name)

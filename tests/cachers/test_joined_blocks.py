@@ -24,11 +24,9 @@ def _no_gradients() -> object:
 class Joined(LayerFORA):
     """Skips all blocks as one."""
 
-    kinds: frozenset[LayerKind] = BLOCK
+    joins_blocks = True
 
-    @property
-    def joins_blocks(self) -> bool:
-        return True
+    kinds: frozenset[LayerKind] = BLOCK
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -12,11 +12,9 @@ FEED_FORWARD, BLOCK = frozenset({LayerKind.FEED_FORWARD}), frozenset({LayerKind.
 class LayerFORA(FORA):
     """FORA on each layer of some kinds."""
 
-    kinds: frozenset[LayerKind] = ATTENTION
+    site = Site.LAYER
 
-    @property
-    def site(self) -> Site:
-        return Site.LAYER
+    kinds: frozenset[LayerKind] = ATTENTION
 
     @property
     def layer_kinds(self) -> frozenset[LayerKind]:
