@@ -65,7 +65,10 @@ def block_caching(name: str) -> Path | None:
 
 
 def load(name: str, **kwargs: Any) -> Any:
-    """A bundled model as an ordinary diffusers pipeline.
+    """Load a bundled model as an ordinary diffusers pipeline.
+
+    Called with a prompt alone, it makes what the model was trained for: the size, steps and guidance of
+    `DEFAULTS` replace the defaults of the pipeline's class.
 
     Args:
         name: ``pebble-video`` (text to video, a `WanPipeline`) or ``pebble-image`` (text to image, a
@@ -78,4 +81,8 @@ def load(name: str, **kwargs: Any) -> Any:
     location = folder(name)
     from diffusers import DiffusionPipeline
 
-    return DiffusionPipeline.from_pretrained(location, local_files_only=True, **kwargs)
+    from skipstone.pipelines.bundled.own_call import give_defaults
+
+    pipe = DiffusionPipeline.from_pretrained(location, local_files_only=True, **kwargs)
+    give_defaults(pipe, DEFAULTS[name])
+    return pipe

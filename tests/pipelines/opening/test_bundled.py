@@ -1,9 +1,12 @@
 """The models that come with skipstone, and the plans that come with them."""
 
+import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
 import skipstone
 from skipstone import BlockCaching
@@ -58,6 +61,42 @@ def test_the_plan_of_the_image_model_keeps_the_picture() -> None:
         cached = run()
     assert cache.last_run.skipped > 0
     assert quality(cached, uncached).psnr >= 30
+
+
+def picture(pipe: Any, **arguments: Any) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    made = pipe(**arguments, num_inference_steps=2, generator=generator, output_type="np")
+    return torch.from_numpy(made.images)
+
+
+def test_a_prompt_alone_makes_what_the_model_was_trained_for() -> None:
+    pipe = skipstone.load("pebble-image")
+    asked = "a snail on a green background"
+    defaults = {n: v for n, v in bundled.DEFAULTS["pebble-image"].items() if n != "num_inference_steps"}
+    plain = DiffusionPipeline.from_pretrained(bundled.folder("pebble-image"), local_files_only=True)
+    assert torch.equal(picture(pipe, prompt=asked), picture(plain, prompt=asked, **defaults))
+    assert picture(pipe, prompt=asked, height=64).shape == (1, 64, 128, 3)
+    assert inspect.signature(pipe.__call__).parameters["num_inference_steps"].default == 50
+    assert type(pipe).__name__ == "FluxPipeline"
+
+
+def test_embeddings_of_a_negative_prompt_stand_for_themselves() -> None:
+    pipe = skipstone.load("pebble-image")
+    with torch.no_grad():
+        embeddings, pooled, _ = pipe.encode_prompt("a cat", None)
+    given = {"negative_prompt_embeds": embeddings, "negative_pooled_prompt_embeds": pooled}
+    asked = "a snail on a green background"
+    assert torch.equal(
+        picture(pipe, prompt=asked, **given), picture(pipe, prompt=asked, negative_prompt="a cat")
+    )
+
+
+def test_a_cache_on_a_bundled_pipeline_leaves_its_own_sizes() -> None:
+    pipe = skipstone.load("pebble-image")
+    bare = picture(pipe, prompt="a snail")
+    with skipstone.attach(pipe, "teacache", threshold=0.0):
+        assert torch.equal(picture(pipe, prompt="a snail"), bare)
+    assert torch.equal(picture(pipe, prompt="a snail"), bare)
 
 
 def test_the_text_steers_the_picture() -> None:

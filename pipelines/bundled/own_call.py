@@ -1,0 +1,34 @@
+"""Giving a pipeline's call the defaults of the model in it."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from skipstone.pipelines.model.class_swap import give_subclass
+
+
+def give_defaults(pipe: Any, defaults: Mapping[str, Any]) -> None:
+    """Let a pipeline's call use these values for the arguments that it is not given.
+
+    Args:
+        pipe: the pipeline; only its class is replaced, by a subclass of the same name.
+        defaults: values by the names of the call's parameters.
+    """
+    cls = type(pipe)
+    plain = inspect.signature(cls.__call__)
+    signature = plain.replace(
+        parameters=[p.replace(default=defaults.get(p.name, p.default)) for p in plain.parameters.values()]
+    )
+
+    @functools.wraps(cls.__call__)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(self, *args, **kwargs)
+        # Pipelines refuse a negative prompt beside its embeddings.
+        if bound.arguments.get("negative_prompt_embeds") is not None:
+            bound.arguments.setdefault("negative_prompt", None)
+        bound.apply_defaults()
+        return cls.__call__(*bound.args, **bound.kwargs)
+
+    call.__signature__ = signature  # type: ignore[attr-defined]
+    give_subclass(pipe, {"__call__": call})
