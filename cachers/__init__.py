@@ -1,83 +1,41 @@
-"""The caching methods and predictors, one file each, and the names that the command line knows them by."""
+"""The public names of the methods: those that come with skipstone, and what others are written with."""
 
-from skipstone.cachers.adacache import AdaCache
-from skipstone.cachers.block_caching import BlockCaching
-from skipstone.cachers.cfg_cache import CFGCache
-from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.guidance import Guidance
-from skipstone.cachers.contract.predictor import Predictor
-from skipstone.cachers.contract.words import Probe, Reason, Site, Step
-from skipstone.cachers.dbcache import DBCache
-from skipstone.cachers.deepcache import DeepCache
-from skipstone.cachers.delta_dit import DeltaDiT
-from skipstone.cachers.dicache import DiCache
-from skipstone.cachers.easycache import EasyCache
-from skipstone.cachers.faster_cache import FasterCache
-from skipstone.cachers.first_block import FirstBlock
-from skipstone.cachers.fora import FORA
-from skipstone.cachers.magcache import MagCache
-from skipstone.cachers.pab import PAB
-from skipstone.cachers.planned import Planned
-from skipstone.cachers.predictors.adams_bashforth import AdamsBashforth
-from skipstone.cachers.predictors.foca import FoCa
-from skipstone.cachers.predictors.freqca import FreqCa
-from skipstone.cachers.predictors.hermite import Hermite
-from skipstone.cachers.predictors.reuse import Reuse
-from skipstone.cachers.predictors.spectrum import Spectrum
-from skipstone.cachers.predictors.taylor import Taylor
-from skipstone.cachers.registry import METHODS, PREDICTORS
-from skipstone.cachers.scale_shift import ScaleShift
-from skipstone.cachers.seacache import SeaCache
-from skipstone.cachers.smoothcache import SmoothCache
-from skipstone.cachers.teacache import TeaCache
-from skipstone.cachers.tgate import TGate
-from skipstone.cachers.wrappers.limits import RunCap, StepMask, StepRange, Tail, Warmup
-from skipstone.cachers.wrappers.per_model import PerModel
-from skipstone.cachers.wrappers.with_guidance import WithGuidance
-from skipstone.cachers.wrappers.with_predictor import WithPredictor
-
-__all__ = [
-    "FORA",
-    "METHODS",
-    "PAB",
-    "PREDICTORS",
-    "AdaCache",
-    "AdamsBashforth",
-    "BlockCaching",
-    "CFGCache",
-    "Cacher",
-    "DBCache",
-    "DeepCache",
-    "DeltaDiT",
-    "DiCache",
-    "EasyCache",
-    "FasterCache",
-    "FirstBlock",
-    "FoCa",
-    "FreqCa",
-    "Guidance",
-    "Hermite",
-    "MagCache",
-    "PerModel",
-    "Planned",
-    "Predictor",
-    "Probe",
-    "Reason",
-    "Reuse",
-    "RunCap",
-    "ScaleShift",
-    "SeaCache",
-    "Site",
-    "SmoothCache",
-    "Spectrum",
-    "Step",
-    "StepMask",
-    "StepRange",
-    "TGate",
-    "Tail",
-    "Taylor",
-    "TeaCache",
-    "Warmup",
-    "WithGuidance",
-    "WithPredictor",
-]
+from skipstone.cachers.builtin import *  # noqa: F403
+from skipstone.cachers.cfg_cache import CFGCache as CFGCache
+from skipstone.cachers.contract.by_step import ByStep as ByStep
+from skipstone.cachers.contract.cacher import Cacher as Cacher
+from skipstone.cachers.contract.distance import mean_l1 as mean_l1
+from skipstone.cachers.contract.distance import relative_l1 as relative_l1
+from skipstone.cachers.contract.guidance import Guidance as Guidance
+from skipstone.cachers.contract.ladder import THRESHOLDS as THRESHOLDS
+from skipstone.cachers.contract.ladder import rungs as rungs
+from skipstone.cachers.contract.per_layer import LayerRule as LayerRule
+from skipstone.cachers.contract.per_layer import PerLayer as PerLayer
+from skipstone.cachers.contract.predictor import ClockedPredictor as ClockedPredictor
+from skipstone.cachers.contract.predictor import Predictor as Predictor
+from skipstone.cachers.contract.words import Bands as Bands
+from skipstone.cachers.contract.words import Correction as Correction
+from skipstone.cachers.contract.words import Layer as Layer
+from skipstone.cachers.contract.words import LayerKind as LayerKind
+from skipstone.cachers.contract.words import ModelFacts as ModelFacts
+from skipstone.cachers.contract.words import Outcome as Outcome
+from skipstone.cachers.contract.words import Probe as Probe
+from skipstone.cachers.contract.words import Reason as Reason
+from skipstone.cachers.contract.words import RunFacts as RunFacts
+from skipstone.cachers.contract.words import Site as Site
+from skipstone.cachers.contract.words import Step as Step
+from skipstone.cachers.contract.words import Weights as Weights
+from skipstone.cachers.contract.wrapper import Wrapper as Wrapper
+from skipstone.cachers.registry import METHODS as METHODS
+from skipstone.cachers.registry import PREDICTORS as PREDICTORS
+from skipstone.cachers.registry import register as register
+from skipstone.cachers.scale_shift import ScaleShift as ScaleShift
+from skipstone.cachers.wrappers.limits import Limit as Limit
+from skipstone.cachers.wrappers.limits import RunCap as RunCap
+from skipstone.cachers.wrappers.limits import StepMask as StepMask
+from skipstone.cachers.wrappers.limits import StepRange as StepRange
+from skipstone.cachers.wrappers.limits import Tail as Tail
+from skipstone.cachers.wrappers.limits import Warmup as Warmup
+from skipstone.cachers.wrappers.per_model import PerModel as PerModel
+from skipstone.cachers.wrappers.with_guidance import WithGuidance as WithGuidance
+from skipstone.cachers.wrappers.with_predictor import WithPredictor as WithPredictor

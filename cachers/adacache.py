@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import mean_l1
+from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.schedules.published.codebooks import PUBLISHED, Codebook, published
 
@@ -57,6 +58,8 @@ class AdaCache(Cacher[State]):
     name: ClassVar[str] = "adacache"
     probe = Probe.NONE
     watches_attention = True
+    # The one for 100 steps skips fewer at some changes, so it is not a rung.
+    ladder = rungs(codebook=("open-sora-30-slow", "open-sora-30-fast"))
 
     codebook: str | Codebook | None = None
     motion: bool = False
@@ -86,7 +89,7 @@ class AdaCache(Cacher[State]):
     def new_state(self) -> State:
         return State()
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> str | None:
         if step.is_first:
             return Reason.FIRST_STEP
         if state.doubt is not None:
@@ -170,7 +173,7 @@ class ChangeRecorder(Cacher[Previous]):
     def new_state(self) -> Previous:
         return Previous()
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Previous) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Previous) -> str | None:
         return Reason.RECORDING
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Previous) -> None:

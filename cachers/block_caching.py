@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.per_layer import PerLayer, Scheduled
 from skipstone.cachers.contract.words import Layer, LayerKind, ModelFacts, Probe
 from skipstone.cachers.scale_shift import ScaleShift, adjusted
@@ -35,6 +36,7 @@ class BlockCaching(PerLayer):
 
     name: ClassVar[str] = "block-caching"
     layer_kinds = frozenset({LayerKind.BLOCK})
+    ladder = rungs(threshold=THRESHOLDS)
 
     threshold: float = 0.1
     changes: Mapping[str, tuple[float, ...]] | None = None

@@ -46,7 +46,7 @@ class CFGCache(Guidance):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
 
-    def reason_to_compute(self, step: Step) -> Reason | None:
+    def reason_to_compute(self, step: Step) -> str | None:
         number = step.index + 1
         if number <= self.start * step.count:
             return Reason.WARM_UP

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import relative_l1
+from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 
 MOST = 8
@@ -46,6 +47,7 @@ class DBCache(Cacher[State]):
 
     name: ClassVar[str] = "dbcache"
     probe = Probe.FIRST_BLOCK
+    ladder = rungs(threshold=THRESHOLDS)
 
     threshold: float = 0.08
     blocks: int | None = None
@@ -77,7 +79,7 @@ class DBCache(Cacher[State]):
     def new_state(self) -> State:
         return State()
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> str | None:
         if probe is None:
             return Reason.NO_PROBE
         if state.computed is None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from skipstone.cachers.contract.by_step import ByStep
+from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.words import Reason, Site, Step
 from skipstone.schedules.published.spacing import around
 
@@ -32,6 +33,7 @@ class DeepCache(ByStep):
 
     name: ClassVar[str] = "deepcache"
     site = Site.DEEP
+    ladder = rungs(interval=range(2, 21))
 
     interval: int = 3
     depth: int = 0
@@ -51,7 +53,7 @@ class DeepCache(ByStep):
     def head_blocks(self) -> int:
         return self.depth
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> str | None:
         if self.center is None or self.interval == 1:
             return Reason.INTERVAL if step.index % self.interval == 0 else None
         wanted = max(step.count // self.interval, 1)

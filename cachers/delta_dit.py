@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
 from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
 
@@ -19,7 +20,7 @@ class OneBlock(LayerRule):
     early: bool
     late: bool
 
-    def reason(self, step: Step) -> Reason | None:
+    def reason(self, step: Step) -> str | None:
         if step.index % self.interval == 0:
             return Reason.INTERVAL
         is_early = step.index < self.switch * step.count
@@ -45,6 +46,7 @@ class DeltaDiT(PerLayer):
 
     name: ClassVar[str] = "delta-dit"
     layer_kinds = frozenset({LayerKind.BLOCK})
+    ladder = rungs(interval=range(2, 21))
 
     interval: int = 2
     share: float = 0.75

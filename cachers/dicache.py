@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import relative_l1
+from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step, Weights
 
 
@@ -46,6 +47,7 @@ class DiCache(Cacher[State]):
     name: ClassVar[str] = "dicache"
     history = 2
     probe = Probe.HEAD_STATES
+    ladder = rungs(threshold=THRESHOLDS)
 
     threshold: float = 0.2
     error: Literal["probe", "difference"] = "probe"
@@ -67,7 +69,7 @@ class DiCache(Cacher[State]):
     def new_state(self) -> State:
         return State()
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> str | None:
         previous, state.previous = state.previous, probe
         if probe is None:
             return Reason.NO_PROBE

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import mean_l1
+from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step
 
 
@@ -45,6 +46,7 @@ class EasyCache(Cacher[State]):
 
     name: ClassVar[str] = "easycache"
     probe = Probe.MODEL_INPUT
+    ladder = rungs(threshold=THRESHOLDS)
 
     threshold: float = 0.025
     warmup: int = 5
@@ -58,7 +60,7 @@ class EasyCache(Cacher[State]):
     def new_state(self) -> State:
         return State()
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> str | None:
         previous, state.previous = state.previous, probe
         if probe is None:
             return Reason.NO_PROBE

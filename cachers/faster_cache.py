@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from skipstone.cachers.cfg_cache import CFGCache
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
 from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
 
@@ -22,7 +23,7 @@ class DynamicReuse(LayerRule):
     weight: float
     guidance: Guidance | None = None
 
-    def reason(self, step: Step) -> Reason | None:
+    def reason(self, step: Step) -> str | None:
         if step.index < self.start * step.count:
             return Reason.WARM_UP
         if step.index % self.interval == 0 or self._catches_up(step):
@@ -77,6 +78,7 @@ class FasterCache(PerLayer):
 
     name: ClassVar[str] = "fastercache"
     layer_kinds = frozenset({LayerKind.SELF_ATTENTION, LayerKind.TEMPORAL_ATTENTION})
+    ladder = rungs(interval=range(2, 21))
 
     start: float = 0.25
     interval: int = 2

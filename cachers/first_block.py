@@ -8,6 +8,7 @@ from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import relative_l1
+from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step
 
 
@@ -36,6 +37,7 @@ class FirstBlock(Cacher[State]):
     name: ClassVar[str] = "first-block"
     head_blocks = 1
     probe = Probe.FIRST_BLOCK
+    ladder = rungs(threshold=THRESHOLDS)
 
     threshold: float = 0.08
 
@@ -46,7 +48,7 @@ class FirstBlock(Cacher[State]):
     def new_state(self) -> State:
         return State()
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> str | None:
         if probe is None:
             return Reason.NO_PROBE
         if state.computed is None:

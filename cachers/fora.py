@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from skipstone.cachers.contract.by_step import ByStep
+from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.words import Reason, Step
 
 
@@ -24,6 +25,7 @@ class FORA(ByStep):
     """
 
     name: ClassVar[str] = "fora"
+    ladder = rungs(interval=range(2, 21))
 
     interval: int = 2
 
@@ -31,5 +33,5 @@ class FORA(ByStep):
         if self.interval < 1:
             raise ValueError(f"interval must be a whole number >= 1, got {self.interval}")
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> str | None:
         return Reason.INTERVAL if step.index % self.interval == 0 else None

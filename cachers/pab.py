@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
 from skipstone.cachers.contract.words import Layer, LayerKind, ModelFacts, Reason, Step
 
@@ -16,7 +17,7 @@ class Broadcast(LayerRule):
     from_timestep: float
     until_timestep: float
 
-    def reason(self, step: Step) -> Reason | None:
+    def reason(self, step: Step) -> str | None:
         if not self.until_timestep < step.timestep < self.from_timestep:
             return Reason.OUT_OF_RANGE
         return Reason.INTERVAL if step.index % self.interval == 0 else None
@@ -44,6 +45,7 @@ class PAB(PerLayer):
     """
 
     name: ClassVar[str] = "pab"
+    ladder = rungs(spatial=range(2, 9))
 
     spatial: int | None = None
     temporal: int | None = None

@@ -89,7 +89,7 @@ class Planned(Cacher[State]):
     def new_state(self) -> State:
         return State(deque(maxlen=self.history))
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> str | None:
         if not state.anchors:
             return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
         if self.plan.strips[self._level(step)][step.index] == ".":
@@ -169,7 +169,7 @@ class Unplanned(ByStep):
 
     why: str
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> str | None:
         return Reason.NOT_PLANNED
 
     def describe(self) -> str:

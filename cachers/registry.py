@@ -1,108 +1,166 @@
-"""The methods and predictors by name, and how one is made from its name and hyper-parameters."""
+"""The methods and predictors by name: skipstone's own, registered ones, and those of installed packages."""
 
-from dataclasses import MISSING, fields
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from inspect import isabstract
+from typing import Any, Generic, TypeVar
 
-from skipstone.cachers.adacache import AdaCache
-from skipstone.cachers.block_caching import BlockCaching
+from skipstone.cachers import builtin
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.predictor import Predictor
-from skipstone.cachers.dbcache import DBCache
-from skipstone.cachers.deepcache import DeepCache
-from skipstone.cachers.delta_dit import DeltaDiT
-from skipstone.cachers.dicache import DiCache
-from skipstone.cachers.easycache import EasyCache
-from skipstone.cachers.faster_cache import FasterCache
-from skipstone.cachers.first_block import FirstBlock
-from skipstone.cachers.fora import FORA
-from skipstone.cachers.magcache import MagCache
-from skipstone.cachers.pab import PAB
-from skipstone.cachers.planned import Planned
-from skipstone.cachers.predictors.adams_bashforth import AdamsBashforth
-from skipstone.cachers.predictors.foca import FoCa
-from skipstone.cachers.predictors.freqca import FreqCa
-from skipstone.cachers.predictors.hermite import Hermite
-from skipstone.cachers.predictors.reuse import Reuse
-from skipstone.cachers.predictors.spectrum import Spectrum
-from skipstone.cachers.predictors.taylor import Taylor
-from skipstone.cachers.seacache import SeaCache
-from skipstone.cachers.smoothcache import SmoothCache
-from skipstone.cachers.teacache import TeaCache
-from skipstone.cachers.tgate import TGate
-from skipstone.cachers.wrappers.with_predictor import WithPredictor
-from skipstone.schedules.plan import Plan
+from skipstone.cachers.contract.wrapper import Wrapper
 
-METHODS: dict[str, type[Cacher[Any]]] = {
-    method.name: method
-    for method in (
-        AdaCache,
-        BlockCaching,
-        DBCache,
-        DeepCache,
-        DeltaDiT,
-        DiCache,
-        EasyCache,
-        FasterCache,
-        FirstBlock,
-        FORA,
-        MagCache,
-        PAB,
-        Planned,
-        SeaCache,
-        SmoothCache,
-        TeaCache,
-        TGate,
-    )
-}
+KindT = TypeVar("KindT", bound=Cacher[Any] | Predictor)
 
-PREDICTORS: dict[str, type[Predictor]] = {
-    predictor.name: predictor
-    for predictor in (AdamsBashforth, FoCa, FreqCa, Hermite, Reuse, Spectrum, Taylor)
-}
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-def make(method: str | Cacher[Any] | Plan, /, **hyperparameters: Any) -> Cacher[Any]:
-    """A method from its name and hyper-parameters, or from a plan.
+class Registry(Mapping[str, type[KindT]], Generic[KindT]):
+    """The classes of one kind by their names. A package's is imported when it is asked for.
+
+    Args:
+        kind: what they derive from.
+        word: what one of them is called in errors.
+        group: the group of entry points by which installed packages name theirs.
+        own: the ones to begin with.
+    """
+
+    def __init__(self, kind: type[KindT], word: str, group: str, own: Iterable[Any]) -> None:
+        self._kind, self._word, self._group = kind, word, group
+        self._known: dict[str, type[KindT]] = {cls.name: cls for cls in own}
+
+    def __getitem__(self, name: str) -> type[KindT]:
+        if name not in self:
+            raise KeyError(name)
+        return self.named(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._known, *self._installed}))
+
+    def __len__(self) -> int:
+        return len({*self._known, *self._installed})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known or name in self._installed
+
+    def named(self, name: str) -> type[KindT]:
+        """The class of a name.
+
+        Raises:
+            ValueError: there is none, several packages have one, or its package cannot be used.
+        """
+        first, *others = self._found(name).values() or [None]
+        if first is None:
+            raise ValueError(f"unknown {self._word} {name!r}; choose one of: {', '.join(self)}")
+        if others:
+            raise ValueError(
+                f"several are called {name!r}: {' and '.join(self._found(name))}; "
+                f"uninstall one, or give the {self._word} itself in place of its name"
+            )
+        return self._loaded(first) if isinstance(first, EntryPoint) else first
+
+    def add(self, name: str, cls: Any) -> None:
+        """Make a class known by its name.
+
+        Raises:
+            TypeError: it is not a class of this kind that is ready for use.
+            ValueError: the name cannot be typed, is not the one that the class has, or is taken.
+        """
+        self._check(name, cls)
+        # A class that was defined again, as in a notebook, takes the place of the earlier one.
+        others = [origin for origin in self._found(name) if origin != _origin(cls)]
+        if others:
+            raise ValueError(f"there is a {self._word} {name!r} already, {others[0]}; use another name")
+        self._known[name] = cls
+
+    def _found(self, name: str) -> dict[str, type[KindT] | EntryPoint]:
+        """All that have a name, by where they come from."""
+        known = [self._known[name]] if name in self._known else []
+        return {_origin(found): found for found in (*self._installed.get(name, ()), *known)}
+
+    @cached_property
+    def _installed(self) -> dict[str, list[EntryPoint]]:
+        found: dict[str, list[EntryPoint]] = {}
+        # One package may be seen twice, at two places of the path.
+        for point in dict.fromkeys(entry_points(group=self._group)):
+            found.setdefault(point.name, []).append(point)
+        return found
+
+    def _loaded(self, point: EntryPoint) -> type[KindT]:
+        try:
+            cls = point.load()
+            self._check(point.name, cls)
+        # Whatever another package raises where it is imported.
+        except Exception as why:
+            raise ValueError(
+                f"the {self._word} {point.name!r} of {_origin(point)} cannot be used: {why}"
+            ) from why
+        known: type[KindT] = cls
+        return known
+
+    def _check(self, name: str, cls: Any) -> None:
+        if not (isinstance(cls, type) and issubclass(cls, self._kind)):
+            raise TypeError(f"expected a class that derives from {self._kind.__name__}, got {cls!r}")
+        if issubclass(cls, Wrapper):
+            raise TypeError(f"{cls.__name__} changes another method: make it in Python, around that one")
+        if isabstract(cls):
+            raise TypeError(f"{cls.__name__} does not define {', '.join(sorted(cls.__abstractmethods__))}")
+        if "__dataclass_params__" not in vars(cls):
+            raise TypeError(f"{cls.__name__} is not a dataclass: write @dataclass(frozen=True) above it")
+        if any(field.name == "name" for field in fields(cls)):
+            raise TypeError(f"the name of {cls.__name__} is a hyper-parameter: declare it as ClassVar[str]")
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be typed: use small letters, digits and hyphens")
+        if getattr(cls, "name", None) != name:
+            raise ValueError(
+                f"{cls.__name__} is called {getattr(cls, 'name', None)!r}: use that name, not {name!r}"
+            )
+
+
+def _origin(found: Any) -> str:
+    """Where a class comes from, loaded or not."""
+    if isinstance(found, EntryPoint):
+        return found.value.replace(":", ".")
+    return f"{found.__module__}.{found.__qualname__}"
+
+
+def _own(kind: type[Any]) -> list[type[Any]]:
+    return [cls for cls in vars(builtin).values() if isinstance(cls, type) and issubclass(cls, kind)]
+
+
+METHODS: Registry[Cacher[Any]] = Registry(
+    Cacher,  # type: ignore[type-abstract]
+    "method",
+    "skipstone.cachers",
+    _own(Cacher),
+)
+"""The classes of methods by their names."""
+
+PREDICTORS: Registry[Predictor] = Registry(
+    Predictor,  # type: ignore[type-abstract]
+    "predictor",
+    "skipstone.predictors",
+    _own(Predictor),
+)
+"""The classes of predictors by their names."""
+
+
+def register(name: str, cls: type[Cacher[Any]] | type[Predictor]) -> None:
+    """Make a method or a predictor known by its name, in this process.
+
+    A package makes its own known to the command line by entry points: ``skipstone.cachers`` is the group of
+    methods and ``skipstone.predictors`` that of predictors.
+
+    Args:
+        name: what it calls itself: small letters, digits and hyphens.
+        cls: a frozen dataclass that derives from `Cacher` or `Predictor`.
 
     Raises:
-        TypeError: a hyper-parameter that the method does not have, or hyper-parameters beside an instance.
-        ValueError: an unknown method, or a hyper-parameter outside its range.
+        TypeError: another class.
+        ValueError: a name that is taken, cannot be typed, or is not the class's own.
     """
-    if isinstance(method, Cacher):
-        if hyperparameters:
-            given = ", ".join(hyperparameters)
-            raise TypeError(f"{given}: set hyper-parameters where the {type(method).__name__} is made")
-        return method
-    if isinstance(method, Plan):
-        return make(Planned.name, plan=method, **hyperparameters)
-    kinds = kinds_of(method)
-    accepted = [field.name for kind in kinds for field in fields(kind)]
-    for name in hyperparameters:
-        if name not in accepted:
-            raise TypeError(f"{method} has no hyper-parameter {name!r}; it has: {', '.join(accepted)}")
-    for field in (field for kind in kinds for field in fields(kind)):
-        if (
-            field.default is MISSING
-            and field.default_factory is MISSING
-            and field.name not in hyperparameters
-        ):
-            raise TypeError(f"{method} needs {field.name}=..., which can only be given in Python")
-    gate, *predictors = (
-        kind(**{f.name: hyperparameters[f.name] for f in fields(kind) if f.name in hyperparameters})
-        for kind in kinds
-    )
-    return WithPredictor(gate, *predictors) if predictors else gate
-
-
-def kinds_of(method: str) -> list[Any]:
-    """The classes that a name stands for: a method's, and a predictor's where one follows after a plus.
-
-    Raises:
-        ValueError: no such method or predictor.
-    """
-    gate, plus, predictor = method.partition("+")
-    if gate not in METHODS:
-        raise ValueError(f"unknown method {gate!r}; choose one of: {', '.join(sorted(METHODS))}")
-    if plus and predictor not in PREDICTORS:
-        raise ValueError(f"unknown predictor {predictor!r}; choose one of: {', '.join(sorted(PREDICTORS))}")
-    return [METHODS[gate], PREDICTORS[predictor]] if plus else [METHODS[gate]]
+    is_predictor = isinstance(cls, type) and issubclass(cls, Predictor)
+    (PREDICTORS if is_predictor else METHODS).add(name, cls)

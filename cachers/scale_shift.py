@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Correction, Outcome, Probe, Reason, Step, Weights
+from skipstone.cachers.contract.words import Correction, Outcome, Probe, Step, Weights
 from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.kernels.operations import adjust
 
@@ -113,7 +113,7 @@ class Adjusted(Wrapper):
     def new_state(self) -> State:
         return State(super().new_state())
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> str | None:
         state.embedding = probe
         return super().reason_to_compute(probe, step, state.inner)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import relative_l1
+from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step
 
 
@@ -40,6 +41,7 @@ class SeaCache(Cacher[State]):
 
     name: ClassVar[str] = "seacache"
     probe = Probe.MODEL_INPUT
+    ladder = rungs(threshold=THRESHOLDS)
 
     threshold: float = 0.25
     power: float = 3.0
@@ -53,7 +55,7 @@ class SeaCache(Cacher[State]):
     def new_state(self) -> State:
         return State()
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> str | None:
         readable = probe is not None and step.signal is not None and step.noise is not None
         seen = wiener(probe, step.signal, step.noise, self.power) if readable else None  # type: ignore[arg-type]
         previous, state.previous = state.previous, seen

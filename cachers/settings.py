@@ -5,7 +5,8 @@ from types import MappingProxyType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.registry import kinds_of, make
+from skipstone.cachers.contract.words import short
+from skipstone.cachers.make import kinds_of, make
 
 
 def make_method(
@@ -22,7 +23,7 @@ def make_method(
         TypeError: a key that the method does not have.
         ValueError: an unknown method, a setting that is no ``key=value``, or a value that the method refuses.
     """
-    kinds = {key: kind for cls in kinds_of(name) for key, kind in get_type_hints(cls).items()}
+    kinds = {key: kind for cls in kinds_of(name) for key, kind in _hints(cls).items()}
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -34,6 +35,13 @@ def make_method(
     return make(name, **values, **measured)
 
 
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(cls)
+    except NameError as why:
+        raise ValueError(f"the types of {cls.__name__}'s hyper-parameters cannot be read: {why}") from why
+
+
 def _convert(key: str, text: str, kind: Any) -> Any:
     if get_origin(kind) in (Union, UnionType):
         return _convert_optional(key, text, get_args(kind))
@@ -41,6 +49,8 @@ def _convert(key: str, text: str, kind: Any) -> Any:
         return _choose(key, text, {str(choice): choice for choice in get_args(kind)})
     if kind is bool:
         return _choose(key, text, {"true": True, "false": False})
+    if get_origin(kind) is tuple:
+        return _convert_tuple(key, text, get_args(kind))
     if kind not in (int, float, str):
         raise ValueError(f"--set {key}: this hyper-parameter can only be set in Python")
     try:
@@ -54,6 +64,23 @@ def _convert_optional(key: str, text: str, kinds: tuple[Any, ...]) -> Any:
     if text == "none" and len(inner) < len(kinds):
         return None
     return _convert(key, text, inner[0])
+
+
+def _convert_tuple(key: str, text: str, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Values between commas: as many as there are kinds, or any number of one kind."""
+    texts = text.split(",") if text else []
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(texts)
+    if len(kinds) != len(texts):
+        raise ValueError(f"--set {key}={text}: expected {len(kinds)} values between commas, got {len(texts)}")
+    return tuple(_convert(key, one, kind) for one, kind in zip(texts, kinds, strict=True))
+
+
+def typed(value: object) -> str:
+    """A hyper-parameter's value as it is typed: what `make_method` reads."""
+    if isinstance(value, tuple):
+        return ",".join(map(typed, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else short(value)
 
 
 def _choose(key: str, text: str, choices: dict[str, Any]) -> Any:

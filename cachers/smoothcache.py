@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.per_layer import PerLayer, Scheduled
 from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind, ModelFacts
 
@@ -32,6 +33,7 @@ class SmoothCache(PerLayer):
     """
 
     name: ClassVar[str] = "smoothcache"
+    ladder = rungs(threshold=THRESHOLDS)
 
     threshold: float = 0.06
     errors: Mapping[LayerKind, tuple[tuple[float, ...], ...]] | None = None

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import relative_l1
+from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.schedules.published.polynomials import (
     IDENTITY,
@@ -53,6 +54,7 @@ class TeaCache(Cacher[State]):
     """
 
     name: ClassVar[str] = "teacache"
+    ladder = rungs(threshold=THRESHOLDS)
 
     threshold: float | None = None
     rescale: str | Polynomial = "auto"
@@ -90,7 +92,7 @@ class TeaCache(Cacher[State]):
     def new_state(self) -> State:
         return State()
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> str | None:
         previous, state.previous = state.previous, probe
         if probe is None:
             return Reason.NO_PROBE
@@ -139,7 +141,7 @@ class IndicatorRecorder(Cacher[Previous]):
     def new_state(self) -> Previous:
         return Previous()
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Previous) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Previous) -> str | None:
         return Reason.RECORDING
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Previous) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
 from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
 
@@ -14,7 +15,7 @@ class Frozen(LayerRule):
 
     gate: int
 
-    def reason(self, step: Step) -> Reason | None:
+    def reason(self, step: Step) -> str | None:
         return Reason.WARM_UP if step.index < self.gate else None
 
 
@@ -27,7 +28,7 @@ class TwoPhases(LayerRule):
     interval_after: int
     warmup: int
 
-    def reason(self, step: Step) -> Reason | None:
+    def reason(self, step: Step) -> str | None:
         if step.index <= self.warmup and step.index < self.gate:
             return Reason.WARM_UP
         if step.index == self.gate - 1:
@@ -55,6 +56,8 @@ class TGate(PerLayer):
     """
 
     name: ClassVar[str] = "tgate"
+    # Before the gate the official interval of 5 stays; as in the original, it is at 10 of 25 steps.
+    ladder = rungs(gate=[20] * 20, interval_after=range(1, 21))
 
     gate: int = 10
     interval: int = 5

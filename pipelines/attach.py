@@ -11,7 +11,7 @@ from torch import nn
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Step
-from skipstone.cachers.registry import make
+from skipstone.cachers.make import make
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.memory.storage import storage
 from skipstone.pipelines.model.compiled import written

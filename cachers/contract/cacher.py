@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torch import Tensor
 
 from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.ladder import Rung
 from skipstone.cachers.contract.words import (
     Correction,
     Layer,
@@ -15,7 +16,6 @@ from skipstone.cachers.contract.words import (
     ModelFacts,
     Outcome,
     Probe,
-    Reason,
     RunFacts,
     Site,
     Step,
@@ -37,6 +37,9 @@ class Cacher(ABC, Generic[StateT]):
 
     name: ClassVar[str]
     """The method's name on the command line and in `skipstone.attach`."""
+
+    ladder: ClassVar[Sequence[Rung]] = ()
+    """Its settings from strict to permissive; a report measures those that reach the speeds asked for."""
 
     @property
     def site(self) -> Site:
@@ -110,8 +113,17 @@ class Cacher(ABC, Generic[StateT]):
         """A fresh state for one branch of one run."""
 
     @abstractmethod
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: StateT) -> Reason | None:
-        """The gate: why this step must be computed, or None to skip it. Called on every step."""
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: StateT) -> str | None:
+        """The gate: why this step must be computed, or None to skip it. Called on every step.
+
+        Args:
+            probe: the signal that `probe` names, None where the model does not have it.
+            step: where the run is.
+            state: this branch's state.
+
+        Returns:
+            A `Reason`, or one in the method's own words: `RunStats.reasons` counts them.
+        """
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: StateT) -> None:
         """Learn that this step was computed, whether the gate asked for it or not."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.contract.words import Reason, Step, short
+from skipstone.cachers.contract.words import Step, short
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Guidance(ABC):
     """What it is called where methods are described."""
 
     @abstractmethod
-    def reason_to_compute(self, step: Step) -> Reason | None:
+    def reason_to_compute(self, step: Step) -> str | None:
         """Why both branches are computed on this step, None to compute the conditional one alone."""
 
     @abstractmethod

@@ -21,7 +21,7 @@ class PerLayer(ByStep):
     def layer_kinds(self) -> frozenset[LayerKind]:
         return ATTENTION
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> str | None:
         return Reason.IN_PART
 
     @abstractmethod
@@ -36,10 +36,10 @@ class LayerRule(PerLayer):
     name: ClassVar[str] = "layer-rule"
 
     @abstractmethod
-    def reason(self, step: Step) -> Reason | None:
+    def reason(self, step: Step) -> str | None:
         """Why the layer runs on this step, None to skip it."""
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> str | None:
         return self.reason(step)
 
     def for_layer(self, layer: Layer) -> Cacher[Any] | None:
@@ -58,7 +58,7 @@ class Scheduled(LayerRule):
 
     computed: tuple[bool, ...]
 
-    def reason(self, step: Step) -> Reason | None:
+    def reason(self, step: Step) -> str | None:
         if step.count != len(self.computed):
             raise ValueError(
                 f"the layers' changes were measured on {len(self.computed)} steps, but the run has "

@@ -63,7 +63,10 @@ class Probe(Enum):
 
 
 class Reason(str, Enum):
-    """Why an evaluation was computed; a skipped one has none."""
+    """Why an evaluation was computed; a skipped one has none.
+
+    A method may use words of its own in place of these: any string that is not empty.
+    """
 
     FIRST_STEP = "first step"
     LAST_STEP = "last step"
@@ -86,6 +89,9 @@ class Reason(str, Enum):
     NOT_UNDERSTOOD = "the block stack is not understood"
     IN_PART = "only parts of it could be skipped"
     OTHER_RANK = "another process of the group computes"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from skipstone.cachers.contract.words import (
     ModelFacts,
     Outcome,
     Probe,
-    Reason,
     RunFacts,
     Site,
     Step,
@@ -87,7 +86,7 @@ class Wrapper(Cacher[Any]):
     def new_state(self) -> Any:
         return self.cacher.new_state()
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> str | None:
         return self.cacher.reason_to_compute(probe, step, state)
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Any) -> None:

@@ -37,7 +37,7 @@ class Listener(Cacher[Recent]):
     def new_state(self) -> Recent:
         return deque(maxlen=self.lags)
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Recent) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Recent) -> str | None:
         return Reason.RECORDING
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Recent) -> None:

@@ -60,7 +60,7 @@ class Recorder(ByStep):
         self.tapes[self.model] = Tape(run)
         return self
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> str | None:
         return Reason.RECORDING
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: None) -> None:

@@ -21,10 +21,10 @@ class Limit(Wrapper):
     """
 
     @abstractmethod
-    def forced(self, step: Step) -> Reason | None:
+    def forced(self, step: Step) -> str | None:
         """Why this step is computed whatever the gate says."""
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> str | None:
         return super().reason_to_compute(probe, step, state) or self.forced(step)
 
     @property
@@ -47,7 +47,7 @@ class LimitedGuidance(Guidance):
     guidance: Guidance
     limit: Limit
 
-    def reason_to_compute(self, step: Step) -> Reason | None:
+    def reason_to_compute(self, step: Step) -> str | None:
         return self.guidance.reason_to_compute(step) or self.limit.forced(step)
 
     def split(self, difference: Tensor) -> Sequence[Tensor]:
@@ -73,7 +73,7 @@ class Warmup(Limit):
     def __post_init__(self) -> None:
         _check_count("steps", self.steps)
 
-    def forced(self, step: Step) -> Reason | None:
+    def forced(self, step: Step) -> str | None:
         return Reason.WARM_UP if step.index < self.steps else None
 
 
@@ -93,7 +93,7 @@ class Tail(Limit):
     def __post_init__(self) -> None:
         _check_count("steps", self.steps)
 
-    def forced(self, step: Step) -> Reason | None:
+    def forced(self, step: Step) -> str | None:
         return Reason.TAIL if step.index >= step.count - self.steps else None
 
 
@@ -116,7 +116,7 @@ class StepRange(Limit):
         if not 0 <= self.start < self.stop <= 1:
             raise ValueError(f"expected 0 <= start < stop <= 1, got start {self.start} and stop {self.stop}")
 
-    def forced(self, step: Step) -> Reason | None:
+    def forced(self, step: Step) -> str | None:
         inside = self.start * step.count <= step.index < self.stop * step.count
         return None if inside else Reason.OUT_OF_RANGE
 
@@ -143,7 +143,7 @@ class StepMask(Limit):
     def run_steps(self) -> int:
         return len(self.mask)
 
-    def forced(self, step: Step) -> Reason | None:
+    def forced(self, step: Step) -> str | None:
         if step.count != len(self.mask):
             raise ValueError(f"the step mask is for {len(self.mask)} steps, the run has {step.count}")
         return Reason.MASK if self.mask[step.index] == "#" else None
@@ -176,7 +176,7 @@ class RunCap(Wrapper):
     def new_state(self) -> Capped:
         return Capped(super().new_state())
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Capped) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Capped) -> str | None:
         reason = super().reason_to_compute(probe, step, state.inner)
         if reason is None and state.skipped >= self.skips:
             return Reason.RUN_CAP

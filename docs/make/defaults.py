@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from work import by_work
 
-from skipstone.cachers.registry import kinds_of
+from skipstone.cachers.make import kinds_of
 from skipstone.report.candidates import FITTED, candidate
 from skipstone.report.standing import Standing, standings
 from skipstone.report.summary import Line, summarise

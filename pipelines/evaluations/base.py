@@ -130,7 +130,7 @@ class Evaluation(Generic[StateT]):
         device: torch.device | None = None,
     ) -> None:
         self.step = step
-        self.reason: Reason | None = Reason.NOT_UNDERSTOOD
+        self.reason: str | None = Reason.NOT_UNDERSTOOD
         self.cacher = cacher
         self.branch = branch
         self._probe = probe

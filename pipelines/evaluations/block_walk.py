@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
+from skipstone.cachers.contract.words import Layer, LayerKind, Step
 from skipstone.pipelines.evaluations.base import Branch
 from skipstone.pipelines.memory.block_range import BlockMemory
 from skipstone.pipelines.memory.halves import Half
@@ -31,7 +31,7 @@ class Passage:
 
     memory: BlockMemory
     inputs: Entry
-    reason: Reason | None
+    reason: str | None
     position: int = 0
     member: Hashable = None
     last: Call | None = None
@@ -54,7 +54,7 @@ class BlockWalk:
         cacher: Cacher[Any],
         step: Step,
         branch: Branch[Any],
-        decide: Callable[[BlockMemory], Reason | None],
+        decide: Callable[[BlockMemory], str | None],
         probe: Tensor | None,
     ) -> None:
         self._cacher = cacher

@@ -23,7 +23,7 @@ class LayerEvaluation(Evaluation[StateT]):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._reasons: list[Reason] = []
+        self._reasons: list[str] = []
         self._calls: Counter[Place] = Counter()
         self._walk = BlockWalk(self.cacher, self.step, self.branch, self._decide_on, self._probe)
 
@@ -62,7 +62,7 @@ class LayerEvaluation(Evaluation[StateT]):
             self.parts[LayerKind.BLOCK.value, skipped] += 1
         return outputs
 
-    def _decide_on(self, memory: LayerMemory) -> Reason | None:
+    def _decide_on(self, memory: LayerMemory) -> str | None:
         reason = memory.reason_to_compute(self._probe, self.step, self.half)
         if reason is not None:
             self._reasons.append(self.branch.why_empty if reason is Reason.NO_SNAPSHOT else reason)

@@ -18,9 +18,13 @@ from skipstone.pipelines.model.outputs import floats_in, hollow, refilled
 
 def reason_to_compute(
     cacher: Cacher[Any], probe: Tensor | None, step: Step, state: Any, snapshots: Snapshots
-) -> Reason | None:
+) -> str | None:
     """What the gate says, but compute where there is nothing to reuse."""
     reason = cacher.reason_to_compute(probe, step, state)
+    if reason is not None and not (isinstance(reason, str) and reason):
+        raise TypeError(
+            f"{cacher.name} gave {reason!r} as its reason to compute a step; give words, or None to skip it"
+        )
     return Reason.NO_SNAPSHOT if reason is None and not len(snapshots) else reason
 
 
@@ -47,7 +51,7 @@ class LayerMemory:
         self._halves: deque[bool] = deque(maxlen=0 if cacher is None else cacher.history)
         self._hollow: Any = None
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, half: Half | None) -> Reason | None:
+    def reason_to_compute(self, probe: Tensor | None, step: Step, half: Half | None) -> str | None:
         """Why the layer runs, None to skip it."""
         assert self.cacher is not None
         reason = reason_to_compute(self.cacher, probe, step, self._state, self.snapshots)

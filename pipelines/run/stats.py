@@ -23,7 +23,7 @@ class LogEntry:
     model: str
     branch: str
     step: int
-    reason: Reason | None
+    reason: str | None
     begin: Mark
     end: Mark
     parts: Counter[tuple[str, bool]] = field(default_factory=Counter)
@@ -151,7 +151,7 @@ class RunLog:
             replayed=sum(entry.replayed for entry in self.entries),
             branches=self._branches(),
             parts=self._parts(),
-            reasons=dict(Counter(e.reason.value for e in self.entries if e.reason is not None)),
+            reasons=dict(Counter(str(e.reason) for e in self.entries if e.reason is not None)),
             strip=strip,
             seconds=seconds,
             speedup=self._speedup(seconds),

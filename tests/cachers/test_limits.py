@@ -42,7 +42,8 @@ def test_computed_steps(method: Cacher[Any], expected: str) -> None:
 
 
 def test_a_wrapper_asks_its_method_for_all_that_an_engine_asks() -> None:
-    asked = {name for name in vars(Cacher) if not name.startswith("_") and name != "name"}
+    of_the_class = {"name", "ladder"}
+    asked = {name for name in vars(Cacher) if not name.startswith("_")} - of_the_class
     assert asked <= set(vars(Wrapper))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from skipstone.cachers import METHODS, AdaCache, MagCache, Planned
-from skipstone.report.candidates import LADDERS, candidate, climb, guard_of, settle, within
+from skipstone.report.candidates import candidate, climb, guard_of, settle, within
 from skipstone.schedules.published.codebooks import Codebook, published
 
 
@@ -30,7 +30,7 @@ def test_every_rung_of_every_method_can_be_climbed(name: str) -> None:
 
 def test_a_faster_codebook_never_lets_fewer_steps_be_skipped() -> None:
     """The one for 100 steps does at some changes, so it is no rung."""
-    books = [published(name.partition("=")[2]) for (name,) in LADDERS["codebook"]]
+    books = [published(rung["codebook"]) for rung in AdaCache.ladder]
     rates = [[book.rate(change / 100) for change in range(120)] for book in books]
     assert all(strict <= loose for strict, loose in zip(*rates, strict=True))
     assert rates[0] != rates[1]
@@ -54,11 +54,7 @@ def test_settings_that_are_no_faster_are_not_taken() -> None:
 
 def test_what_is_given_is_kept() -> None:
     found = candidate("dbcache:blocks=2:warmup=1")
-    assert (
-        found.method(3)
-        .describe()
-        .startswith(f"dbcache {LADDERS['threshold'][3][0].replace('=', ' ')}, blocks 2, warmup 1")
-    )
+    assert found.method(3).describe().startswith("dbcache threshold 0.00336, blocks 2, warmup 1")
 
 
 def test_a_given_threshold_leaves_nothing_to_choose() -> None:

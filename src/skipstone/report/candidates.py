@@ -1,40 +1,18 @@
 """The settings of a method from strict to permissive, and which of them reach a wanted speed."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.ladder import Rung
+from skipstone.cachers.make import kinds_of
 from skipstone.cachers.planned import Planned, checked_guard
-from skipstone.cachers.registry import kinds_of
-from skipstone.cachers.settings import make_method
+from skipstone.cachers.settings import make_method, typed
 
 FITTED = "fitted"
 """The word that asks for a method's constants to be measured on the first prompt."""
-
-
-def _rungs(knob: str, values: Iterable[object]) -> tuple[tuple[str, ...], ...]:
-    return tuple((f"{knob}={value}",) for value in values)
-
-
-THRESHOLDS = tuple(float(f"{0.002 * 2 ** (n / 4):.3g}") for n in range(53))
-
-LADDERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "threshold": _rungs("threshold", THRESHOLDS),
-    "interval": _rungs("interval", range(2, 21)),
-    "spatial": _rungs("spatial", range(2, 9)),
-    "codebook": _rungs("codebook", ("open-sora-30-slow", "open-sora-30-fast")),
-}
-"""For each hyper-parameter that trades quality for speed, settings from strict to permissive."""
-
-OWN_LADDERS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    # The official settings go from 2 skips at 0.12 to 6 at 0.24; with 2 alone no run is twice as fast.
-    "magcache": tuple((f"threshold={t:g}", f"max_skips={max(1, round(25 * t - 0.5))}") for t in THRESHOLDS),
-    # Before the gate the official interval of 5 stays; as in the original, it is at 10 of 25 steps.
-    "tgate": tuple(("gate=20", f"interval_after={n}") for n in range(1, 21)),
-}
-"""The settings of methods for which one hyper-parameter is not enough."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +67,20 @@ def candidate(text: str) -> Candidate:
     kinds = kinds_of(name)
     if name == Planned.name:
         return Candidate(name, _checked_guard(fixed), ())
-    known = [field.name for kind in kinds for field in fields(kind)]
-    ladder = OWN_LADDERS.get(kinds[0].name) or next((LADDERS[knob] for knob in LADDERS if knob in known), ())
+    method, ladder = kinds[0], [_typed(rung) for rung in kinds[0].ladder]
+    if fields(method) and not ladder and not fixed:
+        raise ValueError(
+            f"{name} does not say which settings to choose from: give one, as in {name}:"
+            f"{fields(method)[0].name}=..., or declare a ladder in {method.__name__}"
+        )
     found = Candidate(name, tuple(fixed), _open(ladder, fixed))
     found.method(0)
     return found
+
+
+def _typed(rung: Rung) -> tuple[str, ...]:
+    """A rung as it is typed on the command line."""
+    return tuple(f"{name}={typed(value)}" for name, value in rung.items())
 
 
 def _open(ladder: Sequence[Sequence[str]], fixed: Sequence[str]) -> tuple[tuple[str, ...], ...]:

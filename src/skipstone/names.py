@@ -1,0 +1,19 @@
+"""The public names of skipstone."""
+
+from skipstone.cachers import *  # noqa: F403
+from skipstone.pipelines.attach import CacheHandle as CacheHandle
+from skipstone.pipelines.attach import attach as attach
+from skipstone.pipelines.bundled import load as load
+from skipstone.pipelines.fit import fit_adacache as fit_adacache
+from skipstone.pipelines.fit import fit_block_caching as fit_block_caching
+from skipstone.pipelines.fit import fit_magcache as fit_magcache
+from skipstone.pipelines.fit import fit_smoothcache as fit_smoothcache
+from skipstone.pipelines.fit import fit_teacache as fit_teacache
+from skipstone.pipelines.opening.block_caching_file import load_block_caching as load_block_caching
+from skipstone.pipelines.opening.block_caching_file import save_block_caching as save_block_caching
+from skipstone.pipelines.recording.record import record as record
+from skipstone.pipelines.run.stats import RunStats as RunStats
+from skipstone.schedules.plan import Plan as Plan
+from skipstone.schedules.plan import load_plan as load_plan
+from skipstone.schedules.record import Record as Record
+from skipstone.schedules.record import load_record as load_record
