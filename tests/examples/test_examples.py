@@ -1,0 +1,44 @@
+"""The programs in examples/ run, print what they promise, and are short."""
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skipstone.pipelines import bundled
+
+FOLDER = Path(__file__).parents[2] / "examples"
+
+SAYS = {
+    "ask_for_a_speed": "it is being recorded",
+    "attach_one_line": "of 8 steps skipped",
+    "combine_method_and_predictor": "fora interval 2; taylor",
+    "compare_two_methods": "LPIPS",
+    "record_and_plan": "4 of 8 steps skipped",
+    "write_a_method": "small-move",
+}
+"""What each program prints, in runs of 8 steps."""
+
+
+def test_every_example_is_run() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(SAYS)
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_an_example_has_thirty_lines_at_most(name: str) -> None:
+    assert len((FOLDER / f"{name}.py").read_text().splitlines()) <= 30
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_an_example_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    small: dict[str, Any] = {**bundled.DEFAULTS["pebble-image"], "height": 64, "width": 64}
+    monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-image": small})
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "8"])
+    runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+    assert SAYS[name] in capsys.readouterr().out
