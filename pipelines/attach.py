@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -126,9 +127,10 @@ class CacheHandle:
         """The statistics of the last run, or of the one that is going on."""
         return self._log.stats()
 
-    def watch(self, watcher: Watcher) -> None:
-        """Have a function called after each step of the coming runs."""
+    def watch(self, watcher: Watcher) -> Callable[[], None]:
+        """Have a function called after each step of the coming runs; call what is returned to end that."""
         self._watchers.append(watcher)
+        return partial(self._watchers.remove, watcher)
 
     def remove(self) -> None:
         """Leave the pipeline as it was. The statistics stay readable; a second call does nothing."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.pipelines.attach import Watcher, attach
+from skipstone.cachers.contract.words import Step
+from skipstone.pipelines.attach import CacheHandle, Watcher, attach
 from skipstone.pipelines.run.loop_timer import LoopTimer
 from skipstone.pipelines.run.stats import RunStats
 
@@ -37,13 +38,16 @@ class Clip:
     stats: RunStats | None = None
 
 
+def unwatched(step: Step, computed: int, skipped: int) -> None:
+    """Nobody looks at single steps."""
+
+
 def generate(
     pipe: Any,
     arguments: Mapping[str, Any],
     seed: int,
-    method: Cacher[Any] | None,
-    watch: Watcher,
-    graphs: bool = False,
+    cache: CacheHandle | None = None,
+    watch: Watcher = unwatched,
 ) -> Clip:
     """Run a pipeline once.
 
@@ -51,22 +55,24 @@ def generate(
         pipe: a text-to-video or text-to-image pipeline.
         arguments: those of its call.
         seed: of the initial noise, drawn on the CPU so that it is the same for every device.
-        method: the caching method, None to compute every step.
+        cache: what `attach` has put on the pipeline, None to compute every step.
         watch: called after each step with the step and its computed and skipped evaluations.
-        graphs: whether skipped steps are replayed as graphs.
     """
-    with ExitStack() as stack:
-        timer = stack.enter_context(LoopTimer(pipe))
-        cache = None if method is None else stack.enter_context(attach(pipe, method, graphs=graphs))
+    with LoopTimer(pipe) as timer, ExitStack() as stack:
         if cache is None:
             timer.watch(lambda step: watch(step, 1, 0))
         else:
-            cache.watch(watch)
+            stack.callback(cache.watch(watch))
         begin = time.perf_counter()
         output = pipe(**arguments, generator=torch.Generator().manual_seed(seed), output_type="np")
         call_seconds = time.perf_counter() - begin
         stats = None if cache is None else cache.last_run
         return Clip(_frames(output), timer.steps, timer.seconds, call_seconds, stats)
+
+
+def attached(pipe: Any, method: Cacher[Any] | None) -> AbstractContextManager[CacheHandle | None]:
+    """A method on a pipeline for a while; nothing for None."""
+    return nullcontext() if method is None else attach(pipe, method)
 
 
 def warm_up(pipe: Any, arguments: Mapping[str, Any], method: Cacher[Any] | None) -> None:
@@ -76,7 +82,8 @@ def warm_up(pipe: Any, arguments: Mapping[str, Any], method: Cacher[Any] | None)
     """
     steps = None if method is None else method.run_steps
     short = {**arguments, "num_inference_steps": steps or WARM_UP_STEPS}
-    generate(pipe, short, seed=0, method=method, watch=lambda step, computed, skipped: None)
+    with attached(pipe, method) as cache:
+        generate(pipe, short, 0, cache)
 
 
 def _frames(output: Any) -> Tensor:

@@ -8,7 +8,7 @@ from drawn import svg, text
 
 from skipstone.metrics.comparison import METRICS
 from skipstone.report.drawing import Axis, curves, key, series
-from skipstone.report.measuring import PLAIN
+from skipstone.report.rows import PLAIN
 from skipstone.report.summary import Line
 
 SHOWN = ("planned", "seacache", "magcache:fitted", "teacache", "easycache", "first-block", "fora+taylor")

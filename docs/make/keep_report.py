@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skipstone.commands.report import redraw
-from skipstone.report import read_rows
-from skipstone.report.sweeping import SEARCH
+from skipstone.report import read_rows, write_page
+from skipstone.report.rows import SEARCH
 
 MEGABYTES = 2.5
 
@@ -31,9 +30,10 @@ def main() -> None:
     source, name = sys.argv[1:]
     folder = Path(__file__).parents[1] / "report" / name
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [kept(row) for row in read_rows(Path(source) / "rows.jsonl") if row["kind"] != SEARCH]
+    measured = read_rows(Path(source) / "rows.jsonl")
+    rows = [kept(row) for row in measured if row["kind"] != SEARCH]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    redraw(Path(source) / "rows.jsonl", folder / "report.html", MEGABYTES)
+    write_page(measured, folder / "report.html", Path(source), MEGABYTES)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from written import written
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.cachers.contract.per_layer import PerLayer
 from skipstone.commands.methods import Method, catalogue
-from skipstone.report.measuring import CACHED, PLAIN
+from skipstone.report.rows import CACHED, PLAIN
 from skipstone.report.standing import Standing, standings
 from skipstone.report.summary import Line, summarise
 

@@ -1,6 +1,7 @@
 """Block Caching and SmoothCache: schedules against the papers' rules worked out again, and measuring."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -193,8 +194,10 @@ def test_what_is_for_so_many_steps_is_warmed_up_on_as_many(
     method: Any, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    run = "skipstone.pipelines.generate.generate"
-    monkeypatch.setattr(run, lambda pipe, given, **kwargs: seen.append(given["num_inference_steps"]))
+    monkeypatch.setattr(generate, "attached", lambda pipe, method: nullcontext())
+    monkeypatch.setattr(
+        generate, "generate", lambda pipe, given, *_: seen.append(given["num_inference_steps"])
+    )
     generate.warm_up(None, {"num_inference_steps": 50}, method)
     assert seen == [steps]
 

@@ -12,7 +12,7 @@ from support.sweeps import prompts as prompts
 
 
 def check(folder: str, *arguments: str) -> int:
-    chosen = ["--cacher", "fora", "--set", "interval=2", *SMALL[:6]]
+    chosen = ["--method", "fora", "--set", "interval=2", *SMALL[:6]]
     return cli.run(["check", "--model", folder, "--prompts", "prompts.txt", *chosen, *arguments])
 
 
@@ -33,8 +33,8 @@ def test_a_check_of_a_plan(folder: str, prompts: str, capsys: pytest.CaptureFixt
     assert cli.run([*gate, "--min-psnr", "5"]) == 0
     assert capsys.readouterr().out.startswith("planned 3 of 6 steps, guard 2: PSNR")
     assert cli.run([*gate, "--min-psnr", "99"]) == 1
-    assert cli.run([*gate, "--min-psnr", "99", "--cacher", "fora"]) == 2
-    assert "--plan says how to skip: drop --cacher and --set" in capsys.readouterr().err
+    assert cli.run([*gate, "--min-psnr", "99", "--method", "fora"]) == 2
+    assert "--plan, --method: each of them says how to skip, give one" in capsys.readouterr().err
 
 
 def test_a_check_that_fails(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +50,7 @@ def test_a_check_of_the_same_as_uncached(folder: str, prompts: str) -> None:
     with torch.no_grad():
         assert check(folder, "--set", "interval=1", "--min-psnr", "100") == 2
         assert cli.run([
-            "check", "--model", folder, "--prompts", "prompts.txt", "--cacher", "fora", "--set", "interval=1",
+            "check", "--model", folder, "--prompts", "prompts.txt", "--method", "fora", "--set", "interval=1",
             "--min-psnr", "100", *SMALL[:6],
         ]) == 0  # fmt: skip
 

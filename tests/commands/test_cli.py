@@ -18,12 +18,11 @@ import skipstone
 from skipstone import cli
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.cachers.contract.words import Step
-from skipstone.commands.generate import Job, Request, Result
+from skipstone.commands.generated import Generated
 from skipstone.commands.progress import StepLines
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
 from skipstone.pipelines.generate import Clip
-from skipstone.pipelines.opening.arguments import Options
 from support import saved
 
 SMALL = ["--size", "32x32", "--frames", "5", "--steps", "6"]
@@ -143,10 +142,10 @@ def test_a_ratio_that_skipping_cannot_explain_is_doubted(
     frames = torch.zeros(1, 16, 16, 3)
     parts = {"self attention": {"computed": 5, "skipped": layers}}
     stats = skipstone.RunStats("teacache", evaluations=8, computed=4, skipped=4, parts=parts)
-    job = Job(Request(Options("an apple"), Path("a.png"), "model"), None, {}, None, None)
     cached = Clip(frames, steps=8, loop_seconds=2.0, call_seconds=3.0, stats=stats)
     uncached = Clip(frames, steps=8, loop_seconds=uncached_seconds, call_seconds=6.0)
-    notes = Result(job, cached, uncached, quality(frames, frames)).notes
+    same = quality(frames, frames)
+    notes = Generated(Path("a.png"), "model", "Pipeline", {}, 0, None, cached, uncached, same).notes
     assert any("at most 2.00x" in note for note in notes) == is_doubted
 
 
@@ -180,15 +179,22 @@ def test_a_bundled_model_has_its_own_defaults(
     assert object_of(capsys)["arguments"] == expected
 
 
+def test_a_method_may_be_given_by_the_options_former_name(
+    video: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate("-o", "a.gif", "--model", video, *SMALL, "--cacher", "fora", "--json") == 0
+    assert object_of(capsys)["method"].startswith("fora")
+
+
 REFUSED = {
-    "method": (["--cacher", "no"], f"choose one of: {', '.join(sorted(METHODS))}"),
+    "method": (["--method", "no"], f"choose one of: {', '.join(sorted(METHODS))}"),
     "setting": (["--set", "x=1"], "it has: threshold, rescale"),
     "setting without value": (["--set", "threshold"], "expected key=value"),
     "setting twice": (["--set", "threshold=1", "--set", "threshold=2"], "given twice"),
     "setting of another type": (["--set", "threshold=much"], "expected float, got 'much'"),
     "setting out of range": (["--set", "threshold=-1"], "threshold must be"),
     "setting outside its set": (["--set", "rescale=mine"], "unknown rescale 'mine'"),
-    "cacher without cache": (["--no-cache", "--cacher", "teacache"], "--no-cache"),
+    "method without cache": (["--no-cache", "--method", "teacache"], "--no-cache"),
     "setting without cache": (["--no-cache", "--set", "threshold=1"], "--no-cache"),
     "comparison without cache": (["--no-cache", "--compare"], "--no-cache"),
     "size": (["--size", "32"], "WIDTHxHEIGHT"),
@@ -246,7 +252,7 @@ def test_bad_input_is_refused_before_the_model_is_loaded(video: str, monkeypatch
         raise AssertionError("loaded")
 
     monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", load)
-    for arguments in (["--cacher", "no"], ["--set", "x=1"], ["--device", "abacus"], ["-o", "a.jpg"]):
+    for arguments in (["--method", "no"], ["--set", "x=1"], ["--device", "abacus"], ["-o", "a.jpg"]):
         assert generate("-o", "a.mp4", "--model", video, *arguments) == 2
     with pytest.raises(AssertionError, match="loaded"):
         generate("-o", "a.mp4", "--model", video)

@@ -103,7 +103,7 @@ REFUSED = {
     "beyond reach": (["plan", "a", *SMALL, "--computed", "17"], "computed must be 1 to 16"),
     "no folder": (["plan", "a", "--computed", "3", "-o", "nowhere/plan.json"], "no folder 'nowhere'"),
     "plan and speed": (["generate", "a", "-o", "a.gif", "--plan", "p", "--speedup", "2"], "give one"),
-    "speed and method": (["generate", "a", "-o", "a.gif", "--speedup", "2", "--cacher", "fora"], "give one"),
+    "speed and method": (["generate", "a", "-o", "a.gif", "--speedup", "2", "--method", "fora"], "give one"),
     "quality without cache": (
         ["generate", "a", "-o", "a.gif", "--quality", "30", "--no-cache"],
         "--no-cache",

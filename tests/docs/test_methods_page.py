@@ -11,7 +11,7 @@ import pytest
 
 from skipstone.cachers import METHODS
 from skipstone.commands.methods import catalogue
-from skipstone.report.measuring import PLAIN
+from skipstone.report.rows import PLAIN
 from skipstone.schedules.published.fitting import THRESHOLD
 from skipstone.schedules.published.polynomials import IDENTITY
 from support.measured import row, sweep_of

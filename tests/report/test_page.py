@@ -8,9 +8,9 @@ import torch
 from skipstone.metrics import METRICS
 from skipstone.report.cases import cases
 from skipstone.report.drawing import Axis, curves, expected_errors, strip
-from skipstone.report.measuring import PLAIN, REPEAT, UNCACHED
 from skipstone.report.page import page
 from skipstone.report.previews import GAIN, LONGEST, difference, shrunk
+from skipstone.report.rows import PLAIN, REPEAT, UNCACHED
 from skipstone.report.summary import summarise
 from support.measured import HEADER, row, sweep_of
 

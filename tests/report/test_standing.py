@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from skipstone.report.measuring import PLAIN
+from skipstone.report.rows import PLAIN
 from skipstone.report.standing import Standing, standings
 from skipstone.report.summary import summarise
 from support.measured import row

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from skipstone.metrics import METRICS
-from skipstone.report.measuring import PLAIN, REPEAT, UNCACHED
+from skipstone.report.rows import PLAIN, REPEAT, UNCACHED
 from skipstone.report.summary import summarise
 from skipstone.report.verdict import judged_by, verdict
 from support.measured import row, sweep_of

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED
-from skipstone.report.rows import SCHEMA
+from skipstone.report.rows import CACHED, PLAIN, REPEAT, SCHEMA, UNCACHED
 
 
 def row(

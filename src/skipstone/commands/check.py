@@ -1,40 +1,49 @@
-"""`skipstone check`: whether a setting still keeps what it promised."""
+"""`skipstone check`: whether a method still keeps what it promised."""
 
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from statistics import mean, median
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from skipstone.cachers.contract.cacher import Cacher
-from skipstone.commands.report import frame_rate, ready
-from skipstone.pipelines.generate import warm_up
-from skipstone.pipelines.opening.arguments import Options, check_options
-from skipstone.pipelines.opening.sources import locate, pipeline_class
-from skipstone.report.measuring import CACHED, Bench, Setting
+import typer
+
+from skipstone.commands.choice import Choice
+from skipstone.commands.opening import Opening
+from skipstone.commands.options import JsonOption, LimitOption, PromptsOption, SeedOption, finite
+from skipstone.commands.output import show
+from skipstone.commands.report import prompts_of
+
+if TYPE_CHECKING:
+    from skipstone.cachers.contract.cacher import Cacher
 
 
 @dataclass(frozen=True)
 class Demands:
-    """What a setting must keep.
+    """What must be kept; at least one of them is given."""
 
-    Args:
-        psnr: mean over prompts against the uncached runs, in dB; None for any.
-        speedup: of the denoising loop, median over prompts; None for any.
-
-    Raises:
-        ValueError: nothing is demanded.
-    """
-
-    psnr: float | None = None
-    speedup: float | None = None
+    min_psnr: Annotated[
+        float | None, typer.Option(callback=finite, help="Against the uncached runs, mean over prompts, dB.")
+    ] = None
+    min_speedup: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="Of the denoising loop, median over prompts.")
+    ] = None
 
     def __post_init__(self) -> None:
-        if self.psnr is None and self.speedup is None:
+        if self.min_psnr is None and self.min_speedup is None:
             raise ValueError("demand something: --min-psnr, --min-speedup or both")
+
+    def failures(self, psnr: float, speedup: float) -> Iterator[str]:
+        """The demands that are not met, in words."""
+        if self.min_psnr is not None and psnr < self.min_psnr:
+            yield f"PSNR {psnr:.2f} dB is below {self.min_psnr:g}"
+        if self.min_speedup is not None and speedup < self.min_speedup:
+            yield f"a speedup of {speedup:.2f}x is below {self.min_speedup:g}x"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Checked:
     """What was measured.
 
     Args:
@@ -67,47 +76,42 @@ class Outcome:
 
 
 def check(
-    model: str,
-    prompts: Sequence[str],
-    method: Cacher[Any],
+    opening: Opening,
+    choice: Choice,
     demands: Demands,
-    options: Options,
-    seed: int = 0,
-    device: str | None = None,
-    dtype: str | None = None,
-) -> Outcome:
-    """Run a model cached and uncached, and hold the result against what is demanded.
+    prompts: PromptsOption = None,
+    limit: LimitOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Exit with 1 where a method no longer is as good or as fast as demanded: for continuous integration."""
+    with redirect_stdout(sys.stderr):
+        shown = prompts_of(prompts, opening.model, limit)
+        rows = _measured(opening, choice.make(opening.model), shown, seed)
+        outcome = judged(rows, demands)
+    show(outcome, as_json)
+    if outcome.failures:
+        raise typer.Exit(1)
 
-    Args:
-        model: a bundled name, a folder or a hub id.
-        prompts: what is shown, one pair of runs each.
-        method: the caching method.
-        demands: what must be kept.
-        options: what the pipeline is asked for; their prompt is not used.
-        seed: of the initial noise.
-        device: where to run, None for the fastest.
-        dtype: number type, None for what suits the device.
 
-    Raises:
-        ValueError: something cannot be done as asked.
-    """
-    source = locate(model)
-    check_options(pipeline_class(source), options)
-    pipe, arguments = ready(source, options, device, dtype)
-    bench = Bench(pipe, arguments, ("psnr",), frame_rate(source, None), None, pipe.device)
+def _measured(
+    opening: Opening, method: "Cacher[Any]", prompts: Sequence[str], seed: int
+) -> list[dict[str, Any]]:
+    """A row of each prompt, cached against uncached."""
+    from skipstone.pipelines.generate import warm_up
+    from skipstone.report.bench import Bench, Setting
+    from skipstone.report.rows import CACHED
+
+    pipe, arguments = opening.open_for_many()
+    bench = Bench(pipe, arguments, ("psnr",), opening.frame_rate(None), None, pipe.device)
     warm_up(pipe, {**arguments, "prompt": prompts[0]}, method)
     setting = Setting(CACHED, method.name, method.describe(), method)
-    rows = [row for prompt in prompts for row in bench.rows([setting], prompt, seed)]
-    return judged(rows, demands)
+    return [row for prompt in prompts for row in bench.rows([setting], prompt, seed)]
 
 
-def judged(rows: Sequence[dict[str, Any]], demands: Demands) -> Outcome:
+def judged(rows: Sequence[dict[str, Any]], demands: Demands) -> Checked:
     """What rows of one setting come to."""
     values = [row["psnr"] for row in rows]
     psnr, speedup = mean(values), median(row["speedup"] for row in rows)
-    failures = []
-    if demands.psnr is not None and psnr < demands.psnr:
-        failures.append(f"PSNR {psnr:.2f} dB is below {demands.psnr:g}")
-    if demands.speedup is not None and speedup < demands.speedup:
-        failures.append(f"a speedup of {speedup:.2f}x is below {demands.speedup:g}x")
-    return Outcome(rows[0]["described"], psnr, min(values), speedup, len(rows), tuple(failures))
+    failures = tuple(demands.failures(psnr, speedup))
+    return Checked(rows[0]["described"], psnr, min(values), speedup, len(rows), failures)

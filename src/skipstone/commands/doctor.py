@@ -1,4 +1,4 @@
-"""What this machine has, what is missing for `skipstone generate`, and what to do about it."""
+"""`skipstone doctor`: what this machine has, what is missing, and what to do about it."""
 
 import json
 import platform
@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import typer
+from rich.console import Console
+
+from skipstone.commands.output import table
 from skipstone.pipelines import bundled
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", "imageio", "pillow")
@@ -34,6 +38,14 @@ class Finding:
     @property
     def verdict(self) -> str:
         return "missing" if self.is_fatal else "note" if self.advice else "ok"
+
+
+def doctor() -> None:
+    """Say what this machine has, what is missing, and what to do about it."""
+    findings = examine()
+    Console(highlight=False).print(table((f.verdict, f.name, f.found, f.advice) for f in findings))
+    if any(finding.is_fatal for finding in findings):
+        raise typer.Exit(1)
 
 
 def examine() -> list[Finding]:

@@ -1,13 +1,20 @@
-"""What there is to know of the caching methods, read from their docstrings."""
+"""`skipstone methods`: what there is to know of the caching methods, read from their docstrings."""
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from inspect import cleandoc
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from skipstone.cachers import METHODS, PREDICTORS, Predictor
-from skipstone.cachers.contract.cacher import Cacher
+from rich.console import Console
+
+from skipstone.commands.options import JsonOption
+from skipstone.commands.output import table
+
+if TYPE_CHECKING:
+    from skipstone.cachers.contract.cacher import Cacher
+    from skipstone.cachers.contract.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -42,18 +49,38 @@ class Method:
     difference: str
     parameters: tuple[Parameter, ...]
 
+    @property
+    def typed(self) -> str:
+        """The name as it is typed: a predictor's after a method's and a plus."""
+        return self.name if self.kind == "method" else f"+{self.name}"
+
     def as_dict(self) -> dict[str, Any]:
         """The method as plain values, for JSON."""
         return asdict(self)
 
 
+def methods(as_json: JsonOption = False) -> None:
+    """List the caching methods and the predictors, where they come from, and what can be set."""
+    found = catalogue()
+    if as_json:
+        print(json.dumps({"methods": [method.as_dict() for method in found]}))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for method in found:
+        console.print(f"[bold]{method.typed}[/bold]  {method.claim}")
+        console.print(f"  Source: {method.source}", markup=False)
+        console.print(table(("", p.name, str(p.default), p.meaning) for p in method.parameters), "")
+
+
 def catalogue() -> list[Method]:
     """All methods, then all predictors, by name."""
+    from skipstone.cachers.registry import METHODS, PREDICTORS
+
     methods = [_read(METHODS[name], "method") for name in sorted(METHODS)]
     return methods + [_read(PREDICTORS[name], "predictor") for name in sorted(PREDICTORS)]
 
 
-def _read(cls: type[Cacher[Any]] | type[Predictor], kind: str) -> Method:
+def _read(cls: "type[Cacher[Any]] | type[Predictor]", kind: str) -> Method:
     text = cleandoc(cls.__doc__ or "")
     meanings = _meanings(text)
     parameters = tuple(_parameter(field, meanings) for field in fields(cls))

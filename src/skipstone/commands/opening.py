@@ -1,40 +1,104 @@
-"""Opening the pipeline that a command names, with the arguments of its call."""
+"""The pipeline that a command opens, and what its call is asked for."""
 
 import warnings
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from skipstone.pipelines.opening.arguments import Options, call_arguments, check_options
+import typer
+
+from skipstone.commands.options import finite, sides
+from skipstone.pipelines import bundled
+from skipstone.pipelines.opening.arguments import Options, call_arguments, check_options, makes_video
 from skipstone.pipelines.opening.sizes import check_sizes
-from skipstone.pipelines.opening.sources import Source, load, pipeline_class
+from skipstone.pipelines.opening.sources import Source, load, locate, pipeline_class
 
 
-def open_pipeline(
-    source: Source, options: Options, device: str | None, dtype: str | None
-) -> tuple[Any, dict[str, Any]]:
-    """A pipeline and the arguments that carry out what a user asks of it, cheapest checks first.
+@dataclass(frozen=True)
+class Opening:
+    """Which pipeline, on what, and what is asked of it beside the prompt; None leaves it to the model."""
 
-    Args:
-        source: which pipeline.
-        options: what is asked for.
-        device: where to run, None for the fastest.
-        dtype: number type, None for what suits the device.
+    model: Annotated[
+        str, typer.Option(help="pebble-video, pebble-image, a folder with a diffusers pipeline, or a hub id.")
+    ] = "pebble-video"
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the solver.")] = None
+    guidance: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="How strongly the prompt steers.")
+    ] = None
+    negative: Annotated[str | None, typer.Option(help="What not to show.")] = None
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", callback=sides, help="Width and height in pixels.")
+    ] = None
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a video.")] = None
+    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the fastest by default.")] = None
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16 or float16; by default float32 on a CPU and for bundled models, else "
+            "bfloat16."
+        ),
+    ] = None
 
-    Raises:
-        ValueError: something cannot be done as asked.
-    """
-    from skipstone.pipelines.opening.devices import find_device, find_dtype
+    @property
+    def source(self) -> Source:
+        """Where the pipeline comes from.
 
-    where = find_device(device)
-    numbers = find_dtype(dtype, where, source.is_bundled)
-    _quieten()
-    check_options(pipeline_class(source), options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pipe = load(source, numbers, where)
-    pipe.set_progress_bar_config(disable=True)
-    arguments = call_arguments(pipe, source, options)
-    check_sizes(pipe, arguments)
-    return pipe, arguments
+        Raises:
+            ValueError: there is no such model.
+        """
+        return locate(self.model)
+
+    def options(self, prompt: str) -> Options:
+        """What the pipeline is asked for."""
+        width, height = (int(side) for side in self.size.split("x")) if self.size else (None, None)
+        return Options(prompt, self.negative, self.steps, self.guidance, width, height, self.frames)
+
+    def checked_class(self) -> type[Any]:
+        """The pipeline's class, before it is loaded.
+
+        Raises:
+            ValueError: there is no such model, or it cannot do what is asked.
+        """
+        cls = pipeline_class(self.source)
+        check_options(cls, self.options(""))
+        return cls
+
+    def frame_rate(self, asked: float | None) -> float | None:
+        """Frames a second of what the model makes, None where it makes pictures."""
+        return (asked or bundled.FPS) if makes_video(pipeline_class(self.source)) else None
+
+    def open(self, prompt: str, rank: int = 0) -> tuple[Any, dict[str, Any]]:
+        """The pipeline on its device, and the arguments of its call; cheap checks come first.
+
+        Args:
+            prompt: what to show.
+            rank: of several processes the one that asks, each with a GPU of its own.
+
+        Raises:
+            ValueError: something cannot be done as asked.
+        """
+        from skipstone.pipelines.opening.devices import find_device, find_dtype
+
+        device = find_device(self.device)
+        if device.type == "cuda" and device.index is None:
+            device = find_device(f"cuda:{rank}")
+        numbers = find_dtype(self.dtype, device, self.source.is_bundled)
+        self.checked_class()
+        _quieten()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pipe = load(self.source, numbers, device)
+        pipe.set_progress_bar_config(disable=True)
+        arguments = call_arguments(pipe, self.source, self.options(prompt))
+        check_sizes(pipe, arguments)
+        return pipe, arguments
+
+    def open_for_many(self) -> tuple[Any, dict[str, Any]]:
+        """The pipeline on this process's device, and the arguments of its call but the prompt."""
+        from skipstone.report.workers import local_rank
+
+        pipe, arguments = self.open("", local_rank())
+        del arguments["prompt"]
+        return pipe, arguments
 
 
 def _quieten() -> None:

@@ -3,12 +3,45 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-if TYPE_CHECKING:
-    from skipstone.pipelines.opening.arguments import Options
+
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take dataclasses of options: on the command line their fields are options of its own."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+
+    @wraps(command)
+    def typed(**values: Any) -> None:
+        for name, kind in groups.items():
+            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        command(**values)
+
+    typed.__signature__ = Signature([  # type: ignore[attr-defined]
+        parameter
+        for name, kind in hints.items()
+        if name != "return"
+        for parameter in (_fields(kind) if name in groups else [_parameter(command, name, kind)])
+    ])  # fmt: skip
+    return typed
+
+
+def _parameter(command: Callable[..., None], name: str, kind: Any) -> Parameter:
+    default = signature(command).parameters[name].default
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _fields(group: Any) -> list[Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in fields(group)
+    ]
 
 
 def finite(value: float | None) -> float | None:
@@ -25,75 +58,30 @@ def sides(value: str | None) -> str | None:
     return value
 
 
-def words(text: str | None, default: Sequence[str]) -> list[str]:
+def words(text: str | None, default: Sequence[str]) -> tuple[str, ...]:
     """Words between commas, each once; the default where nothing was typed."""
     if text is None:
-        return list(default)
-    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+        return tuple(default)
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
-def numbers(text: str, kind: Callable[[str], Any], option: str) -> list[Any]:
+def numbers(text: str, kind: Callable[[str], Any], option: str) -> tuple[Any, ...]:
     """Numbers between commas, each once.
 
     Raises:
         ValueError: something else.
     """
     try:
-        return [kind(word) for word in words(text, ())]
+        return tuple(kind(word) for word in words(text, ()))
     except ValueError:
         raise ValueError(f"{option} {text}: expected numbers between commas, such as 1,2,3") from None
 
 
-def options_of(
-    prompt: str,
-    negative: str | None,
-    steps: int | None,
-    guidance: float | None,
-    size: str | None,
-    frames: int | None,
-) -> "Options":
-    """What a pipeline is asked for."""
-    from skipstone.pipelines.opening.arguments import Options
-
-    width, height = (int(side) for side in size.split("x")) if size else (None, None)
-    return Options(prompt, negative, steps, guidance, width, height, frames)
-
-
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-ModelOption = Annotated[
-    str, typer.Option(help="pebble-video, pebble-image, a folder with a diffusers pipeline, or a hub id.")
-]
-CacherOption = Annotated[
-    str | None,
-    typer.Option(
-        help="The caching method (see `skipstone methods`); by default the plan that comes with a bundled "
-        "model, else teacache."
-    ),
-]
-SettingsOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter of the method.")
-]
-StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps of the solver.")]
-GuidanceOption = Annotated[
-    float | None, typer.Option(min=0, callback=finite, help="How strongly the prompt steers.")
-]
-NegativeOption = Annotated[str | None, typer.Option(help="What not to show.")]
-SizeOption = Annotated[
-    str | None, typer.Option(metavar="WxH", callback=sides, help="Width and height in pixels.")
-]
-FramesOption = Annotated[int | None, typer.Option(min=1, help="Frames of a video.")]
 FpsOption = Annotated[
     float | None, typer.Option(min=1, max=120, callback=finite, help="Of a video; 16 by default.")
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the initial noise.")]
-DeviceOption = Annotated[str | None, typer.Option(help="cuda, mps or cpu; the fastest by default.")]
-DtypeOption = Annotated[
-    str | None,
-    typer.Option(
-        help="float32, bfloat16 or float16; by default float32 on a CPU and for bundled models, else "
-        "bfloat16."
-    ),
-]
 PromptsOption = Annotated[
     str | None,
     typer.Option(

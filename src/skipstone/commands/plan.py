@@ -1,16 +1,18 @@
-"""`skipstone plan`: record a run of a pipeline, find the best plan, write it."""
+"""`skipstone plan`: record a run of a pipeline, find the best plan, write it; or show one."""
 
-from dataclasses import dataclass
+import json
+import sys
+from contextlib import redirect_stdout
 from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 
-from skipstone.commands.opening import open_pipeline
+from skipstone.commands.opening import Opening
+from skipstone.commands.options import JsonOption, SeedOption, finite
 from skipstone.metrics import media
-from skipstone.pipelines.opening.arguments import Options
-from skipstone.pipelines.opening.sources import locate
 
 if TYPE_CHECKING:
     from skipstone.commands.progress import StepLines
@@ -19,50 +21,52 @@ if TYPE_CHECKING:
     from skipstone.schedules.search import Target
 
 
-@dataclass(frozen=True)
-class PlanRequest:
-    """What the user typed.
+def plan(
+    opening: Opening,
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to record; not with --show.", show_default=False)
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("plan.json"),
+    speedup: Annotated[
+        float | None, typer.Option(min=1, callback=finite, help="How many times faster to be.")
+    ] = None,
+    computed: Annotated[int | None, typer.Option(min=1, help="How many steps to compute.")] = None,
+    quality: Annotated[float | None, typer.Option(callback=finite, help="The PSNR in dB to keep.")] = None,
+    refine: Annotated[int, typer.Option(min=0, help="Runs to spend on moving single steps.")] = 0,
+    show: Annotated[
+        Path | None, typer.Option(help="Only show this plan.", show_default=False)
+    ] = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Record a run and find out which of its steps need not be computed on runs like it."""
+    from skipstone.schedules.plan import load_plan
+    from skipstone.schedules.search import Target
 
-    Args:
-        options: what the pipeline is asked for.
-        output: the file to write.
-        model: a bundled name, a folder or a hub id.
-        target: what the plan shall reach.
-        refine: how many runs to spend on moving single steps.
-        seed: of the initial noise.
-        device: where to run, None for the fastest.
-        dtype: number type, None for what suits the device.
-    """
-
-    options: Options
-    output: Path
-    model: str
-    target: "Target"
-    refine: int = 0
-    seed: int = 0
-    device: str | None = None
-    dtype: str | None = None
+    with redirect_stdout(sys.stderr):
+        if show is not None:
+            found, written = load_plan(show), ""
+        elif prompt is None:
+            raise ValueError("name a prompt to record, or --show a plan")
+        else:
+            target = Target(speedup, computed, quality)
+            found, written = _make(opening, prompt, output, target, seed, refine), f"\nwrote {output}"
+    print(json.dumps(found.summary(), allow_nan=False) if as_json else found.explain() + written)
 
 
-def make_and_write(request: PlanRequest, console: Console) -> "Plan":
-    """Make a plan, show its runs on a console, and write it.
-
-    Raises:
-        ValueError: something cannot be done as asked.
-    """
+def _make(opening: Opening, prompt: str, output: Path, target: "Target", seed: int, refine: int) -> "Plan":
     from skipstone.commands.progress import StepLines
 
-    media.check_folder(request.output)
-    source = locate(request.model)
-    pipe, arguments = open_pipeline(source, request.options, request.device, request.dtype)
-    with StepLines(console) as steps:
-        plan = find_plan(pipe, arguments, request.seed, request.target, steps, request.refine)
-    plan.save(request.output)
-    return plan
+    media.check_folder(output)
+    pipe, arguments = opening.open(prompt)
+    with StepLines(Console(stderr=True)) as lines:
+        found = find_plan(pipe, arguments, seed, target, lines, refine)
+    found.save(output)
+    return found
 
 
 def find_plan(
-    pipe: Any, arguments: dict[str, Any], seed: int, target: "Target", steps: "StepLines", refine: int = 0
+    pipe: Any, arguments: dict[str, Any], seed: int, target: "Target", lines: "StepLines", refine: int = 0
 ) -> "Plan":
     """Record a run and find the best plan for a target, with a line for each run."""
     import torch
@@ -71,11 +75,11 @@ def find_plan(
     from skipstone.schedules.search import find
 
     generator = torch.Generator().manual_seed(seed)
-    record = record_call(pipe, (), {**arguments, "generator": generator}, _lines(steps))
+    record = record_call(pipe, (), {**arguments, "generator": generator}, _watcher(lines))
     return find(record, target, refine)
 
 
-def _lines(steps: "StepLines") -> "Watcher":
+def _watcher(lines: "StepLines") -> "Watcher":
     """A line for the recorded run, for the one that candidates are compared with, and for each of theirs."""
     line: Any = None
     titles = chain(("recording", "other noise"), repeat("candidate"))
@@ -83,7 +87,7 @@ def _lines(steps: "StepLines") -> "Watcher":
     def watch(step: Any, computed: int, skipped: int) -> None:
         nonlocal line
         if step.is_first:
-            line = steps.line(next(titles))
+            line = lines.line(next(titles))
         line(step, computed, skipped)
 
     return watch

@@ -1,52 +1,101 @@
-"""`skipstone report`, step by step: refuse what cannot work, load, sweep, write the page."""
+"""`skipstone report`: refuse what cannot work, load, sweep, write the page."""
 
-from dataclasses import dataclass, field, replace
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 
-from skipstone.commands.opening import open_pipeline
-from skipstone.commands.progress import RunBar
+from skipstone.commands.opening import Opening
+from skipstone.commands.options import FpsOption, LimitOption, PromptsOption, finite, numbers, words
 from skipstone.metrics import media
 from skipstone.pipelines import bundled
-from skipstone.pipelines.opening.arguments import Options, check_options, makes_video
-from skipstone.pipelines.opening.sources import Source, locate, pipeline_class
-from skipstone.report.cases import MEGABYTES
-from skipstone.report.page import write_page
 from skipstone.report.prompts import read_prompts
 from skipstone.report.rows import check_writable, read_rows
-from skipstone.report.sweeping import Design, Progress, Silent, sweep
-from skipstone.report.workers import is_first, local_rank, spread
+
+if TYPE_CHECKING:
+    from skipstone.report.design import Design
+    from skipstone.report.sweeps import Progress
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the user typed.
+class Measuring:
+    """What is measured, as it is typed."""
 
-    Args:
-        model: a bundled name, a folder or a hub id.
-        design: what is measured.
-        options: what the pipeline is asked for; their prompt is not used.
-        output: the HTML file to write.
-        rows: the file of rows.
-        fps: frames a second of a video, None for 16.
-        device: where to run, None for the fastest.
-        dtype: number type, None for what suits the device.
-        workers: processes that share the prompts.
-        megabytes: what the clips may take in the page.
-    """
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Methods between commas, or `all`; settings after colons are kept: dbcache:blocks=2.",
+        ),
+    ] = None
+    speedups: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="The speeds that settings of each method are looked for.")
+    ] = "1.5,2,3,5"
+    prompts: PromptsOption = None
+    limit: LimitOption = None
+    seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Of the noise, for each prompt.")] = "0"
+    metrics: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Between commas; the usual ones by default.")
+    ] = None
 
-    model: str
-    design: Design
-    output: Path
-    rows: Path
-    options: Options = field(default_factory=lambda: Options(""))
-    fps: float | None = None
-    device: str | None = None
-    dtype: str | None = None
-    workers: int = 1
-    megabytes: float = MEGABYTES
+    def design(self, model: str) -> "Design":
+        """What a sweep of a model measures.
+
+        Raises:
+            TypeError: a hyper-parameter that a method does not have.
+            ValueError: anything else that cannot be measured.
+        """
+        from skipstone.metrics.comparison import USUAL
+        from skipstone.report.design import METHODS, Design, expanded
+
+        return Design(
+            prompts_of(self.prompts, model, self.limit),
+            numbers(self.seeds, int, "--seeds"),
+            expanded(words(self.methods, METHODS)),
+            numbers(self.speedups, float, "--speedups"),
+            words(self.metrics, USUAL),
+        )
+
+
+def report(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The HTML file to write.", show_default=False)
+    ],
+    opening: Opening,
+    measuring: Measuring,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The file of rows, which is added to; rows.jsonl beside the page by default."
+        ),
+    ] = None,
+    redrawn: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Draw the page of these rows; run nothing.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the prompts.")] = 1,
+    megabytes: Annotated[
+        float, typer.Option(min=0, callback=finite, help="What the clips may take in the page.")
+    ] = 14,
+    fps: FpsOption = None,
+) -> None:  # fmt: skip
+    """Measure methods on a model and prompts, and write one page that shows what they gain and cost."""
+    from skipstone.report.page import write_page
+    from skipstone.report.workers import is_first
+
+    with redirect_stdout(sys.stderr):
+        media.check_extension(output, (".html",))
+        media.check_folder(output)
+        source = redrawn or rows or output.with_name("rows.jsonl")
+        if redrawn is None:
+            _measure(opening, measuring.design(opening.model), source, fps, workers)
+        if is_first():
+            write_page(read_rows(source), output, source.parent, megabytes)
+    if is_first():
+        print(f"wrote {output}")
 
 
 def prompts_of(source: str | None, model: str, limit: int | None) -> list[str]:
@@ -60,88 +109,33 @@ def prompts_of(source: str | None, model: str, limit: int | None) -> list[str]:
     return read_prompts(source or model)[:limit]
 
 
-def redraw(rows: Path, output: Path, megabytes: float = MEGABYTES) -> None:
-    """Write the page of rows that were measured before.
+def _measure(opening: Opening, design: "Design", rows: Path, fps: float | None, workers: int) -> None:
+    from skipstone.report.workers import spread
 
-    Raises:
-        ValueError: the rows cannot be read, or the page not be written.
-    """
-    check_page(output)
-    write_page(read_rows(rows), output, rows.parent, megabytes)
-
-
-def check_page(output: Path) -> None:
-    """Refuse a file that the page cannot be written to.
-
-    Raises:
-        ValueError: another ending than html, or a folder that is missing or not writable.
-    """
-    media.check_extension(output, (".html",))
-    media.check_folder(output)
-
-
-def make(request: Request) -> None:
-    """Measure and write the page.
-
-    Raises:
-        TypeError: a hyper-parameter that a method does not have.
-        ValueError: anything else that cannot be done as asked.
-    """
-    check_page(request.output)
-    check_writable(request.rows)
-    source = locate(request.model)
-    check_options(pipeline_class(source), request.options)
-    if request.workers > 1:
-        spread(request.workers, measure, request)
+    check_writable(rows)
+    opening.checked_class()
+    if workers > 1:
+        spread(workers, _work, opening, design, rows, fps)
     else:
-        measure(request)
-    if is_first():
-        write_page(read_rows(request.rows), request.output, request.rows.parent, request.megabytes)
+        _work(opening, design, rows, fps)
 
 
-def measure(request: Request) -> None:
+def _work(opening: Opening, design: "Design", rows: Path, fps: float | None) -> None:
     """This process's part of the sweep; the first one shows how far it is."""
+    from skipstone.commands.progress import RunBar
+    from skipstone.report.sweeps import Silent
+    from skipstone.report.workers import is_first
+
     if is_first():
         with RunBar(Console(stderr=True)) as bar:
-            _measure(request, bar)
+            _sweep(opening, design, rows, fps, bar)
     else:
-        _measure(request, Silent())
+        _sweep(opening, design, rows, fps, Silent())
 
 
-def _measure(request: Request, progress: Progress) -> None:
-    source, design = locate(request.model), request.design
-    pipe, arguments = ready(source, request.options, request.device, request.dtype)
-    sweep(
-        pipe,
-        design.prompts,
-        seeds=design.seeds,
-        methods=design.methods,
-        speedups=design.speedups,
-        metrics=design.metrics,
-        rows=request.rows,
-        fps=frame_rate(source, request.fps),
-        model=request.model,
-        progress=progress,
-        **arguments,
-    )
+def _sweep(opening: Opening, design: "Design", rows: Path, fps: float | None, progress: "Progress") -> None:
+    from skipstone.report.sweeps import sweep
 
-
-def frame_rate(source: Source, asked: float | None) -> float | None:
-    """Frames a second of what a model makes, None where it makes pictures."""
-    return (asked or bundled.FPS) if makes_video(pipeline_class(source)) else None
-
-
-def ready(
-    source: Source, options: Options, device: str | None, dtype: str | None
-) -> tuple[Any, dict[str, Any]]:
-    """A pipeline on this process's device, and the arguments of its call without the prompt."""
-    place = f"cuda:{local_rank()}" if device == "cuda" or (device is None and _has_cuda()) else device
-    pipe, arguments = open_pipeline(source, replace(options, prompt=""), place, dtype)
-    del arguments["prompt"]
-    return pipe, arguments
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
+    pipe, arguments = opening.open_for_many()
+    rate = opening.frame_rate(fps)
+    sweep(pipe, design, rows=rows, fps=rate, model=opening.model, progress=progress, **arguments)

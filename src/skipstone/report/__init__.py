@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skipstone.report.design import Design
     from skipstone.report.page import write_page
     from skipstone.report.rows import read_rows
-    from skipstone.report.sweeping import sweep
+    from skipstone.report.sweeps import sweep
 
-__all__ = ["read_rows", "sweep", "write_page"]
+__all__ = ["Design", "read_rows", "sweep", "write_page"]
 
-_HOMES = {"read_rows": "rows", "sweep": "sweeping", "write_page": "page"}
+_HOMES = {"Design": "design", "read_rows": "rows", "sweep": "sweeps", "write_page": "page"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,19 +4,18 @@ import platform
 import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from skipstone.report.measuring import Bench
-    from skipstone.report.sweeping import Design
+from skipstone.report.bench import Bench
+from skipstone.report.design import Design
 
 PACKAGES = ("skipstone", "torch", "diffusers", "transformers", "torchmetrics", "triton")
 
 
 def about(
-    bench: "Bench", model: str | None, design: "Design", dtype: torch.dtype, left_out: dict[str, str]
+    bench: Bench, model: str | None, design: Design, dtype: torch.dtype, left_out: dict[str, str]
 ) -> dict[str, Any]:
     """The row that says what the others were measured on."""
     name = type(bench.pipe).__name__

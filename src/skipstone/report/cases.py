@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.metrics.comparison import METRICS
-from skipstone.report.measuring import CACHED, PLAIN, UNCACHED
+from skipstone.report.rows import CACHED, PLAIN, UNCACHED
 from skipstone.report.summary import Line
 
 MEGABYTES = 14.0

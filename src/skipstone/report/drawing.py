@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from skipstone.metrics.comparison import Metric
-from skipstone.report.measuring import CACHED, PLAIN, REPEAT
+from skipstone.report.rows import CACHED, PLAIN, REPEAT
 from skipstone.report.summary import Line
 
 WIDTH, HEIGHT = 720, 420

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from skipstone.report.measuring import PLAIN, REPEAT, UNCACHED
+from skipstone.report.rows import PLAIN, REPEAT, UNCACHED
 
 
 @dataclass(frozen=True)

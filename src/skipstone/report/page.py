@@ -9,8 +9,8 @@ from typing import Any
 from skipstone.metrics.comparison import METRICS, Metric, said
 from skipstone.report import drawing
 from skipstone.report.cases import MEGABYTES, Case, cases, data_url
-from skipstone.report.measuring import PLAIN, REPEAT, UNCACHED
 from skipstone.report.previews import GAIN
+from skipstone.report.rows import PLAIN, REPEAT, UNCACHED
 from skipstone.report.summary import Line, summarise
 from skipstone.report.verdict import judged_by, verdict
 

@@ -12,6 +12,12 @@ SCHEMA = 1
 
 Row = Mapping[str, Any]
 
+UNCACHED, REPEAT, PLAIN, CACHED = "uncached", "repeat", "plain", "cached"
+"""What a timed row is of: the reference, the same once more, fewer steps without a cache, and a method."""
+
+SEARCH = "search"
+"""A row of the search for settings: how much of one run a setting computes."""
+
 IDENTITY = ("kind", "method", "setting", "steps_asked", "prompt", "seed")
 """What tells one measurement from another."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skipstone.metrics.comparison import METRICS, Metric
-from skipstone.report.measuring import CACHED, PLAIN
+from skipstone.report.rows import CACHED, PLAIN
 from skipstone.report.summary import Line
 
 

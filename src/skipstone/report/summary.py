@@ -6,8 +6,8 @@ from statistics import mean, median
 from typing import Any
 
 from skipstone.metrics.comparison import METRICS, Metric
-from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED
 from skipstone.report.pace import Pace, paces, speedups
+from skipstone.report.rows import CACHED, PLAIN, REPEAT, UNCACHED
 
 MEASURED = (UNCACHED, REPEAT, PLAIN, CACHED)
 """The rows that were timed."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from skipstone.metrics.comparison import METRICS, said
-from skipstone.report.measuring import CACHED, PLAIN, REPEAT
+from skipstone.report.rows import CACHED, PLAIN, REPEAT
 from skipstone.report.standing import standings
 from skipstone.report.summary import Line
 

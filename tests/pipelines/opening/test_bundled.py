@@ -1,7 +1,6 @@
 """The models that come with skipstone, and the plans that come with them."""
 
 import inspect
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +9,9 @@ from diffusers import DiffusionPipeline
 
 import skipstone
 from skipstone import BlockCaching
-from skipstone.commands.generate import Request, method_of, prepare
+from skipstone.commands.choice import Choice
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
-from skipstone.pipelines.opening.arguments import Options
 
 
 @pytest.mark.parametrize("name", bundled.DEFAULTS)
@@ -31,17 +29,15 @@ def test_no_plan_comes_with_other_models() -> None:
 
 @pytest.mark.parametrize("name", bundled.DEFAULTS)
 def test_a_trained_block_caching_comes_with_each_model(name: str) -> None:
-    extension = "mp4" if name == "pebble-video" else "png"
-    request = Request(Options("an apple"), Path(f"a.{extension}"), name, method="block-caching")
-    job = prepare(request)
-    assert isinstance(job.method, BlockCaching)
-    assert job.method.adjustment is not None
-    blocks = dict(job.pipe.transformer.named_modules())
-    assert job.method.changes is not None
-    assert method_of(name, None, "block-caching", ["threshold=0.1"]) == BlockCaching(0.1)
-    for block, changes in job.method.changes.items():
+    method = Choice("block-caching").make(name)
+    assert isinstance(method, BlockCaching)
+    assert method.adjustment is not None
+    blocks = dict(skipstone.load(name).transformer.named_modules())
+    assert method.changes is not None
+    assert Choice("block-caching", ["threshold=0.1"]).make(name) == BlockCaching(0.1)
+    for block, changes in method.changes.items():
         assert block in blocks
-        assert block in job.method.adjustment
+        assert block in method.adjustment
         assert len(changes) == bundled.DEFAULTS[name]["num_inference_steps"] - 1
 
 

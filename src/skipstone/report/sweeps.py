@@ -7,43 +7,22 @@ from typing import Any, Protocol
 
 import torch
 
-from skipstone.cachers import METHODS as ALL_METHODS
-from skipstone.cachers import PREDICTORS
 from skipstone.cachers.planned import Planned
-from skipstone.cachers.predictors.reuse import Reuse
-from skipstone.metrics.comparison import USUAL, chosen
 from skipstone.pipelines.attach import attach
 from skipstone.pipelines.generate import warm_up
 from skipstone.pipelines.model.models import models_of
 from skipstone.report.about import about
-from skipstone.report.candidates import FITTED, Candidate, candidate, guard_of, settle
-from skipstone.report.fits import FITS, fit_of, fitted
-from skipstone.report.measuring import CACHED, PLAIN, REPEAT, UNCACHED, Bench, Setting, work_share
-from skipstone.report.plans import Plans
+from skipstone.report.bench import Bench, Setting, work_share
+from skipstone.report.candidates import Candidate, guard_of, settle
+from skipstone.report.design import Design
+from skipstone.report.fits import fitted
+from skipstone.report.kept_plans import KeptPlans
 from skipstone.report.previews import Previews
-from skipstone.report.rows import RowFile
+from skipstone.report.rows import CACHED, PLAIN, REPEAT, SEARCH, UNCACHED, RowFile
 from skipstone.report.workers import Crew
-
-SEARCH = "search"
-"""A row of the search for settings: how much of one run a setting computes."""
-
-SPEEDUPS = (1.5, 2.0, 3.0, 5.0)
-"""The speeds that settings are looked for, unless others are given."""
 
 LITTLE = (1.1, 1.25)
 """Speeds at which fewer plain steps are measured too: methods that skip single layers gain about as much."""
-
-METHODS = ("planned", "first-block", "teacache", "easycache")
-"""The methods that are measured, unless others are given: they work on any transformer."""
-
-
-def expanded(methods: Sequence[str]) -> list[str]:
-    """Methods with `all` written out: every method, also fitted, and every predictor at even intervals."""
-    fits = [f"{name}:{FITTED}" for name in FITS]
-    predicted = [f"fora+{name}" for name in PREDICTORS if name != Reuse.name]
-    everything = [*sorted(ALL_METHODS), *fits, *predicted]
-    found = (name for method in methods for name in (everything if method == "all" else [method]))
-    return list(dict.fromkeys(found))
 
 
 class Progress(Protocol):
@@ -66,58 +45,10 @@ class Silent:
         pass
 
 
-@dataclass(frozen=True)
-class Design:
-    """What a sweep measures.
-
-    Args:
-        prompts: what is shown.
-        seeds: of the initial noise, each for every prompt.
-        methods: as `skipstone.attach` takes them, with settings after colons: ``dbcache:blocks=2``.
-        speedups: the speeds, against computing all, that a setting of each method is looked for.
-        metrics: how quality is measured.
-
-    Raises:
-        TypeError: a hyper-parameter that a method does not have.
-        ValueError: an unknown method or metric, a value out of range, or nothing to measure.
-    """
-
-    prompts: Sequence[str]
-    seeds: Sequence[int] = (0,)
-    methods: Sequence[str] = METHODS
-    speedups: Sequence[float] = SPEEDUPS
-    metrics: Sequence[str] = USUAL
-
-    def __post_init__(self) -> None:
-        for name in ("prompts", "seeds", "methods", "metrics"):
-            if not getattr(self, name):
-                raise ValueError(f"a report needs {name}: give at least one")
-        if not all(1 < speedup <= 100 for speedup in self.speedups) or not self.speedups:
-            raise ValueError(f"speedups must be numbers above 1 and at most 100, got {list(self.speedups)}")
-        if not all(0 <= seed < 2**63 for seed in self.seeds):
-            raise ValueError(f"seeds must be whole numbers from 0 to 2**63 - 1, got {list(self.seeds)}")
-        chosen(self.metrics)
-        for found in self.candidates:
-            if found.is_fitted:
-                fit_of(found)
-
-    @property
-    def candidates(self) -> list[Candidate]:
-        return [candidate(text) for text in self.methods]
-
-    @property
-    def units(self) -> list[tuple[str, int]]:
-        return [(prompt, seed) for prompt in self.prompts for seed in self.seeds]
-
-
 def sweep(
     pipe: Any,
-    prompts: Sequence[str],
+    design: Design,
     *,
-    seeds: Sequence[int] = (0,),
-    methods: Sequence[str] = METHODS,
-    speedups: Sequence[float] = SPEEDUPS,
-    metrics: Sequence[str] = USUAL,
     rows: Path | None = None,
     fps: float | None = None,
     model: str | None = None,
@@ -132,11 +63,7 @@ def sweep(
 
     Args:
         pipe: a text-to-video or text-to-image pipeline without a cache, on its device.
-        prompts: what is shown.
-        seeds: of the initial noise, each for every prompt.
-        methods: names, with settings after colons where they are to be fixed: ``teacache:threshold=0.1``.
-        speedups: above 1, against computing every step.
-        metrics: names of `skipstone.metrics.METRICS`.
+        design: the prompts, seeds, methods, speeds and metrics.
         rows: a file of JSON lines that keeps what is measured, and beside it a folder with the clips; None
             for neither.
         fps: frames a second of a video, None for pictures.
@@ -148,17 +75,16 @@ def sweep(
         The rows, as `pandas.DataFrame` takes them.
 
     Raises:
-        TypeError: a hyper-parameter that a method does not have.
-        ValueError: anything else that cannot be measured as asked.
+        ValueError: several processes without a file, a file with rows of something else, or a device or a
+            pipeline that nothing can be measured on.
     """
-    design = Design(tuple(prompts), tuple(seeds), tuple(methods), tuple(speedups), tuple(metrics))
     device = _parameter(pipe).device
     crew = Crew(on_cpu=device.type == "cpu")
     if rows is None and crew.count > 1:
         raise ValueError("several processes bring their rows together in a file: give rows=PATH")
     previews = None if rows is None else Previews(rows.with_name(f"{rows.stem}_clips"), fps)
-    bench = Bench(pipe, arguments, metrics, fps, previews, device)
-    plans = Plans(bench, design.units[0], None if rows is None else rows.with_name(f"{rows.stem}_plans"))
+    bench = Bench(pipe, arguments, design.metrics, fps, previews, device)
+    plans = KeptPlans(bench, design.units[0], None if rows is None else rows.with_name(f"{rows.stem}_plans"))
     return Sweep(design, bench, RowFile(rows, crew.rank), plans, crew, model, progress or Silent()).run()
 
 
@@ -169,7 +95,7 @@ class Sweep:
     design: Design
     bench: Bench
     file: RowFile
-    plans: Plans
+    plans: KeptPlans
     crew: Crew
     model: str | None
     progress: Progress

@@ -13,10 +13,10 @@ import skipstone
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.pipelines import generate
 from skipstone.pipelines.recording.record import record_call
-from skipstone.report import plans, read_rows, sweep
+from skipstone.report import Design, kept_plans, read_rows, sweep
+from skipstone.report.bench import Bench
 from skipstone.report.candidates import candidate
-from skipstone.report.measuring import Bench
-from skipstone.report.sweeping import expanded
+from skipstone.report.design import expanded
 from support.sweeps import PROMPTS, runs_of, timeless
 from support.sweeps import folder as folder
 
@@ -37,7 +37,8 @@ def measure(pipe: Any) -> Callable[..., list[dict[str, Any]]]:
     def run(rows: Path | None = None, prompts: list[str] = PROMPTS, **more: Any) -> list[dict[str, Any]]:
         settings = {"methods": ("first-block", "fora"), "speedups": (1.5, 3.0), "seeds": (0, 1)}
         metrics = ("psnr", "flicker")
-        return sweep(pipe, prompts, rows=rows, fps=8, **{"metrics": metrics, **settings, **SIZE, **more})
+        design = Design(prompts, **{"metrics": metrics, **settings, **more})
+        return sweep(pipe, design, rows=rows, fps=8, **SIZE)
 
     return run
 
@@ -79,7 +80,7 @@ def free_skips(monkeypatch: pytest.MonkeyPatch) -> None:
     def recorded(*arguments: Any) -> Any:
         return dataclasses.replace(record_call(*arguments), skip_cost=0.0)
 
-    monkeypatch.setattr(plans, "record_call", recorded)
+    monkeypatch.setattr(kept_plans, "record_call", recorded)
 
 
 @pytest.mark.usefixtures("free_skips")
@@ -150,10 +151,7 @@ def test_all_is_every_method_and_every_predictor() -> None:
 
 def test_runs_are_paired_with_the_uncached_one_of_their_seed(pipe: Any, rows: list[dict[str, Any]]) -> None:
     arguments = {**SIZE, "prompt": PROMPTS[1]}
-    clips = [
-        generate.generate(pipe, {**arguments, "num_inference_steps": n}, 1, None, lambda *_: None).frames
-        for n in (6, 4)
-    ]
+    clips = [generate.generate(pipe, {**arguments, "num_inference_steps": n}, 1).frames for n in (6, 4)]
     expected = -10 * (clips[1] - clips[0]).double().square().mean().log10()
     found = [
         row for row in of(rows, "plain") if (row["prompt"], row["seed"], row["steps"]) == (PROMPTS[1], 1, 4)

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from skipstone.pipelines.recording.record import record_call
-from skipstone.report.measuring import Bench
+from skipstone.report.bench import Bench
 from skipstone.schedules.plan import Plan, load_plan
 from skipstone.schedules.record import Record
 
 
-class Plans:
+class KeptPlans:
     """Makes plans, and keeps them so that a sweep that goes on has the same ones.
 
     Args:

@@ -9,12 +9,10 @@ import torch
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.metrics.comparison import Comparison, compare
-from skipstone.pipelines.generate import Clip, generate
+from skipstone.pipelines.generate import Clip, attached, generate
 from skipstone.pipelines.run.stats import RunStats
 from skipstone.report.previews import Previews, difference
-
-UNCACHED, REPEAT, PLAIN, CACHED = "uncached", "repeat", "plain", "cached"
-"""What a row is of: the reference, the same once more, fewer steps without a cache, and a method."""
+from skipstone.report.rows import REPEAT, UNCACHED
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,8 @@ class Bench:
         """Run the pipeline once."""
         steps = {} if setting.steps is None else {"num_inference_steps": setting.steps}
         arguments = {**self.arguments, **steps, "prompt": prompt}
-        return generate(self.pipe, arguments, seed, setting.method, _unwatched)
+        with attached(self.pipe, setting.method) as cache:
+            return generate(self.pipe, arguments, seed, cache)
 
     def rows(self, settings: Sequence[Setting], prompt: str, seed: int) -> Iterator[dict[str, Any]]:
         """Make the reference, then a row of each setting against it."""
@@ -149,7 +148,3 @@ def work_share(stats: RunStats | None) -> float:
     done = sum(calls["computed"] for calls in stats.parts.values())
     calls = sum(sum(calls.values()) for calls in stats.parts.values())
     return stats.computed / stats.evaluations * (done / calls if calls else 1.0)
-
-
-def _unwatched(step: Any, computed: int, skipped: int) -> None:
-    """Nobody looks at single steps."""

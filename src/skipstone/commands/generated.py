@@ -1,0 +1,119 @@
+"""What `skipstone generate` made and measured, in words and as plain values."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skipstone.metrics.quality import Quality
+    from skipstone.pipelines.generate import Clip
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What came out.
+
+    Args:
+        output: the file that was written.
+        model: a bundled name, a folder or a hub id.
+        pipeline: the name of its class.
+        arguments: those of its call.
+        seed: of the initial noise.
+        fps: frames a second of a video, None for an image.
+        clip: the clip that was asked for.
+        uncached: the same without a cache, where a comparison was asked for.
+        quality: how close the two are.
+    """
+
+    output: Path
+    model: str
+    pipeline: str
+    arguments: dict[str, Any]
+    seed: int
+    fps: float | None
+    clip: "Clip"
+    uncached: "Clip | None" = None
+    quality: "Quality | None" = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as plain values, for JSON; a PSNR without error is None."""
+        stats = self.clip.stats
+        frames, height, width, _ = self.clip.frames.shape
+        return {
+            "output": str(self.output),
+            "prompt": self.arguments["prompt"],
+            "seed": self.seed,
+            "model": self.model,
+            "pipeline": self.pipeline,
+            "method": stats.method if stats else None,
+            "arguments": self.arguments,
+            "frames": frames,
+            "height": height,
+            "width": width,
+            "fps": self.fps,
+            "steps": self.clip.steps,
+            "seconds": self.clip.loop_seconds,
+            "call_seconds": self.clip.call_seconds,
+            "statistics": stats.as_dict() if stats else None,
+            "notes": self.notes,
+            **self._comparison(),
+        }
+
+    def _comparison(self) -> dict[str, Any]:
+        if self.uncached is None or self.quality is None:
+            return {}
+        return {
+            **{name: value if isfinite(value) else None for name, value in asdict(self.quality).items()},
+            "uncached_seconds": self.uncached.loop_seconds,
+            "cached_seconds": self.clip.loop_seconds,
+            "ratio": self.uncached.loop_seconds / self.clip.loop_seconds,
+            "uncached_call_seconds": self.uncached.call_seconds,
+            "cached_call_seconds": self.clip.call_seconds,
+            "call_ratio": self.uncached.call_seconds / self.clip.call_seconds,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The result in words."""
+        clip, uncached = self.clip, self.uncached
+        yield str(clip.stats or f"{clip.steps} steps computed ({clip.loop_seconds:.1f} s), no cache")
+        if uncached is not None:
+            yield f"cached against uncached, same seed: {self.quality}"
+            yield "measured once each, after a warm-up:"
+            yield "  " + _times("denoising loop", uncached.loop_seconds, clip.loop_seconds)
+            yield "  " + _times("whole call", uncached.call_seconds, clip.call_seconds)
+        yield from self.notes
+        yield f"wrote {self.output}" + (" (uncached left, cached right)" if uncached else "")
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know beside the figures."""
+        return [*self._surprises(), *self._doubts()]
+
+    def _surprises(self) -> Iterator[str]:
+        """Sizes that the pipeline did not make as asked, where its attributes did not give its rule away."""
+        frames, height, width, _ = self.clip.frames.shape
+        for name, made in (("num_frames", frames), ("height", height), ("width", width)):
+            asked = self.arguments.get(name, made)
+            if asked != made:
+                yield f"note: {self.pipeline} made {name} {made}, not {asked} as asked"
+
+    def _doubts(self) -> Iterator[str]:
+        """A measured ratio that the skipped work cannot explain."""
+        stats = self.clip.stats
+        if self.uncached is None or stats is None or not stats.computed:
+            return
+        if any(calls["skipped"] for calls in stats.parts.values()):
+            # How much of an evaluation its parts are is not known.
+            return
+        possible = stats.evaluations / stats.computed
+        if self.uncached.loop_seconds / self.clip.loop_seconds > possible:
+            yield (
+                f"note: {stats.computed} of {stats.evaluations} evaluations were computed, which explains at "
+                f"most {possible:.2f}x; other work disturbed the times, measure again on an idle machine"
+            )
+
+
+def _times(what: str, uncached: float, cached: float) -> str:
+    return f"{what} {uncached:.2f} s uncached, {cached:.2f} s cached, {uncached / cached:.2f}x"

@@ -1,0 +1,70 @@
+"""What a sweep measures, checked before anything runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from skipstone.cachers.predictors.reuse import Reuse
+from skipstone.cachers.registry import METHODS as ALL_METHODS
+from skipstone.cachers.registry import PREDICTORS
+from skipstone.metrics.comparison import USUAL, chosen
+from skipstone.report.candidates import FITTED, Candidate, candidate
+from skipstone.report.fits import FITS, fit_of
+
+SPEEDUPS = (1.5, 2.0, 3.0, 5.0)
+"""The speeds that settings are looked for, unless others are given."""
+
+METHODS = ("planned", "first-block", "teacache", "easycache")
+"""The methods that are measured, unless others are given: they work on any transformer."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a sweep measures.
+
+    Args:
+        prompts: what is shown.
+        seeds: of the initial noise, each for every prompt.
+        methods: as `skipstone.attach` takes them, with settings after colons: ``dbcache:blocks=2``.
+        speedups: the speeds, against computing all, that a setting of each method is looked for.
+        metrics: how quality is measured.
+
+    Raises:
+        TypeError: a hyper-parameter that a method does not have.
+        ValueError: an unknown method or metric, a value out of range, or nothing to measure.
+    """
+
+    prompts: Sequence[str]
+    seeds: Sequence[int] = (0,)
+    methods: Sequence[str] = METHODS
+    speedups: Sequence[float] = SPEEDUPS
+    metrics: Sequence[str] = USUAL
+
+    def __post_init__(self) -> None:
+        for name in ("prompts", "seeds", "methods", "metrics"):
+            if not getattr(self, name):
+                raise ValueError(f"a report needs {name}: give at least one")
+        if not all(1 < speedup <= 100 for speedup in self.speedups) or not self.speedups:
+            raise ValueError(f"speedups must be numbers above 1 and at most 100, got {list(self.speedups)}")
+        if not all(0 <= seed < 2**63 for seed in self.seeds):
+            raise ValueError(f"seeds must be whole numbers from 0 to 2**63 - 1, got {list(self.seeds)}")
+        chosen(self.metrics)
+        for found in self.candidates:
+            if found.is_fitted:
+                fit_of(found)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [candidate(text) for text in self.methods]
+
+    @property
+    def units(self) -> list[tuple[str, int]]:
+        return [(prompt, seed) for prompt in self.prompts for seed in self.seeds]
+
+
+def expanded(methods: Sequence[str]) -> list[str]:
+    """Methods with `all` written out: every method, also fitted, and every predictor at even intervals."""
+    fits = [f"{name}:{FITTED}" for name in FITS]
+    predicted = [f"fora+{name}" for name in PREDICTORS if name != Reuse.name]
+    everything = [*sorted(ALL_METHODS), *fits, *predicted]
+    found = (name for method in methods for name in (everything if method == "all" else [method]))
+    return list(dict.fromkeys(found))
