@@ -7,7 +7,7 @@ from typing import Any
 import house
 import pytest
 
-ORDER = ("schedules", "cachers", "pipelines", "", "testing", "report", "commands", "cli")
+ORDER = ("schedules", "cachers", "pipelines", "names", "", "testing", "report", "commands", "cli")
 """Each may import what stands before it; the package itself is the empty name."""
 
 APART = "metrics"

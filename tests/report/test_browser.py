@@ -78,11 +78,11 @@ def press(page: Page, heading: str) -> None:
 
 
 def settled(page: Page, condition: str) -> bool:
-    """Whether a condition comes true within some seconds."""
+    """Whether a condition comes true; a busy machine has minutes for it."""
     return bool(
         page.run(
             "new Promise(done => { const look = n => { if (" + condition + ") done(true);"
-            " else if (n > 200) done(false); else setTimeout(() => look(n + 1), 50); }; look(0); })"
+            " else if (n > 6000) done(false); else setTimeout(() => look(n + 1), 50); }; look(0); })"
         )
     )
 

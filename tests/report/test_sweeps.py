@@ -1,6 +1,5 @@
 """Sweeps of a tiny pipeline: what is measured, what is left out, and how it goes on after an interruption."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +11,8 @@ from diffusers import DiffusionPipeline
 import skipstone
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.pipelines import generate
-from skipstone.pipelines.recording.record import record_call
-from skipstone.report import Design, kept_plans, read_rows, sweep
+from skipstone.pipelines.run.stats import RunLog
+from skipstone.report import Design, read_rows, sweep
 from skipstone.report.bench import Bench
 from skipstone.report.candidates import candidate
 from skipstone.report.design import expanded
@@ -76,11 +75,7 @@ def test_settings_are_those_nearest_to_the_speeds(rows: list[dict[str, Any]]) ->
 @pytest.fixture
 def free_skips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skipped steps that cost nothing: what plans can reach does not depend on the machine."""
-
-    def recorded(*arguments: Any) -> Any:
-        return dataclasses.replace(record_call(*arguments), skip_cost=0.0)
-
-    monkeypatch.setattr(kept_plans, "record_call", recorded)
+    monkeypatch.setattr(RunLog, "skip_cost", lambda log: 0.0)
 
 
 @pytest.mark.usefixtures("free_skips")

@@ -115,5 +115,5 @@ def chromium() -> Iterator[Page]:
         try:
             yield Page(ours_in, ours_out)
         finally:
-            browser.terminate()
-            browser.wait(timeout=20)
+            browser.kill()
+            browser.wait()

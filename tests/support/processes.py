@@ -47,7 +47,7 @@ def _joined(rank: int, port: int, work: Callable[[int], Any], results: Any) -> N
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     # Processes that wait for each other fail, and do not hang.
-    dist.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", rank=rank, world_size=2, timeout=timedelta(minutes=30))
     results[rank] = work(rank)
     dist.destroy_process_group()
 

@@ -63,7 +63,7 @@ class Choice:
 
 
 def _following(plan: Path) -> "Cacher[Any]":
-    from skipstone.cachers.registry import make
+    from skipstone.cachers.make import make
     from skipstone.schedules.plan import load_plan
 
     return make(load_plan(plan))

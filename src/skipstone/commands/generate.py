@@ -180,7 +180,7 @@ def _clips(runs: Runs, method: "Cacher[Any] | None", skipping: Skipping) -> tupl
 
 def _planned(runs: Runs, quality: float) -> "Cacher[Any]":
     """A plan that keeps a quality."""
-    from skipstone.cachers.registry import make
+    from skipstone.cachers.make import make
     from skipstone.commands.plan import find_plan
     from skipstone.schedules.search import Target
 
