@@ -24,7 +24,7 @@ from skipstone.pipelines.model.arguments import layout
 from skipstone.pipelines.model.attention import middle_block, watch_for_good
 from skipstone.pipelines.model.blocks import block_lists, proxied
 from skipstone.pipelines.model.calls import NotUnderstoodError
-from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.model.class_swap import give_subclass
 from skipstone.pipelines.model.compiled import compiles, run_as_written, uncompiled, written
 from skipstone.pipelines.model.grids import token_grid
 from skipstone.pipelines.model.outputs import alike, floats_in, refilled, with_own_lists
@@ -166,7 +166,6 @@ class Engine:
         return Mark(self._device)
 
     def _watch_model(self) -> None:
-        # A deep copy of the model shares the class, and stays plain.
         model, cls = self._called, type(self._called)
         run = functools.partial(cls.__call__, model)
         as_written = functools.partial(uncompiled(run_as_written), model)
@@ -174,8 +173,6 @@ class Engine:
         elsewhere, compiled_now = uncompiled(self._elsewhere), uncompiled(compiles, recursive=False)
 
         def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if self is not model:
-                return cls.__call__(self, *args, **kwargs)
             compiled = compiled_now(model)
             if elsewhere():
                 return (as_written if compiled else run)(*args, **kwargs)
@@ -187,8 +184,8 @@ class Engine:
             finally:
                 end()
 
-        give_subclass(model, {"__call__": uncompiled(call, recursive=False)})
-        self._undo.callback(take_subclass_back, model)
+        swap = give_subclass(model, {"__call__": uncompiled(call, recursive=False)})
+        self._undo.callback(swap.undo)
 
     def _elsewhere(self) -> bool:
         """Whether this call comes from another thread than the run's."""

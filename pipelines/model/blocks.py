@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from skipstone.pipelines.model.class_swap import give_subclass, subclass, take_subclass_back
+from skipstone.pipelines.model.class_swap import Swap, give_subclass
 from skipstone.pipelines.model.compiled import uncompiled
 from skipstone.pipelines.model.probes import is_attention
 from skipstone.pipelines.model.trace import Place
@@ -94,7 +94,6 @@ class ProxiedList:
     def __init__(
         self, number: int, blocks: nn.ModuleList, running: Callable[[], bool], call: CallBlock
     ) -> None:
-        self._blocks = blocks
         cls = type(blocks)
         known: list[nn.Module] = []
         calls: list[BlockCall] = []
@@ -109,20 +108,20 @@ class ProxiedList:
             return calls
 
         def iterate(self: nn.ModuleList) -> Iterator[Any]:
-            return iter(proxies(self)) if self is blocks and running() else cls.__iter__(self)
+            return iter(proxies(self)) if running() else cls.__iter__(self)
 
         def get(self: nn.ModuleList, index: int | slice) -> Any:
             found = cls.__getitem__(self, index)
-            if self is not blocks or not running():
+            if not running():
                 return found
             if isinstance(index, slice):
                 return proxies(self)[index]
             return block_call((number, index % len(self)), found, call)
 
-        give_subclass(blocks, {"__iter__": iterate, "__getitem__": get})
+        self._swap = give_subclass(blocks, {"__iter__": iterate, "__getitem__": get})
 
     def restore(self) -> None:
-        take_subclass_back(self._blocks)
+        self._swap.undo()
 
 
 class ProxiedModules:
@@ -141,28 +140,29 @@ class ProxiedModules:
     def __init__(
         self, numbers: Mapping[nn.Module, int], running: Callable[[], bool], call: CallBlock, opaque: bool
     ) -> None:
-        self._numbers = numbers
+        self._numbers = {id(module): number for module, number in numbers.items()}
         self._opaque = opaque
         self._running = running
         self._call = call
-        subclasses = {cls: self._subclass(cls) for cls in {type(module) for module in numbers}}
+        alike: dict[type[nn.Module], list[nn.Module]] = {}
         for module in numbers:
-            module.__class__ = subclasses[type(module)]
+            alike.setdefault(type(module), []).append(module)
+        self._swaps = [Swap(cls, modules, self._members(cls)) for cls, modules in alike.items()]
 
-    def _subclass(self, cls: type[nn.Module]) -> type[nn.Module]:
-        proxies = self
+    def _members(self, cls: type[nn.Module]) -> dict[str, Callable[..., Any]]:
+        numbers, running, call = self._numbers, self._running, self._call
 
         def called(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
             run = functools.partial(cls.__call__, self)
-            if self not in proxies._numbers or not proxies._running():
+            if not running():
                 return run(*args, **kwargs)
-            return proxies._call((proxies._numbers[self], 0), run, args, kwargs)
+            return call((numbers[id(self)], 0), run, args, kwargs)
 
-        return subclass(cls, {"__call__": uncompiled(called, recursive=False) if self._opaque else called})
+        return {"__call__": uncompiled(called, recursive=False) if self._opaque else called}
 
     def restore(self) -> None:
-        for module in self._numbers:
-            take_subclass_back(module)
+        for swap in self._swaps:
+            swap.undo()
 
 
 def proxied(

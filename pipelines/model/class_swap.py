@@ -1,23 +1,102 @@
-"""Changing the behaviour of one object by giving it a subclass of its own."""
+"""Changing the behaviour of single objects by giving them a subclass of their own."""
 
+import functools
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from skipstone.pipelines.model.compiled import uncompiled
 
-def subclass(cls: type[Any], members: dict[str, Any]) -> type[Any]:
-    """A subclass with these members that goes by the name of the class itself."""
-    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    return type(cls.__name__, (cls,), {**names, **members})
+Members = Mapping[str, Callable[..., Any]]
 
 
-def give_subclass(instance: Any, members: dict[str, Any]) -> None:
-    """Move one object to a new subclass of its class that has these members.
+def give_subclass(instance: Any, members: Members) -> "Swap":
+    """Move one object to a new subclass of its class that has these members, until the swap is undone.
 
-    Nothing is stored on the object, so state dicts, copies and configurations stay as they are. Methods in
-    ``members`` must compare ``self`` with ``instance``: a deep copy shares the class but not the behaviour.
+    Nothing is stored on the object, and what is made of it or of its class is plain: copies, pickles, slices.
     """
-    instance.__class__ = subclass(type(instance), members)
+    return Swap(type(instance), [instance], members)
 
 
-def take_subclass_back(instance: Any) -> None:
-    """Undo `give_subclass`."""
-    instance.__class__ = type(instance).__base__
+class Swap:
+    """Objects of one class that were moved to a subclass with other members.
+
+    The members are for these very objects only: any other, and these after `undo`, gets those of the class.
+    Swaps of an object may be undone in any order: one that lies under others stays, without effect, until the
+    last of those above it is undone. The objects are held weakly.
+
+    Args:
+        cls: the class of the objects.
+        instances: the objects.
+        members: methods by name. One that `torch.compile` must not look into stays so.
+    """
+
+    def __init__(self, cls: type[Any], instances: Iterable[Any], members: Members) -> None:
+        self._owners: set[int] = set()
+        given = _subclass(cls, {name: self._guarded(cls, name, member) for name, member in members.items()})
+        given.swap = self
+        self._instances = [self._give(given, instance) for instance in instances]
+
+    def undo(self) -> None:
+        """Give the objects their class back; a second call does nothing."""
+        self._owners.clear()
+        for held in self._instances:
+            instance = held()
+            while instance is not None and _is_given(type(instance)) and not type(instance).swap._owners:
+                instance.__class__ = type(instance).__base__
+
+    def _give(self, given: type[Any], instance: Any) -> "weakref.ref[Any]":
+        instance.__class__ = given
+        self._owners.add(owner := id(instance))
+        return weakref.ref(instance, lambda _: self._owners.discard(owner))
+
+    def _guarded(self, cls: type[Any], name: str, member: Callable[..., Any]) -> Callable[..., Any]:
+        owners, below = self._owners, getattr(cls, name)
+
+        @functools.wraps(member)
+        def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return (member if id(self) in owners else below)(self, *args, **kwargs)
+
+        hidden = hasattr(member, "_torchdynamo_disable")
+        return uncompiled(guarded, recursive=False) if hidden else guarded
+
+
+class _Given(type):
+    """The class of the subclasses that are given: calling one makes an object of the plain class."""
+
+    swap: Swap
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return plain(cls)(*args, **kwargs) if _is_given(cls) else super().__call__(*args, **kwargs)
+
+
+def plain(cls: type[Any]) -> type[Any]:
+    """A class without the subclasses that were given to its object."""
+    return next(base for base in cls.__mro__ if not _is_given(base))
+
+
+def _is_given(cls: type[Any]) -> bool:
+    return "swap" in vars(cls) and isinstance(cls, _Given)
+
+
+def _subclass(cls: type[Any], members: dict[str, Any]) -> Any:
+    """A subclass that goes by the name of the class itself, and whose objects are made and copied as its."""
+
+    def new(kind: type[Any], *args: Any, **kwargs: Any) -> Any:
+        make: Callable[..., Any] = cls.__new__
+        # `object` takes arguments only from classes that make their objects in its way.
+        return make(plain(kind)) if make is object.__new__ else make(plain(kind), *args, **kwargs)
+
+    def reduce(self: Any, protocol: Any) -> Any:
+        del protocol  # Later ones refuse to write another class than the object's present one.
+        reduce_below: Callable[..., Any] = cls.__reduce_ex__
+        make, given, *state = reduce_below(self, 1)
+        return _plainly(make), tuple(map(_plainly, given)), *state
+
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    kind = _Given if issubclass(_Given, type(cls)) else type("_Given", (_Given, type(cls)), {})
+    return kind(cls.__name__, (cls,), {**names, "__new__": new, "__reduce_ex__": reduce, **members})
+
+
+def _plainly(part: Any) -> Any:
+    return plain(part) if isinstance(part, _Given) else part

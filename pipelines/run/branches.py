@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.model.class_swap import Swap, give_subclass
 
 
 @dataclass
@@ -35,14 +35,11 @@ class BranchNames:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
         self._context: str | None = None
         self._used: list[str] = []
         self._step = 0
         self._prompts: list[_Prompt] = []
-        self._wraps = hasattr(model, "cache_context")
-        if self._wraps:
-            self._watch_context()
+        self._swap = self._watch_context(model) if hasattr(model, "cache_context") else None
 
     def next(self, kwargs: Mapping[str, Any]) -> str:
         """The name of the evaluation that begins now, with these arguments of the model."""
@@ -88,11 +85,10 @@ class BranchNames:
         return next(name for name in names if name not in taken)
 
     def restore(self) -> None:
-        if self._wraps:
-            take_subclass_back(self._model)
+        if self._swap is not None:
+            self._swap.undo()
 
-    def _watch_context(self) -> None:
-        model: Any = self._model
+    def _watch_context(self, model: Any) -> Swap:
         cls, names = type(model), self
 
         @functools.wraps(cls.cache_context)
@@ -100,13 +96,13 @@ class BranchNames:
         def cache_context(self: Any, name: str, **kwargs: Any) -> Iterator[None]:
             outer = names._context
             with cls.cache_context(self, name, **kwargs):
-                names._context = name if self is model else outer
+                names._context = name
                 try:
                     yield
                 finally:
                     names._context = outer
 
-        give_subclass(model, {"cache_context": cache_context})
+        return give_subclass(model, {"cache_context": cache_context})
 
 
 def _same(known: Tensor | None, tensor: Tensor) -> bool:

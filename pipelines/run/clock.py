@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from skipstone.cachers.contract.words import Step
-from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.model.class_swap import Swap, give_subclass
 from skipstone.pipelines.run.noise import Level, levels
 from skipstone.pipelines.run.samplers import draws_noise
 
@@ -33,6 +33,7 @@ class Clock:
         self._on_start = on_start
         self._on_step = on_step
         self._scheduler: Any = None
+        self._swap: Swap | None = None
         self._timesteps: list[float] = []
         self._sigmas: list[float] = []
         self._levels: list[Level] = []
@@ -76,9 +77,9 @@ class Clock:
 
     def stop(self) -> None:
         """Give the scheduler its class back."""
-        if self._scheduler is not None:
-            take_subclass_back(self._scheduler)
-            self._scheduler = None
+        if self._swap is not None:
+            self._swap.undo()
+            self._scheduler = self._swap = None
 
     def _step(self, index: int) -> Step:
         position = (self._first or 0) + index
@@ -101,14 +102,11 @@ class Clock:
         @functools.wraps(cls.set_timesteps)
         def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> Any:
             result = cls.set_timesteps(self, *args, **kwargs)
-            if self is clock._scheduler:
-                clock._start()
+            clock._start()
             return result
 
         @functools.wraps(cls.step)
         def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if self is not clock._scheduler:
-                return cls.step(self, *args, **kwargs)
             clock._find_first_step(kwargs["timestep"] if "timestep" in kwargs else args[1])
             if draws_noise(self, kwargs):
                 clock.noisy_sampler = cls.__name__
@@ -118,7 +116,7 @@ class Clock:
                 clock._advance(taken)
             return result
 
-        give_subclass(scheduler, {"set_timesteps": set_timesteps, "step": step})
+        self._swap = give_subclass(scheduler, {"set_timesteps": set_timesteps, "step": step})
         self._scheduler = scheduler
 
     def _start(self) -> None:

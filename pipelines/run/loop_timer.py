@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from skipstone.cachers.contract.words import Step
-from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.model.class_swap import Swap, give_subclass
 from skipstone.pipelines.model.compiled import uncompiled
 from skipstone.pipelines.model.models import models_of
 from skipstone.pipelines.run.clock import Clock
@@ -29,8 +29,7 @@ class LoopTimer:
         self._begin: Mark | None = None
         self._end: Mark | None = None
         self._models = list(models_of(pipe).values())
-        for model in self._models:
-            self._follow(model)
+        self._swaps = [self._follow(model) for model in self._models]
         self._clock = Clock(pipe, self._start, self._note_step)
 
     @property
@@ -48,23 +47,22 @@ class LoopTimer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for model in self._models:
-            take_subclass_back(model)
+        for swap in self._swaps:
+            swap.undo()
         self._clock.stop()
 
     def _start(self) -> None:
         self.steps, self._begin, self._end = 0, None, None
 
-    def _follow(self, model: nn.Module) -> None:
+    def _follow(self, model: nn.Module) -> Swap:
         # A hook would become a part of a compiled model, and keep a skipped step from being a graph.
         cls, note = type(model), self._note_begin
 
         def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if self is model:
-                note()
+            note()
             return cls.__call__(self, *args, **kwargs)
 
-        give_subclass(model, {"__call__": uncompiled(call, recursive=False)})
+        return give_subclass(model, {"__call__": uncompiled(call, recursive=False)})
 
     def _note_begin(self) -> None:
         if self._begin is None:

@@ -2,11 +2,10 @@
 
 import functools
 import inspect
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.model.class_swap import give_subclass
 
 SCALES = ("guidance_scale", "true_cfg_scale")
 """The parameters of pipelines' calls that say how strongly the prompt steers."""
@@ -26,28 +25,23 @@ class PipelineCalls:
     """
 
     def __init__(self, pipe: Any, on_return: Callable[[], None]) -> None:
-        cls, followed, calls = type(pipe), weakref.ref(pipe), self
+        cls, calls = type(pipe), self
 
         self.scales: dict[str, float] = {}
 
         @functools.wraps(cls.__call__)
         def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if self is followed():
-                calls.scales = guidance_scales(cls, args, kwargs)
+            calls.scales = guidance_scales(cls, args, kwargs)
             try:
                 return cls.__call__(self, *args, **kwargs)
             finally:
-                if self is followed():
-                    on_return()
+                on_return()
 
-        give_subclass(pipe, {"__call__": call})
-        self._pipe: Callable[[], Any] = followed
+        self._swap = give_subclass(pipe, {"__call__": call})
 
     def restore(self) -> None:
         """Give the pipeline its class back."""
-        pipe, self._pipe = self._pipe(), lambda: None
-        if pipe is not None:
-            take_subclass_back(pipe)
+        self._swap.undo()
 
 
 def guidance_scales(cls: type[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, float]:

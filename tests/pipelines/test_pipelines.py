@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import skipstone
 from skipstone import Cacher, FirstBlock, TeaCache
-from skipstone.pipelines.model.class_swap import give_subclass, take_subclass_back
+from skipstone.pipelines.model.class_swap import give_subclass
 from skipstone.pipelines.model.models import MODELS
 from support.tiny import Tiny
 from support.tiny_pipelines import PIPELINES
@@ -93,11 +93,10 @@ class Replay:
 
         @functools.wraps(cls.step)
         def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if self is scheduler:
-                replay._order = 0
+            replay._order = 0
             return cls.step(self, *args, **kwargs)
 
-        give_subclass(scheduler, {"step": step})
+        self._swap = give_subclass(scheduler, {"step": step})
         self._hooks = [
             model.register_forward_pre_hook(self._before, with_kwargs=True) for model in self._models
         ]
@@ -105,7 +104,7 @@ class Replay:
         return self
 
     def __exit__(self, *error: object) -> None:
-        take_subclass_back(self._scheduler)
+        self._swap.undo()
         for hook in self._hooks:
             hook.remove()
 
