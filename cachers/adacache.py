@@ -37,6 +37,7 @@ class AdaCache(Cacher[State]):
     The change is taken on computed steps: that of what the attention returns since the computed step before,
     for one step. A skipped step costs nothing to decide.
 
+    Use: where prompts differ much in motion, as in videos: each gets as many steps as its attention asks for.
     Source: AdaCache, arXiv:2411.02397, https://github.com/AdaCache-DiT/AdaCache.
     Difference: the residual of the whole stack is reused, which is the sum of those of its layers that the
     original keeps. The attention is looked at before the block gates it. A batch is judged by its worst

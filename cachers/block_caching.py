@@ -18,6 +18,8 @@ class BlockCaching(PerLayer):
 
     The schedules are fixed before the run: nothing is measured in it, and every prompt has the same.
 
+    Use: for many runs of one model, scheduler and number of steps, measured once; with the trained adjustment
+    where no other method is good enough.
     Source: Block Caching, arXiv:2312.03209; no official code.
     Difference: in models whose blocks change two streams, such as FLUX, the larger one decides for both.
 

@@ -27,6 +27,8 @@ class State:
 class DBCache(Cacher[State]):
     """Skip all blocks but the first few while their residual stays close to that of the last computed step.
 
+    Use: where First Block errs: more blocks see more of the change, and last blocks mend the estimate. They
+    cost their time on every step.
     Source: cache-dit, https://github.com/vipshop/cache-dit.
     Difference: a batch is judged by its worst sample. The count of skips in a row starts anew at every
     computed step, also at one that the change asked for. All lists of blocks are one stack with one decision.

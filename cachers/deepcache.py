@@ -16,6 +16,7 @@ from skipstone.schedules.published.spacing import around
 class DeepCache(ByStep):
     """Compute the deep branch of a UNet on every ``interval``-th step only, its outer layers on every one.
 
+    Use: on UNets; it needs skip connections.
     Source: DeepCache, arXiv:2312.00858, https://github.com/horseee/DeepCache.
     Difference: layers are left out of the outermost blocks alone.
 

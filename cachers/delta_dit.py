@@ -31,6 +31,7 @@ class OneBlock(LayerRule):
 class DeltaDiT(PerLayer):
     """Between full steps, reuse what the rear blocks added in the early part of a run, then the front ones.
 
+    Use: with few steps, of which none may be left out: each still runs a part of the blocks.
     Source: Delta-DiT, arXiv:2406.01125; no official code.
     Difference: one residual is kept for each range of blocks that are skipped alike, at most three. The
     defaults are ours; with them 20 steps take the 1.6 times less work of the paper.

@@ -29,6 +29,7 @@ class State:
 class DiCache(Cacher[State]):
     """Skip by the change of the first blocks' output, and let their course say how to combine two residuals.
 
+    Use: where nothing is known of the model beforehand, and two residuals are better than one.
     Source: DiCache, arXiv:2508.17356, https://github.com/Bujiazi/DiCache.
     Difference: a batch is judged by its worst sample; the weights are those of the whole batch.
 

@@ -32,6 +32,7 @@ class State:
 class EasyCache(Cacher[State]):
     """Skip until the output's change, predicted from the model's input alone, adds up to a threshold.
 
+    Use: on any model, also where its blocks cannot be found: it sees only what goes in and comes out.
     Source: EasyCache, arXiv:2507.02860, https://github.com/H-EmbodVis/EasyCache.
     Difference: the residual of the blocks is reused, not output minus input, so that the output projection
     still sees the current timestep; a batch is judged by its worst sample.

@@ -54,6 +54,8 @@ class DynamicReuse(LayerRule):
 class FasterCache(PerLayer):
     """Extrapolate self attention on every other step, and estimate the unconditional branch of guidance.
 
+    Use: with guidance in two branches, of which it saves one on most steps; on models with distilled guidance
+    it saves little.
     Source: FasterCache, arXiv:2410.19355, https://github.com/Vchitect/FasterCache.
     Difference: the weight of the extrapolation rises from 0 to 1 as in the paper; the official code has other
     constants for each model. Attention is computed where the unconditional branch is after it was not.

@@ -23,6 +23,7 @@ class State:
 class FirstBlock(Cacher[State]):
     """Skip all blocks but the first while its residual stays close to that of the last computed step.
 
+    Use: on a transformer of which nothing is known: one threshold, and nothing to measure.
     Source: ParaAttention, https://github.com/chengzeyi/ParaAttention (a simplification of TeaCache).
     Difference: a batch is judged by its worst sample, not by its mean.
 

@@ -14,6 +14,7 @@ from skipstone.cachers.contract.words import Reason, Step
 class FORA(ByStep):
     """Compute every ``interval``-th step, counted from the first.
 
+    Use: as the simplest there is: the speed is known beforehand, and predictors go well with it.
     Source: FORA, arXiv:2407.01425, https://github.com/prathebaselva/FORA.
     Difference: the residual of the whole stack is reused, not every layer's attention and MLP outputs.
 

@@ -27,6 +27,8 @@ class MagCache(Cacher[State]):
 
     The decisions depend on the ratios alone: they are the same for every prompt.
 
+    Use: on models with published ratios, or after one calibrating run: all decisions are known before the
+    run.
     Source: MagCache, arXiv:2506.09045, https://github.com/Zehong-Ma/MagCache.
     Difference: both guidance branches go by the ratios published for the first of them.
 

@@ -27,6 +27,7 @@ class Broadcast(LayerRule):
 class PAB(PerLayer):
     """Compute attention every few steps within a window of timesteps, each kind with an interval of its own.
 
+    Use: on video models with attention of several kinds, where no step may be left out.
     Source: PAB, arXiv:2408.12588, https://github.com/NUS-HPC-AI-Lab/VideoSys.
     Difference: feed-forwards run on every step; the official settings of Open-Sora and Allegro reuse those of
     the first blocks after some timesteps. Each guidance branch reuses its own attention, where diffusers has

@@ -31,6 +31,8 @@ class Planned(Cacher[State]):
     Decisions and weights are known before the run. Nothing is read from the device but what the guard
     compares, and that so late that the device never waits.
 
+    Use: where one run can be recorded: the speed is known beforehand, and steps and weights are the best for
+    it.
     Source: skipstone itself, docs/planned.md.
 
     Args:

@@ -25,6 +25,7 @@ class State:
 class SeaCache(Cacher[State]):
     """Skip until the changes of the denoised content of the model's input, added up, reach a threshold.
 
+    Use: on any model whose latents have high frequencies that mislead other methods.
     Source: SeaCache, arXiv:2602.18993, https://github.com/jiwoogit/SeaCache.
     Difference: the filter looks at the model's input latents, as diffusers' version does, not at the first
     block's modulated input: that needs no block and works for all models. A batch is judged by its worst

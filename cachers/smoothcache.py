@@ -17,6 +17,7 @@ class SmoothCache(PerLayer):
 
     The schedules are fixed before the run: nothing is measured in it, and every prompt has the same.
 
+    Use: for many runs of one model, scheduler and number of steps, where layers of one kind change alike.
     Source: SmoothCache, arXiv:2411.10510, https://github.com/Roblox/SmoothCache.
     Difference: layers are of one kind by what they do, not by what they are called.
 

@@ -31,6 +31,7 @@ class State:
 class TeaCache(Cacher[State]):
     """Skip until the rescaled changes of the timestep-aware input, added up, reach a threshold.
 
+    Use: on the models that it was fitted to; elsewhere fit it first, or take the change as it is.
     Source: TeaCache, arXiv:2411.19108, https://github.com/ali-vilab/TeaCache.
     Difference: the polynomial is clamped at zero (the original can turn negative outside its fitted range and
     then never computes again); a batch is judged by its worst sample; the position in the run is taken from

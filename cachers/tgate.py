@@ -41,6 +41,7 @@ class TwoPhases(LayerRule):
 class TGate(PerLayer):
     """Freeze cross attention at a step, and compute self attention every so many steps before that one.
 
+    Use: on models with cross attention to the text.
     Source: T-GATE, arXiv:2404.02747, https://github.com/HaozheLiu-ST/T-GATE.
     Difference: each guidance branch freezes its own cross attention. The original takes the mean of both and
     gives up guidance after the gate, which is the pipeline's to decide and not a cache's.

@@ -11,6 +11,7 @@ from skipstone.cachers.contract.predictor import ClockedPredictor, checked_order
 class AdamsBashforth(ClockedPredictor):
     """Combine the last ``order`` computed residuals so that the error shrinks with that power of the step.
 
+    Use: as Taylor, with the order counted in residuals.
     Source: AB-Cache, arXiv:2504.10540.
     Difference: the paper's coefficients were not at hand; these are worked out from its error bound for the
     spacing of the computed steps. They are the only ones with that bound, hence those of

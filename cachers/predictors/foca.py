@@ -16,6 +16,7 @@ class FoCa(ClockedPredictor):
     forecast as newest value it is taken once more, and the mean of both (Heun) leads from the newest computed
     step to the estimate.
 
+    Use: where Taylor of order 1 overshoots.
     Source: FoCa, arXiv:2508.16211.
     Difference: the paper's formulas were not at hand; this is the combination that it names, worked out for
     the spacing of the computed steps. It always starts at them: estimates are never fed back. It is exact on

@@ -19,6 +19,7 @@ class FreqCa(Hermite):
     Low frequencies change little from one step to the next but not smoothly; high ones change more, along a
     line that can be continued.
 
+    Use: where fine detail changes faster than the outline.
     Source: FreqCa, arXiv:2510.08669, https://github.com/Tammytcl/FreqCa.
     Difference: the spectrum is the official code's Fourier transform along the tokens, which it uses on
     Qwen-Image and for which no grid has to be known; its cosine transform for FLUX takes square images only.

@@ -14,6 +14,7 @@ class Hermite(Predictor):
     The power ``k^n`` of the distance becomes ``scale^n H_n(scale * k)`` with the physicists' polynomials. At
     order 1 that is the straight line, its slope multiplied by ``2 * scale^2``: damped below ``sqrt(1/2)``.
 
+    Use: where Taylor overshoots: the scale damps it.
     Source: HiCache, arXiv:2508.16984.
     Difference: the derivatives are divided differences over the computed steps, which are the paper's where
     these are evenly spaced. The distance is counted in steps only: the polynomials are made for that unit.

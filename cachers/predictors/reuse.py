@@ -11,6 +11,7 @@ from skipstone.cachers.contract.predictor import Predictor
 class Reuse(Predictor):
     """Repeat the newest computed residual.
 
+    Use: where computed steps lie far apart: what is extrapolated far is worse than what is repeated.
     Source: the estimate of TeaCache, arXiv:2411.19108, and of most caches.
     """
 

@@ -17,6 +17,7 @@ class Spectrum(Predictor):
     The run's steps are mapped onto -1 to 1. The fit is a ridge regression; it is a weighted sum of the
     computed residuals, so it costs no more memory than these.
 
+    Use: with many computed steps and memory to hold them all.
     Source: Spectrum, arXiv:2603.01623, https://github.com/hanjq17/Spectrum.
     Difference: the mixed-in line is drawn through the last two computed steps, whatever their distance.
 

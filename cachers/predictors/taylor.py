@@ -11,6 +11,7 @@ from skipstone.cachers.contract.predictor import ClockedPredictor, checked_order
 class Taylor(ClockedPredictor):
     """Continue the residual by its Taylor series at the newest computed step.
 
+    Use: where computed steps lie close together.
     Source: TaylorSeer, arXiv:2503.06923, https://github.com/Shenyi-Z/TaylorSeer.
     Difference: the derivatives are those of the polynomial through the last ``order + 1`` computed steps, so
     the series ends there and is exact on polynomials, however the steps are spaced. The original takes

@@ -1,4 +1,4 @@
-"""Write methods.md and its figures from docstrings and rows; ``--check`` only says if they are stale.
+"""Write methods.md, its figures and the README's table from docstrings and rows; ``--check`` says if stale.
 
 The rows are those of `skipstone report`, in `report/NAME/rows.jsonl` for each bundled model; without them the
 page describes the methods and shows no measurement.
@@ -13,6 +13,7 @@ from typing import Any
 
 from figures import overview, panels
 from kept_rows import kept_rows
+from methods_table import with_table
 from work import by_work, skip_cost
 from written import written
 
@@ -25,10 +26,9 @@ from skipstone.report.summary import Line, summarise
 
 FOLDER = Path(__file__).parents[1]
 
-OCCASIONS = json.loads((FOLDER / "occasions.json").read_text())
-"""When to use which method: what no docstring says."""
+README = FOLDER.parent / "README.md"
 
-FINDINGS = json.loads((FOLDER / "findings.json").read_text())
+FINDINGS = json.loads(Path(__file__).with_name("findings.json").read_text())
 """Why methods are worse than fewer steps, where they are: what we found out."""
 
 TARGETS = (35, 30)
@@ -67,7 +67,7 @@ def page(sweeps: Mapping[str, list[dict[str, Any]]]) -> str:
     parts = [HEAD, *(_measured(sweeps, lines, found) if lines else [UNMEASURED])]
     for title, kind in (("Methods that decide", "method"), ("Predictors", "predictor")):
         parts.append(f"\n## {title}\n")
-        parts += [_section(method, found) for method in catalogue() if method.kind == kind]
+        parts += [_section(method, found) for method in catalogue() if method.is_own and method.kind == kind]
     if lines:
         parts += ["\n## All settings\n", *_settings(lines, found)]
     return "".join(parts)
@@ -156,7 +156,7 @@ def _section(method: Method, found: Mapping[str, list[Standing]]) -> str:
     name = method.name if method.kind == "method" else f"+{method.name}"
     parts = [
         f"\n### `{name}`\n{_code(method.claim)} {_code(method.details)}".rstrip() + "\n\n",
-        f"**Use it** {OCCASIONS[method.name]} **Memory**: {memory(method)} **Source**: {method.source}.",
+        f"**Use it** {_code(method.use)} **Memory**: {memory(method)} **Source**: {method.source}.",
         f" **Difference**: {_code(method.difference)}\n" if method.difference else "\n",
         *(["\n"] if method.parameters else []),
         *(f"- `{p.name}` ({p.default}): {_code(p.meaning)}\n" for p in method.parameters),
@@ -259,7 +259,7 @@ def _parts(line: Line) -> str:
 def files() -> dict[Path, str]:
     """What is to be written where."""
     sweeps = kept_rows()
-    found = {FOLDER / "methods.md": page(sweeps)}
+    found = {FOLDER / "methods.md": page(sweeps), README: with_table(README.read_text())}
     if sweeps:
         lines = {model: by_work(summarise(rows), model) for model, rows in sweeps.items()}
         found[FOLDER / "methods.svg"] = panels(lines)

@@ -13,7 +13,9 @@ import torch
 import skipstone
 from skipstone import METHODS, ByStep, Predictor, TeaCache, Warmup
 from skipstone.cachers.make import make
+from skipstone.cachers import registry
 from skipstone.cachers.registry import Registry
+from skipstone.commands.methods import catalogue
 from support.packages import installed
 from support.toy import ToyModel, ToyPipeline, constant
 
@@ -42,8 +44,8 @@ class Twice(Predictor):
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
-    for registry in (skipstone.METHODS, skipstone.PREDICTORS):
-        monkeypatch.setattr(registry, "_known", dict(registry._known))
+    for known in (skipstone.METHODS, skipstone.PREDICTORS):
+        monkeypatch.setattr(known, "_known", dict(known._known))
 
 
 @pytest.mark.usefixtures("fresh")
@@ -177,3 +179,16 @@ def test_the_command_line_knows_the_methods_of_packages(tmp_path: Path) -> None:
 def test_a_class_in_place_of_a_method_is_named() -> None:
     with pytest.raises(TypeError, match=r"expected the name of a method, a method or a plan, got .*TeaCache"):
         make(TeaCache)  # type: ignore[arg-type]
+
+
+def test_a_package_that_cannot_be_used_is_listed_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = found_in(tmp_path, {"every-third": "no_such_package:X"}, monkeypatch)
+    monkeypatch.setattr(registry, "METHODS", found)
+    broken, working, *_ = catalogue()
+    assert broken.claim.startswith("Not usable: the method 'every-third' of no_such_package.X cannot be used")
+    assert not broken.is_own
+    assert working.name == "teacache"
+    assert working.is_own
+    assert [note.partition(":")[0] for note in working.notes] == ["Use", "Source"]

@@ -8,6 +8,7 @@ from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
 
 from skipstone.commands.options import JsonOption
 from skipstone.commands.output import table
@@ -15,6 +16,7 @@ from skipstone.commands.output import table
 if TYPE_CHECKING:
     from skipstone.cachers.contract.cacher import Cacher
     from skipstone.cachers.contract.predictor import Predictor
+    from skipstone.cachers.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,33 @@ class Method:
         kind: ``method``, or ``predictor``, which goes with any method: ``fora+taylor``.
         claim: what it does, in a sentence.
         details: what else there is to know of it; empty for nothing.
+        use: when to use it.
         source: where it was published.
         difference: what is done otherwise here; empty for nothing.
         parameters: its hyper-parameters.
+        package: the package that it comes from; empty where that cannot be used.
     """
 
     name: str
     kind: str
     claim: str
     details: str
+    use: str
     source: str
     difference: str
     parameters: tuple[Parameter, ...]
+    package: str
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it comes with skipstone."""
+        return self.package == "skipstone"
+
+    @property
+    def notes(self) -> list[str]:
+        """When to use it and where it was published, as far as its docstring says, and who else brings it."""
+        labelled = {"Use": self.use, "Source": self.source, "Package": self.package * (not self.is_own)}
+        return [f"{label}: {text}" for label, text in labelled.items() if text]
 
     @property
     def typed(self) -> str:
@@ -67,8 +84,9 @@ def methods(as_json: JsonOption = False) -> None:
         return
     console = Console(highlight=False, soft_wrap=True)
     for method in found:
-        console.print(f"[bold]{method.typed}[/bold]  {method.claim}")
-        console.print(f"  Source: {method.source}", markup=False)
+        console.print(Text.assemble((method.typed, "bold"), f"  {method.claim}"))
+        for note in method.notes:
+            console.print(f"  {note}", markup=False)
         console.print(table(("", p.name, str(p.default), p.meaning) for p in method.parameters), "")
 
 
@@ -76,23 +94,34 @@ def catalogue() -> list[Method]:
     """All methods, then all predictors, by name."""
     from skipstone.cachers.registry import METHODS, PREDICTORS
 
-    methods = [_read(METHODS[name], "method") for name in sorted(METHODS)]
-    return methods + [_read(PREDICTORS[name], "predictor") for name in sorted(PREDICTORS)]
+    return [_entry(METHODS, name, "method") for name in METHODS] + [
+        _entry(PREDICTORS, name, "predictor") for name in PREDICTORS
+    ]
+
+
+def _entry(registry: "Registry[Any]", name: str, kind: str) -> Method:
+    """A class, or what is wrong with the package that it comes from: the others are shown all the same."""
+    try:
+        return _read(registry.named(name), kind)
+    except ValueError as why:
+        return Method(name, kind, f"Not usable: {why}", "", "", "", "", (), "")
 
 
 def _read(cls: "type[Cacher[Any]] | type[Predictor]", kind: str) -> Method:
     text = cleandoc(cls.__doc__ or "")
     meanings = _meanings(text)
     parameters = tuple(_parameter(field, meanings) for field in fields(cls))
-    claim, *details = text.partition("\nSource:")[0].split("\n\n")
+    claim, *details = re.split(r"^\w+:", text, maxsplit=1, flags=re.MULTILINE)[0].split("\n\n")
     return Method(
         name=cls.name,
         kind=kind,
         claim=_joined(claim),
         details=_joined(" ".join(details)),
+        use=_labelled("Use", text),
         source=_labelled("Source", text).rstrip("."),
         difference=_labelled("Difference", text),
         parameters=parameters,
+        package=cls.__module__.partition(".")[0],
     )
 
 
