@@ -12,8 +12,8 @@ import torch
 
 import skipstone
 from skipstone import METHODS, ByStep, Predictor, TeaCache, Warmup
-from skipstone.cachers.make import make
 from skipstone.cachers import registry
+from skipstone.cachers.make import make
 from skipstone.cachers.registry import Registry
 from skipstone.commands.methods import catalogue
 from support.packages import installed
