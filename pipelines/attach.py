@@ -17,6 +17,7 @@ from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.memory.storage import storage
 from skipstone.pipelines.model.compiled import written
 from skipstone.pipelines.model.models import MODELS, models_of
+from skipstone.pipelines.model.other_caches import other_caches
 from skipstone.pipelines.opening.devices import find_device
 from skipstone.pipelines.planning.autoplan import Autoplan
 from skipstone.pipelines.run.clock import Clock
@@ -92,6 +93,9 @@ def attach(
             raise ValueError(
                 f"{type(pipe).__name__}.{name} has a cache already ({other.method}); remove() it first"
             )
+        foreign = other_caches(written(model))
+        if foreign:
+            raise ValueError(f"{type(pipe).__name__}.{name} has another cache already: {'; '.join(foreign)}")
     device = None if cache_device is None else find_device(str(cache_device))
     form = storage(device, snapshots)
     if cacher is None:
