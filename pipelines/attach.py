@@ -1,7 +1,7 @@
 """Attaching a caching method to a pipeline, and taking it off again."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
@@ -31,7 +31,8 @@ Watcher = Callable[[Step, int, int], None]
 One that was computed but for some of its parts counts as both.
 """
 
-_attached: "weakref.WeakKeyDictionary[nn.Module, CacheHandle]" = weakref.WeakKeyDictionary()
+_attached: "weakref.WeakValueDictionary[int, CacheHandle]" = weakref.WeakValueDictionary()
+"""The handles by their models' identities: a model that has one keeps it, and it keeps the model."""
 
 
 def attach(
@@ -43,6 +44,7 @@ def attach(
     cache_device: str | torch.device | None = None,
     snapshots: str | None = None,
     graphs: bool = False,
+    replace: bool = False,
     **hyperparameters: Any,
 ) -> "CacheHandle":
     """Put a caching method on a pipeline; its next runs skip what the method allows.
@@ -64,6 +66,8 @@ def attach(
             what the model makes on its way. The first skipped step of each run shows whether a replay gives
             the model's output. Where steps cannot be captured they run as without, and the run's notes say
             why.
+        replace: whether a cache of skipstone that a model has already is taken off, once all else is found
+            to be right; by default that is an error.
         hyperparameters: the method's own, where it is given by name; ``guard`` with a plan or a speedup.
 
     Returns:
@@ -73,7 +77,8 @@ def attach(
         TypeError: ``pipe`` is no pipeline, a hyper-parameter that the method does not have, or not one of a
             method and a speedup.
         ValueError: an unknown method, device or type of snapshots, a hyper-parameter outside its range, a
-            model that the method cannot work on, or one that has a cache already.
+            model that the method cannot work on, or one that has a cache already, ours without ``replace``
+            or another package's.
     """
     if (method is None) == (speedup is None):
         raise TypeError(
@@ -81,28 +86,56 @@ def attach(
             "runs of the pipeline, attach what skipstone.record(pipe, ...).plan(quality=...) returns"
         )
     cacher = None if method is None else make(method, **hyperparameters)
-    models = models_of(pipe)
-    if not models or not hasattr(pipe, "scheduler") or not callable(pipe):
-        raise TypeError(
-            f"expected a diffusers pipeline with a scheduler and one of {', '.join(MODELS)}, "
-            f"got {type(pipe).__name__}"
-        )
-    for name, model in models.items():
-        other = _attached.get(written(model))
-        if other is not None:
-            raise ValueError(
-                f"{type(pipe).__name__}.{name} has a cache already ({other.method}); remove() it first"
-            )
-        foreign = other_caches(written(model))
-        if foreign:
-            raise ValueError(f"{type(pipe).__name__}.{name} has another cache already: {'; '.join(foreign)}")
+    models = _models(pipe)
+    _refuse_caches(pipe, models, replace)
     device = None if cache_device is None else find_device(str(cache_device))
     form = storage(device, snapshots)
     if cacher is None:
         assert speedup is not None
         cacher = Autoplan(pipe, models, speedup, **hyperparameters).method
     engines = [Engine(name, model, cacher, tuple(models), form, graphs) for name, model in models.items()]
+    detach(pipe)
     return CacheHandle(pipe, engines)
+
+
+def detach(pipe: Any) -> None:
+    """Take the caches off a pipeline's models, where the handles that `attach` returned are lost.
+
+    Those that were attached to another pipeline with these models go too. Without one nothing happens.
+
+    Args:
+        pipe: a diffusers pipeline.
+
+    Raises:
+        TypeError: ``pipe`` is no pipeline.
+    """
+    for model in _models(pipe).values():
+        handle = _attached.get(id(written(model)))
+        if handle is not None:
+            handle.remove()
+
+
+def _models(pipe: Any) -> dict[str, nn.Module]:
+    models = models_of(pipe)
+    if not models or not hasattr(pipe, "scheduler") or not callable(pipe):
+        raise TypeError(
+            f"expected a diffusers pipeline with a scheduler and one of {', '.join(MODELS)}, "
+            f"got {type(pipe).__name__}"
+        )
+    return models
+
+
+def _refuse_caches(pipe: Any, models: Mapping[str, nn.Module], replace: bool) -> None:
+    for name, model in models.items():
+        place, ours = f"{type(pipe).__name__}.{name}", _attached.get(id(written(model)))
+        if ours is not None and not replace:
+            raise ValueError(
+                f"{place} has a cache already ({ours.method}); remove() it first, or with "
+                "skipstone.detach(pipe), or attach with replace=True"
+            )
+        foreign = other_caches(written(model))
+        if foreign:
+            raise ValueError(f"{place} has another cache already: {'; '.join(foreign)}")
 
 
 class CacheHandle:
@@ -118,7 +151,7 @@ class CacheHandle:
             undo.callback(self.remove)
             for engine in engines:
                 engine.install(self._clock, self._log)
-                _attached[engine.model] = self
+                _attached[id(engine.model)] = self
             undo.pop_all()
 
     @property
@@ -140,8 +173,8 @@ class CacheHandle:
         """Leave the pipeline as it was. The statistics stay readable; a second call does nothing."""
         for engine in self._engines:
             engine.remove()
-            if _attached.get(engine.model) is self:
-                del _attached[engine.model]
+            if _attached.get(id(engine.model)) is self:
+                del _attached[id(engine.model)]
         self._clock.stop()
         self._calls.restore()
 

@@ -3,6 +3,7 @@
 from skipstone.cachers import *  # noqa: F403
 from skipstone.pipelines.attach import CacheHandle as CacheHandle
 from skipstone.pipelines.attach import attach as attach
+from skipstone.pipelines.attach import detach as detach
 from skipstone.pipelines.bundled import load as load
 from skipstone.pipelines.fit import fit_adacache as fit_adacache
 from skipstone.pipelines.fit import fit_block_caching as fit_block_caching

@@ -1,6 +1,8 @@
 """What attach accepts, what it refuses and how it says so, and what a handle tells."""
 
+import gc
 import json
+import weakref
 from typing import Any
 
 import pytest
@@ -52,6 +54,61 @@ def test_a_second_cache_on_a_model_is_refused_until_the_first_is_removed() -> No
     cache.remove()
     cache.remove()
     skipstone.attach(ToyPipeline(model), "first-block").remove()
+
+
+def test_a_lost_cache_is_detached() -> None:
+    pipe = ToyPipeline(ToyModel())
+    bare = torch.stack(pipe(drifting(6)))
+    skipstone.attach(pipe, "fora", interval=3)
+    gc.collect()
+    assert not torch.equal(torch.stack(pipe(drifting(6))), bare)
+    skipstone.detach(pipe)
+    assert (type(pipe), type(pipe.transformer)) == (ToyPipeline, ToyModel)
+    assert torch.equal(torch.stack(pipe(drifting(6))), bare)
+    skipstone.detach(pipe)
+
+
+def test_a_cache_is_detached_by_way_of_any_pipeline_with_its_model() -> None:
+    model = ToyModel()
+    pipes = [ToyPipeline(model), ToyPipeline(model)]
+    skipstone.attach(pipes[0], "fora")
+    skipstone.detach(pipes[1])
+    assert (type(pipes[0]), type(model)) == (ToyPipeline, ToyModel)
+
+
+def test_what_is_no_pipeline_has_nothing_to_detach() -> None:
+    with pytest.raises(TypeError, match=r"expected a diffusers pipeline.*got ToyModel"):
+        skipstone.detach(ToyModel())
+
+
+def test_a_cache_is_replaced() -> None:
+    pipe = ToyPipeline(ToyModel())
+    old = skipstone.attach(pipe, "fora")
+    new = skipstone.attach(pipe, "first-block", replace=True)
+    old.remove()
+    pipe(drifting(6))
+    assert new.last_run.computed > 0
+    new.remove()
+    assert (type(pipe), type(pipe.transformer)) == (ToyPipeline, ToyModel)
+
+
+def test_a_cache_that_cannot_be_replaced_stays() -> None:
+    pipe = ToyPipeline(ToyModel())
+    with skipstone.attach(pipe, "fora") as cache:
+        with pytest.raises(ValueError, match="ToyModel has none"):
+            skipstone.attach(pipe, "teacache", rescale="wan2.1-t2v-1.3b", replace=True)
+        pipe(drifting(6))
+    assert cache.last_run.skipped > 0
+
+
+def test_an_attached_pipeline_that_nobody_holds_is_collected() -> None:
+    pipe = ToyPipeline(ToyModel())
+    skipstone.attach(pipe, "fora")
+    pipe(drifting(6))
+    model = weakref.ref(pipe.transformer)
+    del pipe
+    gc.collect()
+    assert model() is None
 
 
 def test_a_refused_attach_leaves_nothing_behind() -> None:
