@@ -1,0 +1,110 @@
+"""What adapters do to a model at present: read on every evaluation, so read cheaply."""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+from torch import Tensor, nn
+
+Read = Callable[[], Hashable]
+
+SWITCHES = ("_disable_adapters", "_active_adapter")
+"""The attributes of peft's layers that say which adapters take part."""
+
+
+def adapter_signs(model: nn.Module) -> Read:
+    """A sign of the adapters that take part in a model, and of their scales.
+
+    It sees what is switched, rescaled, fused, loaded and taken off, also in layers that are added later. It
+    does not see an adapter's weights: whoever overwrites these has to say so.
+
+    Args:
+        model: the model, as it is written.
+
+    Returns:
+        What gives the present sign, equal to the last one as long as nothing has changed. No device is waited
+        for. The places to read are looked for once, and again where adapters were loaded or taken off.
+    """
+    return _Places(model).sign
+
+
+def adapter_layers(model: nn.Module) -> Iterator[Any]:
+    """The layers of a model that adapters take part in."""
+    return (part for part in model.modules() if all(name in vars(part) for name in SWITCHES))
+
+
+def picture_scales(model: nn.Module) -> Iterator[dict[str, Any]]:
+    """Where the attentions that take pictures in keep their ``scale``."""
+    for part in model.modules():
+        names = getattr(getattr(part, "processor", None), "__dict__", {})
+        if "scale" in names:
+            yield names
+
+
+class _Places:
+    """Where the adapters of a model keep their switches and scales.
+
+    Args:
+        model: the model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._times = 0
+        self._find()
+
+    def sign(self) -> Hashable:
+        if self._loaded() != self._found:
+            self._times += 1
+            self._find()
+        return self._times, self._read()
+
+    def _find(self) -> None:
+        self._found, self._read = self._loaded(), _reader(self._model)
+        # As long as these live, no other settings have their identities.
+        self._held = list(self._settings().values())
+
+    def _loaded(self) -> list[Any]:
+        """What changes as adapters come and go: the model's parts, for pictures, and peft's settings."""
+        return [*self._model._modules.values(), *map(id, self._settings().values())]
+
+    def _settings(self) -> Mapping[str, Any]:
+        settings: Mapping[str, Any] = vars(self._model).get("peft_config", {})
+        return settings
+
+
+def _reader(model: nn.Module) -> Read:
+    """Reads all the places at once."""
+    layers, pictures = list(map(vars, adapter_layers(model))), list(picture_scales(model))
+    if not (layers or pictures):
+        return lambda: None
+    off, active = map(itemgetter, SWITCHES)
+    fused = [names["merged_adapters"] for names in layers if "merged_adapters" in names]
+    numbers = _numbers([names["scaling"] for names in layers if "scaling" in names])
+
+    def read() -> Hashable:
+        names = list(map(active, layers))
+        taking_part = tuple(chain.from_iterable(names)), tuple(map(len, names)), tuple(map(off, layers))
+        shown = tuple(_plain(names["scale"]) for names in pictures)
+        return *taking_part, numbers(), tuple(map(len, fused)), shown
+
+    return read
+
+
+def _numbers(scales: list[dict[str, Any]]) -> Read:
+    """Reads the scales of all layers."""
+    present = [named.values() for named in scales]
+
+    def read() -> tuple[Any, ...]:
+        return tuple(chain.from_iterable(present))
+
+    # Scales are on a device where peft has prepared the model for being compiled.
+    return (lambda: _plain(read())) if any(isinstance(scale, Tensor) for scale in read()) else read
+
+
+def _plain(value: Any) -> Hashable:
+    """A number or a list as a value; a tensor by when it was written, as its values may be on a device."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_plain, value))
+    return (id(value), value._version) if isinstance(value, Tensor) else value
