@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from skipstone.cachers.contract.words import RunFacts
+from skipstone.pipelines.model.adapters import adapter_layers, picture_scales
 from skipstone.pipelines.model.compiled import written
-
-SAMPLED_PARAMETERS = 16
-"""Parameters of a model of which a few values are looked at, to tell one set of weights from another."""
+from skipstone.pipelines.planning.weights import statistics
 
 
 def conditions(pipe: Any, models: Mapping[str, nn.Module], run: RunFacts) -> dict[str, Any]:
@@ -52,23 +51,27 @@ def _of_part(part: Any) -> dict[str, str]:
 def _of_model(model: nn.Module) -> dict[str, Any]:
     return {
         **_of_part(model),
-        "weights": digest(list(_some_values(model))),
-        "adapters": sorted(set(_adapters(model))),
+        "weights": digest(statistics(model)),
+        "adapters": sorted({text for layer in adapter_layers(model) for text in _adapters(layer)}),
+        "layers": digest([(_adapters(layer), _fused(layer)) for layer in adapter_layers(model)]),
+        "pictures": digest([_numbers(names["scale"]) for names in picture_scales(model)]),
     }
 
 
-def _some_values(model: nn.Module) -> Iterator[list[float]]:
-    """A few weights: of a fine-tuned model, or with an adapter merged into it, they are others."""
-    parameters = [parameter for parameter in model.parameters() if parameter.device.type != "meta"]
-    for parameter in parameters[:: max(1, len(parameters) // SAMPLED_PARAMETERS)]:
-        values: list[float] = parameter.detach().flatten()[:4].to("cpu", torch.float32).tolist()
-        yield values
+def _adapters(layer: Any) -> list[str]:
+    """The adapters that take part in a layer, each with its scale."""
+    if layer._disable_adapters:
+        return []
+    names, scales = layer.active_adapters, getattr(layer, "scaling", {})
+    return [f"{name} {float(scales[name]):g}" for name in names if name in scales]
 
 
-def _adapters(model: nn.Module) -> Iterator[str]:
-    """The adapters that take part, each with its scales."""
-    for module in model.modules():
-        active = getattr(module, "active_adapters", None)
-        scaling = getattr(module, "scaling", None)
-        if isinstance(active, (list, tuple)) and isinstance(scaling, Mapping):
-            yield from (f"{name} {float(scaling[name]):g}" for name in active if name in scaling)
+def _fused(layer: Any) -> list[str]:
+    return list(getattr(layer, "merged_adapters", []))
+
+
+def _numbers(scale: Any) -> Any:
+    """A picture's scale, one number or a list for each picture, without where it is kept."""
+    if isinstance(scale, (list, tuple)):
+        return [_numbers(one) for one in scale]
+    return scale.tolist() if isinstance(scale, torch.Tensor) else scale

@@ -16,6 +16,7 @@ from skipstone.pipelines.planning.conditions import conditions
 from skipstone.pipelines.run.stats import RunLog
 from skipstone.schedules.record import Quantity
 from support import tiny
+from support.adapters import lora
 from support.bending import bending
 from support.tiny_pipelines import PIPELINES, flux
 from support.toy import ToyModel, ToyPipeline
@@ -178,12 +179,14 @@ def test_an_adapter_makes_another_record_necessary() -> None:
 
 
 def test_an_adapters_scale_counts_only_while_it_is_active() -> None:
-    """A layer with the attributes of peft's."""
-    model = ToyModel()
-    layer: Any = model.blocks[0].attn
-    layer.active_adapters, layer.scaling = ["style"], {"style": 0.5, "other": 1.0}
-    adapters = conditions(ToyPipeline(model), {"transformer": model}, RunFacts(()))["models"]["transformer"]
-    assert adapters["adapters"] == ["style 0.5"]
+    pytest.importorskip("peft")
+    case = tiny.wan()
+    lora(case, 1, "other")
+    lora(case, 2, "style")
+    case.pipe.transformer.set_adapters(["style"], 0.5)
+    models = {"transformer": case.pipe.transformer}
+    adapters = conditions(case.pipe, models, RunFacts(()))["models"]["transformer"]["adapters"]
+    assert adapters == ["style 0.5"]
 
 
 def test_a_broken_off_run_is_not_planned_from(toy: Any, folder: Path) -> None:

@@ -1,0 +1,99 @@
+"""What weights a model has at present: a statistic of each tensor, the same on every device."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WORD = 8
+"""The bytes that are read at once."""
+
+LOOKED_AT = 64
+"""Words of a tensor that are kept one by one, at random places."""
+
+Words = Callable[[int, torch.device], Tensor]
+
+
+def statistics(model: nn.Module) -> list[list[Any]]:
+    """For each parameter and saved buffer: its type, its shape, the sum of its bits, and some of its words.
+
+    Whole numbers are summed, so the order does not matter and the sum is exact: a model that is moved keeps
+    its statistics, and one value that changes alone changes them. All bytes are read once where they are, and
+    each device is waited for once.
+
+    Args:
+        model: the model, as it is written.
+    """
+    tensors, places = list(_tensors(model)), cache(_places)
+    read = [_words(tensor, places) for tensor in tensors]
+    values = _fetched(read)
+    return [[str(t.dtype), list(t.shape), values.get(n, [])] for n, t in enumerate(tensors)]
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    for module in model.modules():
+        saved = {n: b for n, b in module._buffers.items() if n not in module._non_persistent_buffers_set}
+        for name, value in chain(module._parameters.items(), saved.items()):
+            if value is not None:
+                yield from _stored(_loaded(module, name, value))
+
+
+def _loaded(module: nn.Module, name: str, value: Tensor) -> Tensor:
+    """What accelerate's sequential offload has put away, where it has."""
+    kept: Mapping[str, Tensor] | None = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
+    if value.device.type != "meta" or kept is None:
+        return value
+    return kept[name]
+
+
+def _stored(tensor: Tensor) -> Iterator[Tensor]:
+    """The plain tensors that a tensor is kept as, with those that quantised numbers are scaled by."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from _stored(getattr(tensor, name))
+        return
+    yield tensor
+    scaled = {**vars(tensor), **getattr(vars(tensor).get("quant_state"), "__dict__", {})}
+    yield from (value for value in scaled.values() if isinstance(value, Tensor))
+
+
+def _words(tensor: Tensor, places: Words) -> Tensor | None:
+    """The sum of a tensor's bits and some of its words; None for one without values."""
+    if tensor.device.type == "meta" or tensor.numel() == 0:
+        return None
+    words = _bits(tensor)
+    some = words[places(len(words), words.device)]
+    return torch.cat([words.sum()[None], some])
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """A tensor's bytes as whole numbers of eight."""
+    plain = tensor.detach().as_subclass(Tensor)
+    plain = plain.int_repr() if plain.is_quantized else plain
+    flat = plain.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+    if len(flat) % WORD:
+        flat = nn.functional.pad(flat, (0, -len(flat) % WORD))
+    return (flat.clone() if flat.storage_offset() % WORD else flat).view(torch.int64)
+
+
+def _places(count: int, device: torch.device) -> Tensor:
+    """Which words of so many are kept: all of a few, and else always the same ones."""
+    if count <= LOOKED_AT:
+        return torch.arange(count, device=device)
+    source = torch.Generator().manual_seed(count)
+    return torch.randint(count, (LOOKED_AT,), generator=source).to(device)
+
+
+def _fetched(read: list[Tensor | None]) -> dict[int, list[int]]:
+    """The numbers of each tensor that has any, brought from each device at once."""
+    present = {n: one for n, one in enumerate(read) if one is not None}
+    found: dict[int, list[int]] = {}
+    for device in {one.device for one in present.values()}:
+        here = {n: one for n, one in present.items() if one.device == device}
+        together = torch.cat(list(here.values())).cpu()
+        parts = torch.split(together, [len(one) for one in here.values()])
+        found.update((n, part.tolist()) for n, part in zip(here, parts, strict=True))
+    return found

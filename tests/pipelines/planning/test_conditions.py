@@ -1,0 +1,153 @@
+"""What a record is made for: what changes a model's weights or adapters makes another one necessary."""
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from skipstone.cachers.contract.words import RunFacts
+from skipstone.pipelines.planning.conditions import conditions
+from skipstone.pipelines.planning.weights import statistics
+from support import tiny
+from support.adapters import lora
+
+
+def made_for(pipe: Any) -> str:
+    return json.dumps(conditions(pipe, {"transformer": pipe.transformer}, RunFacts(())))
+
+
+def test_any_value_of_any_tensor_counts() -> None:
+    model = tiny.wan().pipe.transformer
+    before = statistics(model)
+    for name, parameter in model.named_parameters():
+        for place in {0, parameter.numel() // 2, parameter.numel() - 1}:
+            kept = parameter.detach().clone()
+            with torch.no_grad():
+                parameter.reshape(-1)[place].mul_(1.01).add_(1e-3)
+                assert statistics(model) != before, f"{name}[{place}]"
+                parameter.copy_(kept)
+    assert statistics(model) == before
+
+
+def test_exchanged_values_count_where_they_are_looked_at() -> None:
+    """Their sum is the same."""
+    model = torch.nn.Linear(64, 64)
+    before = statistics(model)
+    with torch.no_grad():
+        model.weight.copy_(model.weight.flip(0))
+    assert statistics(model) != before
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.bool, torch.complex64, torch.int8]
+)
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (5, 7), (2, 3, 4, 4)])
+def test_every_type_and_shape_can_be_read(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    model = torch.nn.Module()
+    model.register_buffer("values", torch.ones(shape).to(dtype))
+    before = statistics(model)
+    model.register_buffer("values", torch.zeros(shape).to(dtype))
+    assert (statistics(model) == before) == (0 in shape)
+
+
+def test_where_values_lie_does_not_count() -> None:
+    values = torch.randn(2, 3, 5, 5)
+    shifted = torch.cat([torch.zeros(1), values.flatten()])[1:].reshape(values.shape)
+    models = []
+    for same in (values, values.contiguous(memory_format=torch.channels_last), shifted):
+        models.append(model := torch.nn.Module())
+        model.register_buffer("values", same)
+    first, *others = map(statistics, models)
+    assert all(other == first for other in others)
+
+
+def test_buffers_that_are_not_saved_do_not_count() -> None:
+    """Models keep what they have worked out in them."""
+    model = torch.nn.Module()
+    model.register_buffer("worked_out", torch.ones(3), persistent=False)
+    assert statistics(model) == []
+
+
+def test_tensors_without_values_can_be_read() -> None:
+    with torch.device("meta"):
+        assert len(statistics(torch.nn.Linear(2, 2))) == 2
+
+
+def test_weights_that_are_put_away_are_found() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    before = statistics(model)
+    accelerate.cpu_offload(model, execution_device="cpu")
+    assert model[0].weight.device.type == "meta"
+    assert statistics(model) == before
+
+
+class Packed(torch.Tensor):
+    """Numbers of four bits, as bitsandbytes keeps them."""
+
+
+def test_what_quantised_numbers_are_scaled_by_counts() -> None:
+    state = SimpleNamespace(absmax=torch.ones(2))
+    model = torch.nn.Module()
+    model.register_buffer("values", packed := torch.zeros(4, dtype=torch.uint8).as_subclass(Packed))
+    packed.quant_state = state  # type: ignore[attr-defined]
+    before = statistics(model)
+    state.absmax = torch.ones(2) * 2
+    assert statistics(model) != before
+
+
+ADAPTED: dict[str, Callable[[Any], Any]] = {
+    "rescaled": lambda m: m.set_adapters("style", 0.5),
+    "rescaled in one layer": lambda m: m.blocks[2].attn1.to_q.set_scale("style", 0.5),
+    "disabled": lambda m: m.disable_lora(),
+    "disabled by peft": lambda m: m.disable_adapters(),
+    "disabled in one layer": lambda m: m.blocks[1].attn1.to_q.enable_adapters(False),
+    "fused": lambda m: m.fuse_lora(),
+    "fused and unloaded": lambda m: (m.fuse_lora(), m.unload_lora()),
+    "unloaded": lambda m: m.unload_lora(),
+    "exchanged": lambda m: m.set_adapters("other"),
+    "joined": lambda m: m.set_adapters(["style", "other"]),
+}
+
+
+def adapted() -> tiny.Tiny:
+    pytest.importorskip("peft")
+    case = tiny.wan()
+    lora(case, 1, "style")
+    lora(case, 2, "other")
+    case.pipe.transformer.set_adapters(["style"], 1.0)
+    return case
+
+
+def test_everything_that_is_done_to_adapters_is_told_apart() -> None:
+    seen = {"as loaded": made_for(adapted().pipe)}
+    for name, change in ADAPTED.items():
+        change((case := adapted()).pipe.transformer)
+        seen[name] = made_for(case.pipe)
+    # peft leaves both ways of switching all adapters off alike.
+    assert seen.pop("disabled by peft") == seen["disabled"]
+    assert len(set(seen.values())) == len(seen)
+
+
+def test_an_adapter_that_is_overwritten_in_place_is_another() -> None:
+    before = made_for((case := adapted()).pipe)
+    lora(case, 3, "style", hotswap=True)
+    assert made_for(case.pipe) != before
+
+
+class Picture:
+    def __init__(self) -> None:
+        self.scale: Any = [1.0]
+
+
+def test_the_scales_of_pictures_count() -> None:
+    case = tiny.wan()
+    case.pipe.transformer.blocks[1].attn2.processor = processor = Picture()
+    before = made_for(case.pipe)
+    processor.scale = [0.5]
+    assert made_for(case.pipe) != before
+    processor.scale = torch.ones(1)
+    assert made_for(case.pipe) == before
