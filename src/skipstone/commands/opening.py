@@ -58,6 +58,7 @@ class Opening:
         Raises:
             ValueError: there is no such model, or it cannot do what is asked.
         """
+        _quieten()
         cls = pipeline_class(self.source)
         check_options(cls, self.options(""))
         return cls
@@ -83,7 +84,6 @@ class Opening:
             device = find_device(f"cuda:{rank}")
         numbers = find_dtype(self.dtype, device, self.source.is_bundled)
         self.checked_class()
-        _quieten()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pipe = load(self.source, numbers, device)
