@@ -1,10 +1,14 @@
 """What every test runs with."""
 
-import pytest
-import torch
-from hypothesis import settings
+import os
 
-# The models are tiny: more threads only get into each other's way.
+# The models are tiny: more threads only get into each other's way, in the processes of tests too.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
 torch.set_num_threads(1)
 
 # No test may fail because the machine is busy.
