@@ -5,9 +5,9 @@ import os
 # The models are tiny: more threads only get into each other's way, in the processes of tests too.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import pytest
+import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
 

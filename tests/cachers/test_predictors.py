@@ -22,7 +22,8 @@ from skipstone import (
 )
 from skipstone.cachers import Step
 from skipstone.cachers.contract.words import Bands
-from support.methods import ON_STACKS, Case
+from skipstone.testing import Case
+from support.methods import ON_STACKS
 from support.toy import ToyModel, ToyPipeline, constant, drifting
 
 SIGMAS = np.linspace(1, 0, 31) ** 1.7

@@ -1,6 +1,5 @@
 """Every method, with the settings that the shared tests need."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from skipstone import (
     PAB,
     AdaCache,
     BlockCaching,
-    Cacher,
     DBCache,
     DeepCache,
     DeltaDiT,
@@ -31,54 +29,17 @@ from skipstone.cachers.contract.words import LayerKind
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.published.codebooks import Codebook
 from skipstone.schedules.record import Quantity
+from skipstone.testing import Case
 from support.tiny import PIPELINES
 
 TRANSFORMERS = tuple(PIPELINES)
 UNETS = ("stable-diffusion",)
 
 
-@dataclass
-class Case:
-    """One method.
-
-    Args:
-        off: computes every step.
-        lenient: skips wherever the method's rules allow it.
-        first: how many first steps of a run those rules compute all the same.
-        last: how many last ones.
-        series: from strict to permissive.
-        looks: whether the decisions depend on what the model is given.
-        at_once: whether they depend on what it is given on that very step.
-        pipelines: the ones it works on.
-    """
-
-    off: Cacher[Any]
-    lenient: Cacher[Any]
-    first: int
-    last: int
-    series: list[Cacher[Any]]
-    looks: bool = True
-    at_once: bool = True
-    pipelines: tuple[str, ...] = TRANSFORMERS
-
-    @property
-    def name(self) -> str:
-        return self.off.name
-
-    @property
-    def skipped(self) -> str:
-        """How the strip shows a step that was skipped as far as the method can."""
-        return "+" if self.off.site is Site.LAYER else "."
-
-    @property
-    def always(self) -> int:
-        return self.first + self.last
-
-
-def thresholds(method: type[Any], first: int = 1, last: int = 0, looks: bool = True, **settings: Any) -> Case:
+def thresholds(method: type[Any], first: int = 1, last: int = 0, **settings: Any) -> Case:
     values = (0.01, 0.05, 0.1, 0.3, 1.0)
-    made = [method(threshold=value, **settings) for value in (0.0, *values, 1e9)]
-    return Case(made[0], made[-1], first, last, made[1:-1], looks)
+    off, *series, lenient = [method(threshold=value, **settings) for value in (0.0, *values, 1e9)]
+    return Case(lenient, off, first, last, series)
 
 
 def planned(steps: int, computed: int) -> Planned:
@@ -121,77 +82,47 @@ def smooth(change: float) -> SmoothCache:
 
 METHODS = [
     Case(
-        codebook(1.0, 1),
         codebook(1e9, 1000),
+        codebook(1.0, 1),
         2,
         2,
         [codebook(end) for end in (0.001, 0.01, 0.02, 0.05, 1.0)],
-        at_once=False,
     ),
-    Case(blocks(1.0), blocks(0.0), 1, 0, [blocks(n) for n in (0.6, 0.3, 0.2, 0.15, 0.0)], looks=False),
+    Case(blocks(0.0), blocks(1.0), 1, 0, [blocks(n) for n in (0.6, 0.3, 0.2, 0.15, 0.0)]),
     thresholds(DBCache, blocks=1, warmup=0),
-    Case(
-        DeepCache(1),
-        DeepCache(1000),
-        1,
-        0,
-        [DeepCache(n) for n in (1, 2, 3, 5, 8)],
-        looks=False,
-        pipelines=UNETS,
-    ),
-    Case(
-        DeltaDiT(1),
-        DeltaDiT(1000, share=1.0),
-        1,
-        0,
-        [DeltaDiT(n) for n in (1, 2, 3, 5, 8)],
-        looks=False,
-        pipelines=(*TRANSFORMERS, *UNETS),
-    ),
+    Case(DeepCache(1000), DeepCache(1), 1),
+    Case(DeltaDiT(1000, share=1.0), DeltaDiT(1), 1),
     thresholds(DiCache, last=1, warmup=0.0),
     thresholds(EasyCache, first=2, last=1, warmup=0),
     Case(
-        FasterCache(interval=1, guidance_interval=1),
         FasterCache(0.0, 1000, guidance_start=0.0, guidance_interval=1000, low=0.0, high=0.0),
+        FasterCache(interval=1, guidance_interval=1),
         1,
-        0,
-        [FasterCache(interval=n, guidance_interval=n) for n in (1, 2, 3, 5, 8)],
-        looks=False,
-        pipelines=(*TRANSFORMERS, *UNETS),
     ),
     thresholds(FirstBlock),
-    Case(FORA(1), FORA(1000), 1, 0, [FORA(n) for n in (1, 2, 3, 5, 8)], looks=False),
-    thresholds(MagCache, warmup=0.0, max_skips=1000, ratios=(1.0, 0.98, 0.96), looks=False),
-    Case(
-        PAB(1, 1, 1),
-        PAB(1000, 1000, 1000, from_timestep=1e9, until_timestep=-1e9),
-        1,
-        0,
-        [PAB(n, 2 * n, 3 * n) for n in (1, 2, 3, 5, 8)],
-        looks=False,
-        pipelines=(*TRANSFORMERS, *UNETS),
-    ),
-    Case(
-        planned(8, 8),
-        planned(8, 1),
-        1,
-        0,
-        [planned(20, n) for n in (20, 15, 10, 5, 2)],
-        looks=False,
-    ),
+    Case(FORA(1000), FORA(1), 1, 0, [FORA(n) for n in (1, 2, 3, 5, 8)]),
+    thresholds(MagCache, warmup=0.0, max_skips=1000, ratios=(1.0, 0.98, 0.96)),
+    Case(PAB(1000, 1000, 1000, from_timestep=1e9, until_timestep=-1e9), PAB(1, 1, 1), 1),
+    Case(planned(8, 1), planned(8, 8), 1, 0, [planned(20, n) for n in (20, 15, 10, 5, 2)]),
     thresholds(SeaCache, last=1),
-    Case(smooth(1.0), smooth(0.0), 1, 1, [smooth(0.6), smooth(0.0)], looks=False),
+    Case(smooth(0.0), smooth(1.0), 1, 1, [smooth(0.6), smooth(0.0)]),
     thresholds(TeaCache, last=1),
     Case(
-        TGate(gate=1000, interval=1),
         TGate(gate=1, interval=1000, interval_after=1000, warmup=0),
+        TGate(gate=1000, interval=1),
         1,
-        0,
-        [TGate(gate=n) for n in (50, 20, 10, 5, 2)],
-        looks=False,
-        pipelines=(*TRANSFORMERS, *UNETS),
     ),
 ]
 
-ON_STACKS = [case for case in METHODS if case.off.site is Site.STACK]
+ON_STACKS = [case for case in METHODS if case.method.site is Site.STACK]
 """The methods that work on the toys."""
+
+
+def pipelines_of(case: Case) -> tuple[str, ...]:
+    """The tiny pipelines that a method is tried on."""
+    if case.method.site is Site.DEEP:
+        return UNETS
+    # That of the UNet has fewer steps than those that the changes of layers are given for.
+    has_steps = isinstance(case.method, (BlockCaching, SmoothCache))
+    anywhere = case.method.site is Site.LAYER and not has_steps
+    return (*TRANSFORMERS, *UNETS) if anywhere else TRANSFORMERS

@@ -1,24 +1,11 @@
 """Tiny pipelines with random weights: real diffusers classes, seconds to run, nothing to download."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import diffusers as d
 import torch
 
-
-@dataclass
-class Tiny:
-    """A pipeline and the arguments of a short run of it."""
-
-    pipe: Any
-    kwargs: dict[str, Any]
-
-    def __call__(self, **kwargs: Any) -> torch.Tensor:
-        """Run and return the latents."""
-        generator = torch.Generator().manual_seed(0)
-        output = self.pipe(**{**self.kwargs, "generator": generator, "output_type": "latent", **kwargs})
-        return output[0]
+from skipstone.testing import ShortRun as Tiny
 
 
 def _embeds(*shape: int, seed: int = 0) -> torch.Tensor:

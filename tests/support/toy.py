@@ -1,35 +1,16 @@
-"""Toy models and a toy pipeline whose right answers are known by arithmetic."""
+"""Toy models whose right answers are known by arithmetic."""
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
-import diffusers
 import torch
 from torch import Tensor, nn
 
-
-class ToyAttention(nn.Module):
-    """Counts its calls and returns its input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        self.calls += 1
-        return hidden_states
-
-
-class Adds(nn.Module):
-    """A block that adds ``amount * temb`` to its input."""
-
-    def __init__(self, amount: float) -> None:
-        super().__init__()
-        self.amount = nn.Parameter(torch.tensor(amount))
-        self.attn = ToyAttention()
-
-    def forward(self, hidden_states: Tensor, temb: Tensor) -> Tensor:
-        return self.attn(hidden_states) + self.amount * temb
+from skipstone.testing.toys import Adds as Adds
+from skipstone.testing.toys import ToyAttention as ToyAttention
+from skipstone.testing.toys import ToyModel as ToyModel
+from skipstone.testing.toys import ToyPipeline as ToyPipeline
+from skipstone.testing.toys import constant as constant
+from skipstone.testing.toys import drifting as drifting
 
 
 class AddsInPlace(Adds):
@@ -53,27 +34,6 @@ class AddsToBoth(nn.Module):
         return encoder_hidden_states + 2 * self.amount * temb, hidden
 
 
-class ToyModel(nn.Module):
-    """One list of blocks, each adding its number (from 1) times ``temb``; ``inject`` is added after each."""
-
-    def __init__(self, blocks: int = 3, block: Callable[[float], nn.Module] = Adds) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(block(float(n + 1)) for n in range(blocks))
-
-    def forward(self, hidden_states: Tensor, temb: Tensor, inject: Tensor | None = None) -> Tensor:
-        hidden_states = hidden_states.clone()
-        for block in self.blocks:
-            hidden_states = block(hidden_states, temb)
-            if inject is not None:
-                hidden_states = hidden_states + inject
-        return hidden_states
-
-    @property
-    def block_calls(self) -> list[int]:
-        """How often each block's attention ran."""
-        return [block.attn.calls for block in self.blocks]
-
-
 class TwoLists(nn.Module):
     """Two streams through one list, then, joined into one, through another: the layout of FLUX.2."""
 
@@ -92,41 +52,3 @@ class TwoLists(nn.Module):
         for block in self.single_blocks:
             joined = block(joined, temb)
         return joined[:, context.shape[1] :]
-
-
-class ToyPipeline:
-    """Calls the model with given inputs, whatever it returns, and the scheduler after each step.
-
-    Args:
-        model: the model.
-        branches: how often it is called in each step.
-    """
-
-    def __init__(self, model: nn.Module, branches: int = 1) -> None:
-        self.transformer = model
-        self.scheduler: Any = diffusers.FlowMatchEulerDiscreteScheduler()
-        self.branches = branches
-
-    def __call__(self, inputs: Iterable[Any], steps: int | None = None, **kwargs: Any) -> list[Tensor]:
-        """The model's outputs; an input is the keyword arguments of one step, for all its branches."""
-        inputs = list(inputs)
-        self.scheduler.set_timesteps(steps or len(inputs))
-        outputs = []
-        for t, given in zip(self.scheduler.timesteps, inputs, strict=False):
-            for branch in range(self.branches):
-                one = given[branch] if isinstance(given, (list, tuple)) else given
-                outputs.append(self.transformer(**{**one, **kwargs}))
-            self.scheduler.step(torch.zeros(1), t, torch.zeros(1))
-        return outputs
-
-
-def constant(steps: int, value: float = 1.0, batch: int = 1) -> list[dict[str, Tensor]]:
-    """The same input on every step."""
-    ones = torch.ones(batch, 4, 2)
-    return [{"hidden_states": value * ones, "temb": ones} for _ in range(steps)]
-
-
-def drifting(steps: int, rate: float = 0.1, batch: int = 1) -> list[dict[str, Tensor]]:
-    """An input and a ``temb`` that both grow by ``rate`` a step."""
-    ones = torch.ones(batch, 4, 2)
-    return [{"hidden_states": (1 + rate * n) * ones, "temb": (1 + rate * n) * ones} for n in range(steps)]

@@ -1,0 +1,86 @@
+"""Checks of one method, one by one or all at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.testing import on_pipelines, on_toys
+from skipstone.testing.case import Case
+from skipstone.testing.short_run import ShortRun
+
+STEPS = 8
+"""Of the run that methods are checked on."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a method must do; call it to see whether it does.
+
+    Args:
+        name: what that is.
+        run: fails with an `AssertionError` where it does not.
+    """
+
+    name: str
+    run: Callable[[], None]
+
+    def __call__(self) -> None:
+        self.run()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def method_checks(method: Cacher[Any] | Case, run: ShortRun | None = None) -> list[Check]:
+    """The checks of a method, for ``pytest.mark.parametrize("check", method_checks(...), ids=str)``.
+
+    Args:
+        method: in a setting that skips wherever its rules allow, or a `Case` that says more of it.
+        run: what it is checked on; by default eight steps of the bundled ``pebble-image``.
+    """
+    case = method if isinstance(method, Case) else Case(method)
+    made = bundled if run is None else (lambda: run)
+    on_real_ones = (*on_pipelines.CHECKS, *on_pipelines.ONCE)
+    return [
+        *(Check(_words(check), partial(check, case)) for check in on_toys.checks(case)),
+        *(Check(_words(check), partial(_on, made, check, case)) for check in on_real_ones),
+    ]
+
+
+def check_method(method: Cacher[Any] | Case, run: ShortRun | None = None) -> None:
+    """Check all that every method must do.
+
+    Args:
+        method: in a setting that skips wherever its rules allow, or a `Case` that says more of it.
+        run: what it is checked on; by default eight steps of the bundled ``pebble-image``.
+
+    Raises:
+        AssertionError: the first thing that the method does not do.
+    """
+    for check in method_checks(method, run):
+        try:
+            check()
+        # A method's own error is a finding, too.
+        except Exception as why:
+            raise AssertionError(f"{check}: {why}") from why
+
+
+@cache
+def bundled() -> ShortRun:
+    """A short run of a bundled pipeline."""
+    from skipstone.pipelines.bundled import load
+
+    pipe = load("pebble-image")
+    pipe.set_progress_bar_config(disable=True)
+    return ShortRun(pipe, {"prompt": "a red circle on a blue background", "num_inference_steps": STEPS})
+
+
+def _on(made: Callable[[], ShortRun], check: Callable[[Case, ShortRun], None], case: Case) -> None:
+    """Check on a run that is made when it is needed."""
+    check(case, made())
+
+
+def _words(check: Callable[..., None]) -> str:
+    return check.__name__.replace("_", " ")
