@@ -123,9 +123,7 @@ def test_a_setting_that_never_skips_is_told(run: ShortRun) -> None:
 
 
 def test_an_off_that_skips_is_told(run: ShortRun) -> None:
-    with pytest.raises(
-        AssertionError, match="gate off is exact: with every step computed, the"
-    ):
+    with pytest.raises(AssertionError, match="gate off is exact: with every step computed, the"):
         check_method(Case(FORA(4), off=FORA(2)), run)
 
 
