@@ -1,7 +1,7 @@
 """A plan: which steps to compute, and from what the weights of all others come."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from skipstone.schedules import files
 from skipstone.schedules.best_steps import best_choices, share_budget
 from skipstone.schedules.moments import Floats, Moments
-from skipstone.schedules.record import RESIDUAL, STEERED, Record, record_from
+from skipstone.schedules.profile import RESIDUAL, STEERED, Profile
 
 DENSER = 1.5
 """How many times as many steps as before the next denser strip of a plan computes."""
@@ -33,7 +33,7 @@ class Recipe:
     """What a plan is made from.
 
     Args:
-        placement: the matrix by which steps are chosen, as `Record.matrix` names it.
+        placement: the matrix by which steps are chosen, as `Profile.matrix` names it.
         weights: the matrix that gives the weights.
         importance: what a step's squared error counts: ``step`` by the step's length in noise level,
             ``signal`` by that over the share of signal, of which early steps have little.
@@ -54,7 +54,7 @@ class Recipe:
         if self.anchors < 1:
             raise ValueError(f"anchors must be at least 1, got {self.anchors}")
 
-    def suits(self, record: Record) -> bool:
+    def suits(self, record: Profile) -> bool:
         """Whether a record has these matrices."""
         names = (self.placement, self.weights)
         return all(record.matrix(model, name) is not None for model in record.models for name in names)
@@ -97,7 +97,7 @@ class Plan:
         validations: the runs of this and of other candidates, this one's last.
     """
 
-    record: Record
+    record: Profile
     recipe: Recipe
     strips: tuple[str, ...]
     validations: tuple[Validation, ...] = ()
@@ -230,16 +230,7 @@ class Plan:
         files.write(path, "plan", self.as_dict())
 
 
-def load_plan(path: str | Path) -> Plan:
-    """Read a plan.
-
-    Raises:
-        ValueError: the file is no plan, is damaged, or was written by a newer skipstone.
-    """
-    return files.load(path, "plan", _plan_from)
-
-
-def make_plan(record: Record, recipe: Recipe, computed: int) -> Plan:
+def make_plan(record: Profile, recipe: Recipe, computed: int) -> Plan:
     """The best plan that computes so many steps, by one recipe.
 
     Args:
@@ -273,13 +264,13 @@ def strip_of(computed: set[int], steps: int) -> str:
     return "".join("#" if step in computed else "." for step in range(steps))
 
 
-def fewest(record: Record) -> int:
+def fewest(record: Profile) -> int:
     """The fewest steps that a plan can compute: one for each model, and those that were not recorded."""
     parts = [_matrix(record, model, RESIDUAL) for model in record.models]
     return record.steps - sum(len(part.steps) for part in parts) + len(parts)
 
 
-def expected_speedup(record: Record, computed: int) -> float:
+def expected_speedup(record: Profile, computed: int) -> float:
     """How many times faster a run is that computes so many steps of the recorded ones."""
     return record.steps / (computed + (record.steps - computed) * record.skip_cost)
 
@@ -292,29 +283,11 @@ def step_importance(levels: Sequence[float], kind: str) -> Floats:
     return np.asarray(counts / counts.mean(), dtype=np.float64)
 
 
-def _matrix(record: Record, model: str, name: str) -> Moments:
+def _matrix(record: Profile, model: str, name: str) -> Moments:
     moments = record.matrix(model, name)
     if moments is None:
         raise ValueError(f"the record has no {name} of {model}")
     return moments
-
-
-def _plan_from(content: Mapping[str, Any]) -> Plan:
-    record = record_from(content["record"])
-    strips = tuple(map(str, content["strips"]))
-    if not strips or any(len(strip) != record.steps or set(strip) - {"#", "."} for strip in strips):
-        raise ValueError(f"strips {strips} for {record.steps} steps")
-    validations = tuple(
-        Validation(
-            Recipe(**one["recipe"]),
-            int(one["computed"]),
-            tuple(math.inf if value is None else float(value) for value in one["psnr"]),
-        )
-        for one in content["validations"]
-    )
-    plan = Plan(record, Recipe(**content["recipe"]), strips, validations)
-    assert plan.weights
-    return plan
 
 
 def _counted(number: int, noun: str) -> str:

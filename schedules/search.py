@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from skipstone.schedules.plan import Plan, Recipe, Validation, expected_speedup, fewest, make_plan, strip_of
-from skipstone.schedules.record import Record
+from skipstone.schedules.profile import Profile
 
 RECIPES = (
     Recipe(),
@@ -74,7 +74,7 @@ class Target:
         if self.speedup is not None and not 1 <= self.speedup < float("inf"):
             raise ValueError(f"speedup must be a finite number >= 1, got {self.speedup}")
 
-    def budget(self, record: Record) -> int:
+    def budget(self, record: Profile) -> int:
         """How many steps to compute; for a quality, where to begin to look.
 
         Raises:
@@ -100,25 +100,26 @@ class Target:
         return max(least, steps // 3)
 
 
-def find(record: Record, target: Target, refine: int = 0) -> Plan:
+def find(record: Profile, target: Target, refine: int = 0, judge: Judge | None = None) -> Plan:
     """The best plan for a target.
 
     Args:
-        record: what is known of the model; its `judge` runs the candidates.
+        record: what is known of the model.
         target: what is asked for.
         refine: how many runs to spend on moving single steps of the plan.
+        judge: runs the candidates; None to plan without a run.
 
     Raises:
         ValueError: the target cannot be reached, or runs are needed and there is no judge.
     """
-    if record.judge is None:
+    if judge is None:
         if target.quality is not None or refine:
             raise ValueError(
                 "a quality and refining need runs of the pipeline, which a record from a file does not have: "
                 "record again with skipstone.record"
             )
         return make_plan(record, RECIPES[0], target.budget(record))
-    trials = _Trials(record)
+    trials = _Trials(record, judge)
     best = trials.best(target)
     if target.quality is not None:
         best = trials.cheapest(best, target.quality)
@@ -129,11 +130,13 @@ class _Trials:
     """Runs candidates, each once.
 
     Args:
-        record: with a judge.
+        record: what is known of the model.
+        judge: runs them.
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Profile, judge: Judge) -> None:
         self._record = record
+        self._judge = judge
         self._done: dict[tuple[Recipe, str], Validation] = {}
 
     def best(self, target: Target) -> Plan:
@@ -187,8 +190,7 @@ class _Trials:
         """The PSNR of the worst prompt."""
         key = plan.recipe, plan.strip
         if key not in self._done:
-            assert self._record.judge is not None
-            seen = self._record.judge(plan)
+            seen = self._judge(plan)
             self._done[key] = Validation(plan.recipe, plan.computed, seen.psnr)
             if seen.skip_cost is not None:
                 self._record = replace(self._record, skip_cost=seen.skip_cost)

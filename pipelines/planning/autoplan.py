@@ -17,9 +17,10 @@ from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.pipelines.planning.conditions import conditions, digest
 from skipstone.pipelines.planning.tapes import record_of
 from skipstone.pipelines.run.ranks import process_group
+from skipstone.schedules.load import load_record
 from skipstone.schedules.plan import NO_SAFE_SKIPS, expected_speedup, fewest
-from skipstone.schedules.record import Record, load_record
-from skipstone.schedules.search import Target
+from skipstone.schedules.profile import Profile
+from skipstone.schedules.search import Target, find
 
 SHARED = "several processes share the model, and each would record its own part: attach a plan instead"
 
@@ -86,7 +87,7 @@ class Autoplan:
         except ValueError as why:
             self._methods[digest(self._made_for)] = Unplanned(str(why))
 
-    def _learn_cost(self, record: Record, cost: float) -> None:
+    def _learn_cost(self, record: Profile, cost: float) -> None:
         """Plan anew with a known cost, where the speedup can be reached so; else the plan stays."""
         known = replace(record, skip_cost=cost)
         if cost and self._speedup <= expected_speedup(known, fewest(known)):
@@ -112,7 +113,7 @@ class Autoplan:
         except ValueError as why:
             return replace(self._recorder, why=str(why))
 
-    def _learn(self, record: Record) -> None:
+    def _learn(self, record: Profile) -> None:
         key = digest(self._made_for)
         self._methods[key] = self._planned(record)
         try:
@@ -121,9 +122,9 @@ class Autoplan:
         except OSError as error:
             warnings.warn(f"the record is not kept for other processes: {error}", stacklevel=2)
 
-    def _planned(self, record: Record) -> Cacher[Any]:
+    def _planned(self, record: Profile) -> Cacher[Any]:
         try:
-            plan = record.plan(speedup=self._speedup)
+            plan = find(record, Target(speedup=self._speedup))
         except ValueError as why:
             return Unplanned(str(why))
         return Planned(plan, self._guard) if plan.is_safe else Unplanned(NO_SAFE_SKIPS)

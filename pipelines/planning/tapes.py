@@ -8,7 +8,8 @@ from torch import Tensor
 
 from skipstone.cachers.recorders.run import Tape
 from skipstone.schedules.moments import Floats, Moments, moments_of
-from skipstone.schedules.record import GUIDED, OUTPUT, RESIDUAL, Quantity, Record
+from skipstone.schedules.profile import GUIDED, OUTPUT, RESIDUAL, Quantity
+from skipstone.schedules.record import Record
 from skipstone.schedules.search import Judge
 
 

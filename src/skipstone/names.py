@@ -14,7 +14,7 @@ from skipstone.pipelines.opening.block_caching_file import load_block_caching as
 from skipstone.pipelines.opening.block_caching_file import save_block_caching as save_block_caching
 from skipstone.pipelines.recording.record import record as record
 from skipstone.pipelines.run.stats import RunStats as RunStats
+from skipstone.schedules.load import load_plan as load_plan
+from skipstone.schedules.load import load_record as load_record
 from skipstone.schedules.plan import Plan as Plan
-from skipstone.schedules.plan import load_plan as load_plan
 from skipstone.schedules.record import Record as Record
-from skipstone.schedules.record import load_record as load_record

@@ -17,7 +17,8 @@ from skipstone.pipelines.recording.randomness import MOST
 from skipstone.schedules.best_steps import cost
 from skipstone.schedules.moments import moments_of
 from skipstone.schedules.plan import LEAST_SIGNAL, NO_SAFE_SKIPS, Plan, Recipe, make_plan, step_importance
-from skipstone.schedules.record import Quantity, Record
+from skipstone.schedules.profile import Quantity
+from skipstone.schedules.record import Record
 from skipstone.schedules.search import MARGIN, MORE_ANCHORS, RECIPES, Judge, Judgement
 from support import tiny
 from support.smooth import smooth

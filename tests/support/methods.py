@@ -27,8 +27,8 @@ from skipstone import (
 from skipstone.cachers import Site
 from skipstone.cachers.contract.words import LayerKind
 from skipstone.schedules.moments import Moments
+from skipstone.schedules.profile import Quantity
 from skipstone.schedules.published.codebooks import Codebook
-from skipstone.schedules.record import Quantity
 from skipstone.testing import Case
 from support.tiny import PIPELINES
 

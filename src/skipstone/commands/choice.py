@@ -64,6 +64,6 @@ class Choice:
 
 def _following(plan: Path) -> "Cacher[Any]":
     from skipstone.cachers.make import make
-    from skipstone.schedules.plan import load_plan
+    from skipstone.schedules.load import load_plan
 
     return make(load_plan(plan))

@@ -40,7 +40,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Record a run and find out which of its steps need not be computed on runs like it."""
-    from skipstone.schedules.plan import load_plan
+    from skipstone.schedules.load import load_plan
     from skipstone.schedules.search import Target
 
     with redirect_stdout(sys.stderr):
@@ -76,7 +76,7 @@ def find_plan(
 
     generator = torch.Generator().manual_seed(seed)
     record = record_call(pipe, (), {**arguments, "generator": generator}, _watcher(lines))
-    return find(record, target, refine)
+    return find(record, target, refine, record.judge)
 
 
 def _watcher(lines: "StepLines") -> "Watcher":

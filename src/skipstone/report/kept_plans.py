@@ -7,7 +7,8 @@ import torch
 
 from skipstone.pipelines.recording.record import record_call
 from skipstone.report.bench import Bench
-from skipstone.schedules.plan import Plan, load_plan
+from skipstone.schedules.load import load_plan
+from skipstone.schedules.plan import Plan
 from skipstone.schedules.record import Record
 
 

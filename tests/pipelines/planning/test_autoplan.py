@@ -14,7 +14,7 @@ from skipstone.cachers.contract.words import RunFacts, Step
 from skipstone.pipelines.planning.autoplan import records_folder
 from skipstone.pipelines.planning.conditions import conditions
 from skipstone.pipelines.run.stats import RunLog
-from skipstone.schedules.record import Quantity
+from skipstone.schedules.profile import Quantity
 from support import tiny
 from support.adapters import lora
 from support.bending import bending

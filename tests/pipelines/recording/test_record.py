@@ -18,7 +18,7 @@ from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.pipelines.planning.tapes import record_of
 from skipstone.pipelines.recording.rehearsal import Rehearsal
 from skipstone.schedules.moments import Moments
-from skipstone.schedules.record import STEERING, Quantity
+from skipstone.schedules.profile import STEERING, Quantity
 from support import tiny
 from support.recorded import Listening, recorded
 from support.toy import AddsInPlace, ToyModel, drifting

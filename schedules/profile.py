@@ -1,0 +1,133 @@
+"""What one uncached run shows of a model: enough to know how well every schedule would do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from skipstone.schedules import files
+from skipstone.schedules.moments import Moments, mean_moments
+
+RESIDUAL, OUTPUT, GUIDED, STEERED = "residual", "output", "guided", "steered residual"
+
+STEERING = 0.1
+"""How much the error of the guided residual counts beside those of the branches in ``steered residual``."""
+
+STEP_RANGE = (0.5, 2.0)
+"""Of a record's steps, how few and how many a run may have that is planned by it."""
+
+
+P = TypeVar("P", bound="Profile")
+
+
+class Quantity(NamedTuple):
+    """What moments are of.
+
+    Args:
+        model: the pipeline's name of it.
+        branch: the guidance branch, or ``guided`` for the combination ``g * cond - (g - 1) * uncond``.
+        name: ``residual``, what is estimated on skipped steps, or ``output``, what the model returned.
+    """
+
+    model: str
+    branch: str
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """The second moments of one uncached run, and what it was made for.
+
+    Args:
+        made_for: plain values that say for what pipeline and what kind of run.
+        levels: the share of noise in the model's input at each of the run's steps, falling.
+        moments: how alike each quantity is at any two steps.
+        prompts: how many samples they are the mean of.
+        skip_cost: what a skipped evaluation costs of a computed one; 0 where it was not measured.
+    """
+
+    made_for: Mapping[str, Any]
+    levels: tuple[float, ...]
+    moments: Mapping[Quantity, Moments]
+    prompts: int = 1
+    skip_cost: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """How many steps the run had."""
+        return len(self.levels)
+
+    @property
+    def models(self) -> list[str]:
+        """The models that were called, in the order of their steps."""
+        first = {quantity.model: part.steps[0] for quantity, part in self.moments.items()}
+        return sorted(first, key=lambda model: first[model])
+
+    def matrix(self, model: str, name: str) -> Moments | None:
+        """The moments of a model that plans are made from, None where they were not recorded.
+
+        Args:
+            model: the model.
+            name: ``residual`` or ``output``, the mean over branches; either of them as in ``guided
+                residual``, what guidance makes of the branches; or ``steered residual``, the branches and
+                `STEERING` times what guidance makes of them, where it is on.
+        """
+        if name == STEERED:
+            return self._steered(model)
+        guided = name.startswith(f"{GUIDED} ")
+        quantity = name.removeprefix(f"{GUIDED} ")
+        parts = [
+            part
+            for (owner, branch, kind), part in self.moments.items()
+            if owner == model and kind == quantity and (branch == GUIDED) == guided
+        ]
+        most = max(parts, key=lambda part: len(part.steps), default=None)
+        if most is None:
+            return None
+        alike = [part for part in parts if part.steps == most.steps]
+        return mean_moments(alike, [1.0] * len(alike))
+
+    def _steered(self, model: str) -> Moments | None:
+        residual, guided = self.matrix(model, RESIDUAL), self.matrix(model, f"{GUIDED} {RESIDUAL}")
+        if residual is None or guided is None or guided.steps != residual.steps:
+            return residual
+        return replace(residual, gram=residual.gram + STEERING * guided.gram)
+
+    def resampled(self: P, levels: Sequence[float]) -> P:
+        """The profile of a run with other noise levels, interpolated between its own.
+
+        Raises:
+            ValueError: the number of steps is outside `STEP_RANGE`.
+        """
+        least, most = (round(share * self.steps) for share in STEP_RANGE)
+        if not least <= len(levels) <= most:
+            raise ValueError(
+                f"a record of {self.steps} steps serves runs of {least} to {most}, this one has "
+                f"{len(levels)}: record again"
+            )
+        moments = {key: part.resampled(self.levels, levels) for key, part in self.moments.items()}
+        return replace(self, levels=tuple(levels), moments=moments)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record as plain values."""
+        return {
+            "made_for": dict(self.made_for),
+            "levels": list(self.levels),
+            "prompts": self.prompts,
+            "skip_cost": self.skip_cost,
+            "moments": [
+                {
+                    **key._asdict(),
+                    "steps": list(part.steps),
+                    "scale": part.scale,
+                    "gram": [float(f"{value:.9g}") for value in part.gram[np.tril_indices(len(part.gram))]],
+                }
+                for key, part in self.moments.items()
+            ],
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the record to a JSON file."""
+        files.write(path, "record", self.as_dict())
