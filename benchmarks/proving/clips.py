@@ -1,4 +1,4 @@
-"""Proving models of clips: CogVideoX with v-prediction, and Wan with two experts."""
+"""Proving models of clips: CogVideoX with v-prediction, LTX, and Wan with two experts."""
 
 from typing import Any, ClassVar
 
@@ -7,13 +7,16 @@ from diffusers import (
     CogVideoXDDIMScheduler,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
+    FlowMatchEulerDiscreteScheduler,
+    LTXPipeline,
+    LTXVideoTransformer3DModel,
     UniPCMultistepScheduler,
     WanPipeline,
     WanTransformer3DModel,
 )
 from flow import draw_sigmas, noised
 from kind import Kind, Networks, diffused, squared, timesteps
-from parts import CAPTION_TOKENS, FRAMES, SIDE, clip_parts
+from parts import CAPTION_TOKENS, FRAMES, SIDE, CompressingAutoencoder, Projection, clip_parts
 from torch import Tensor, nn
 
 CHANNELS = 16
@@ -44,7 +47,7 @@ class CogVideoX(Kind):
             sample_width=SIDE // 4,
             sample_height=SIDE // 4,
             sample_frames=FRAMES,
-            patch_size=4,
+            patch_size=2,
             max_text_seq_length=CAPTION_TOKENS,
             spatial_interpolation_scale=1.0,
         )
@@ -99,6 +102,71 @@ class CogVideoX(Kind):
 _KEPT: dict[torch.device, Tensor] = {}
 
 
+class LTX(Kind):
+    name = "ltx"
+    says = "video transformer over strongly compressed latents (LTX's kind), flow, shifted by length, Euler"
+    moving = True
+    shift: ClassVar[float] = 2.0
+    channels: ClassVar[int] = 64
+    frame_rate: ClassVar[int] = 8
+    call: ClassVar = {**SIZE, "guidance_scale": 3.0, "frame_rate": frame_rate}
+
+    def networks(self) -> Networks:
+        transformer = LTXVideoTransformer3DModel(
+            in_channels=self.channels,
+            out_channels=self.channels,
+            num_attention_heads=4,
+            attention_head_dim=32,
+            cross_attention_dim=128,
+            num_layers=6,
+            caption_channels=256,
+        )
+        return {"transformer": transformer, "projection": Projection(self.channels, 16 * CHANNELS)}
+
+    def pipeline(self, networks: Networks) -> Any:
+        parts = clip_parts()
+        scheduler = FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, base_image_seq_len=1024
+        )
+        return LTXPipeline(
+            scheduler=scheduler,
+            vae=CompressingAutoencoder(networks["projection"], parts.vae),
+            text_encoder=parts.t5,
+            tokenizer=parts.t5_tokenizer,
+            transformer=networks["transformer"],
+        )
+
+    def encode(self, pipe: Any, pictures: Tensor) -> Tensor:
+        latents, vae = pipe.vae.encode(pictures), pipe.vae
+        packed: Tensor = pipe._pack_latents(
+            pipe._normalize_latents(latents, vae.latents_mean, vae.latents_std)
+        )
+        return packed
+
+    def condition(self, pipe: Any, captions: list[str]) -> tuple[Tensor, ...]:
+        text, mask, _, _ = pipe.encode_prompt(
+            captions, None, False, 1, max_sequence_length=CAPTION_TOKENS
+        )
+        return text, mask.to(text.dtype)
+
+    def loss(self, networks: Networks, latents: Tensor, condition: list[Tensor]) -> Tensor:
+        sigmas = draw_sigmas(len(latents), self.shift, latents.device)
+        mixed, velocity = noised(latents, sigmas)
+        side = SIDE // CompressingAutoencoder.spatial_compression_ratio
+        made = networks["transformer"](
+            mixed,
+            condition[0],
+            sigmas * 1000,
+            condition[1],
+            num_frames=(FRAMES - 1) // 4 + 1,
+            height=side,
+            width=side,
+            rope_interpolation_scale=(4 / self.frame_rate, 16, 16),
+            return_dict=False,
+        )[0]
+        return squared(made, velocity)
+
+
 class WanExperts(Kind):
     name = "wan-experts"
     says = (
@@ -114,7 +182,7 @@ class WanExperts(Kind):
 
     def _expert(self) -> nn.Module:
         return WanTransformer3DModel(
-            patch_size=(1, 4, 4),
+            patch_size=(1, 2, 2),
             num_attention_heads=4,
             attention_head_dim=32,
             in_channels=CHANNELS,

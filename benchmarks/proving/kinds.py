@@ -1,6 +1,6 @@
 """All proving models by name."""
 
-from clips import CogVideoX, WanExperts
+from clips import LTX, CogVideoX, WanExperts
 from kind import Kind
 from stills import SD3, Flux, FluxDistilled, PixArt, SD3FewSteps, UNetEpsilon
 
@@ -14,6 +14,7 @@ KINDS: dict[str, Kind] = {
         Flux(),
         FluxDistilled(),
         CogVideoX(),
+        LTX(),
         WanExperts(),
     )
 }

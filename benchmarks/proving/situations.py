@@ -32,6 +32,7 @@ SOLVERS: dict[str, tuple[str, ...]] = {
     "sd3-few-steps": (),
     "flux": (),
     "flux-distilled": (),
+    "ltx": (),
     "cogvideox": ("DDIM", "DPM++ 2M"),
     "wan-experts": ("Euler", "DPM++ 2M"),
 }
