@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLWan, ConfigMixin, ModelMixin
+from torch import Tensor, nn
 from transformers import (
     AutoTokenizer,
     CLIPTextModel,
@@ -13,7 +14,6 @@ from transformers import (
     T5EncoderModel,
     UMT5EncoderModel,
 )
-from torch import Tensor, nn
 
 from skipstone.pipelines import bundled
 
@@ -130,7 +130,7 @@ class CompressingAutoencoder(ModelMixin, ConfigMixin):
         return std
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Clips to latents ``(batch, channels, frames, height / 16, width / 16)``; the first ones are fitted."""
+        """Clips to latents ``(batch, channels, frames, height / 16, width / 16)``; fitted on the first ones."""
         blocks = _blocks(self.autoencoder.encode(pictures).latent_dist.mode(), self.block).float()
         if not self.projection.centre.any():
             self.projection.fit(blocks)
