@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Correction, Outcome, Probe, Step, Weights
+from skipstone.cachers.contract.words import Correction, Probe, Step
 from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.kernels.operations import adjust
 
@@ -113,15 +113,12 @@ class Adjusted(Wrapper):
     def new_state(self) -> State:
         return State(super().new_state())
 
+    def inner(self, state: State) -> Any:
+        return state.inner
+
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: State) -> str | None:
         state.embedding = probe
-        return super().reason_to_compute(probe, step, state.inner)
-
-    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
-        super().update(probe, outcome, step, state.inner)
-
-    def weights(self, step: Step, computed: Sequence[Step], state: State) -> Weights:
-        return super().weights(step, computed, state.inner)
+        return super().reason_to_compute(probe, step, state)
 
     def correction(self, state: State) -> Correction | None:
         if state.embedding is None:

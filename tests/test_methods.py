@@ -11,6 +11,8 @@ from support import tiny
 from support.methods import METHODS, ON_STACKS, UNETS, pipelines_of
 from support.tiny_pipelines import PIPELINES
 
+ON_PIPELINES = (*on_pipelines.CHECKS, *on_pipelines.REPEATS)
+
 everywhere = pytest.mark.parametrize(
     ("case", "name"),
     [pytest.param(case, name, id=f"{name}-{case.name}") for case in METHODS for name in pipelines_of(case)],
@@ -32,7 +34,7 @@ def test_every_method_is_in_the_shared_list() -> None:
     assert {case.name for case in METHODS} == own
 
 
-@pytest.mark.parametrize("check", on_pipelines.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", ON_PIPELINES, ids=lambda check: check.__name__)
 @everywhere
 def test_on_pipelines(check: Callable[..., None], case: Case, name: str, runs: Any) -> None:
     check(case, runs[name])

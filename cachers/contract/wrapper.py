@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 class Wrapper(Cacher[Any]):
     """Does what another method does.
 
+    One that remembers something of its own has a state that holds the other method's, and says in `inner`
+    where.
+
     Args:
         cacher: the method.
     """
@@ -83,20 +86,24 @@ class Wrapper(Cacher[Any]):
     def looks(self) -> bool:
         return self.cacher.looks
 
+    def inner(self, state: Any) -> Any:
+        """The other method's state within this one's; by default there is no other."""
+        return state
+
     def new_state(self) -> Any:
         return self.cacher.new_state()
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> str | None:
-        return self.cacher.reason_to_compute(probe, step, state)
+        return self.cacher.reason_to_compute(probe, step, self.inner(state))
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Any) -> None:
-        self.cacher.update(probe, outcome, step, state)
+        self.cacher.update(probe, outcome, step, self.inner(state))
 
     def weights(self, step: Step, computed: Sequence[Step], state: Any) -> Weights:
-        return self.cacher.weights(step, computed, state)
+        return self.cacher.weights(step, computed, self.inner(state))
 
     def correction(self, state: Any) -> Correction | None:
-        return self.cacher.correction(state)
+        return self.cacher.correction(self.inner(state))
 
     def for_model(self, model: ModelFacts) -> Cacher[Any]:
         return replace(self, cacher=self.cacher.for_model(model))

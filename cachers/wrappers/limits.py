@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from skipstone.cachers.contract.guidance import Guidance
-from skipstone.cachers.contract.words import Correction, Outcome, Reason, Step, Weights
+from skipstone.cachers.contract.words import Outcome, Reason, Step
 from skipstone.cachers.contract.wrapper import Wrapper
 
 
@@ -176,8 +176,11 @@ class RunCap(Wrapper):
     def new_state(self) -> Capped:
         return Capped(super().new_state())
 
+    def inner(self, state: Capped) -> Any:
+        return state.inner
+
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: Capped) -> str | None:
-        reason = super().reason_to_compute(probe, step, state.inner)
+        reason = super().reason_to_compute(probe, step, state)
         if reason is None and state.skipped >= self.skips:
             return Reason.RUN_CAP
         state.skipped += 1
@@ -185,13 +188,7 @@ class RunCap(Wrapper):
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Capped) -> None:
         state.skipped = 0
-        super().update(probe, outcome, step, state.inner)
-
-    def weights(self, step: Step, computed: Sequence[Step], state: Capped) -> Weights:
-        return super().weights(step, computed, state.inner)
-
-    def correction(self, state: Capped) -> Correction | None:
-        return super().correction(state.inner)
+        super().update(probe, outcome, step, state)
 
 
 def _check_count(name: str, value: int) -> None:

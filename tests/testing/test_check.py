@@ -4,8 +4,21 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytest
+import torch
 
-from skipstone import FORA, Cacher, FirstBlock, Outcome, Probe, Step, TeaCache
+from skipstone import (
+    FORA,
+    Cacher,
+    CFGCache,
+    FirstBlock,
+    Outcome,
+    Predictor,
+    Probe,
+    Step,
+    Taylor,
+    TeaCache,
+    WithPredictor,
+)
 from skipstone.cachers.contract.distance import mean_l1, relative_l1
 from skipstone.testing import Case, ShortRun, check_method, method_checks
 from support import tiny
@@ -94,12 +107,76 @@ class Doubling(Gate):
         return (2.0,)
 
 
+@dataclass(frozen=True)
+class Turning(Gate):
+    """It looks at directions alone."""
+
+    def reason_to_compute(self, probe: Any, step: Step, state: State) -> str | None:
+        if probe is None or state.computed is None:
+            return "nothing to compare with"
+        turned = 1 - torch.cosine_similarity(probe.flatten(1), state.computed.flatten(1))
+        return None if turned.max() < self.threshold else "it turned"
+
+
+@dataclass(frozen=True)
+class Half(Predictor):
+    """It takes half of the newest residual."""
+
+    name: ClassVar[str] = "half"
+    history = 1
+
+    def combine(self, at: float, times: Any) -> list[float]:
+        return [0.5]
+
+
+@dataclass(frozen=True)
+class LowAlone(CFGCache):
+    """It keeps a part of the difference."""
+
+    def split(self, difference: Any) -> list[Any]:
+        return [super().split(difference)[0]]
+
+
+@dataclass(frozen=True)
+class OneWeight(CFGCache):
+    """It forgets a weight."""
+
+    def weights(self, step: Step) -> list[float]:
+        return [1.0]
+
+
 def case(kind: type[Gate]) -> Case:
     return Case(kind(1e9), series=[kind(value) for value in (0.01, 0.1, 0.3, 1.0, 1e9)])
 
 
-def test_a_right_method_passes(run: ShortRun) -> None:
-    check_method(case(Gate), run)
+@pytest.mark.parametrize("kind", [Gate, Turning])
+def test_a_right_method_passes(kind: type[Gate], run: ShortRun) -> None:
+    series = (1e-6, 1e-4, 1e-2, 1e9)
+    check_method(case(Gate) if kind is Gate else Case(kind(1e9), series=[kind(n) for n in series]), run)
+
+
+@pytest.mark.parametrize("part", [Taylor(order=1), CFGCache(start=0.0, interval=3)])
+def test_a_predictor_and_a_guidance_saver_are_checked_like_methods(part: Any, run: ShortRun) -> None:
+    check_method(part, tiny.wan() if isinstance(part, CFGCache) else run)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (Half(), "a replayed input is estimated exactly: an input that was seen before gives another"),
+        (LowAlone(), "the parts add up to the difference: the parts of a difference do not add up"),
+        (OneWeight(), "every part has a weight: 2 parts, but 1 weights on step 0"),
+        (CFGCache(start=1.0), r"nothing is skipped \(########\): check it in a more permissive setting"),
+    ],
+)
+def test_a_wrong_one_of_these_is_told_what_is_wrong(part: Any, said: str, run: ShortRun) -> None:
+    with pytest.raises(AssertionError, match=said):
+        check_method(part, tiny.wan() if isinstance(part, CFGCache) else run)
+
+
+def test_estimates_that_fade_are_right_where_a_case_says_so(run: ShortRun) -> None:
+    fading = Case(WithPredictor(FORA(2), Half()), repeats=False)
+    check_method(fading, run)
 
 
 @pytest.mark.parametrize(

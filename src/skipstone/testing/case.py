@@ -5,8 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.predictor import Predictor
 from skipstone.cachers.contract.words import Probe, Site
+from skipstone.cachers.fora import FORA
 from skipstone.cachers.wrappers.limits import Tail
+from skipstone.cachers.wrappers.with_guidance import WithGuidance
+from skipstone.cachers.wrappers.with_predictor import WithPredictor
 
 SEEN_EARLY = (Probe.NONE, Probe.TIME_EMBEDDING, Probe.TIME_PROJECTION)
 """What does not depend on what a model computes."""
@@ -28,6 +33,8 @@ class Case:
         first: how many first steps the rules compute, None if that is not known.
         last: how many last ones.
         series: settings that compute ever fewer steps; by default five of its ladder.
+        repeats: whether an estimate is exact where the model's input does not change. A method that lets what
+            it keeps fade says False.
     """
 
     method: Cacher[Any]
@@ -35,6 +42,7 @@ class Case:
     first: int | None = None
     last: int = 0
     series: Sequence[Cacher[Any]] = ()
+    repeats: bool = True
 
     @property
     def name(self) -> str:
@@ -66,3 +74,16 @@ class Case:
     def sees(self) -> bool:
         """Whether it looks at anything that the model is given or computes."""
         return self.sees_the_step or self.method.watches_attention
+
+
+Checked = Cacher[Any] | Predictor | Guidance | Case
+"""What can be checked."""
+
+
+def case_of(method: Checked) -> Case:
+    """The case of a method, or of one that uses a predictor on every other step or a guidance saver."""
+    if isinstance(method, Predictor):
+        return Case(WithPredictor(FORA(2), method))
+    if isinstance(method, Guidance):
+        return Case(WithGuidance(FORA(1), method), repeats=False)
+    return method if isinstance(method, Case) else Case(method)

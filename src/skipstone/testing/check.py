@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
-from skipstone.cachers.contract.cacher import Cacher
-from skipstone.testing import on_pipelines, on_toys
-from skipstone.testing.case import Case
+from skipstone.cachers.contract.guidance import Guidance
+from skipstone.testing import on_pipelines, on_savers, on_toys
+from skipstone.testing.case import Case, Checked, case_of
 from skipstone.testing.short_run import ShortRun
 
 STEPS = 8
@@ -33,24 +32,27 @@ class Check:
         return self.name
 
 
-def method_checks(method: Cacher[Any] | Case, run: ShortRun | None = None) -> list[Check]:
+def method_checks(method: Checked, run: ShortRun | None = None) -> list[Check]:
     """The checks of a method, for ``pytest.mark.parametrize("check", method_checks(...), ids=str)``.
 
     Args:
-        method: in a setting that skips wherever its rules allow, or a `Case` that says more of it.
+        method: in a setting that skips wherever its rules allow, or a `Case` that says more of it. A
+            predictor is checked with every other step computed, a guidance saver with all of them.
         run: what it is checked on; by default eight steps of the bundled ``pebble-image``.
     """
-    case = method if isinstance(method, Case) else Case(method)
+    case = case_of(method)
     made = bundled if run is None else (lambda: run)
-    on_real_ones = (*on_pipelines.CHECKS, *on_pipelines.ONCE)
+    on_real_ones = (*on_pipelines.checks(case), *on_pipelines.ONCE)
+    savers = [method] if isinstance(method, Guidance) else []
     return [
+        *(Check(_words(check), partial(check, saver)) for saver in savers for check in on_savers.CHECKS),
         *(Check(_words(check), partial(check, case)) for check in on_toys.checks(case)),
         *(Check(_words(check), partial(_on, made, check, case)) for check in on_real_ones),
     ]
 
 
-def check_method(method: Cacher[Any] | Case, run: ShortRun | None = None) -> None:
-    """Check all that every method must do.
+def check_method(method: Checked, run: ShortRun | None = None) -> None:
+    """Check all that every method, predictor or guidance saver must do.
 
     Args:
         method: in a setting that skips wherever its rules allow, or a `Case` that says more of it.
