@@ -144,9 +144,7 @@ class LTX(Kind):
         return packed
 
     def condition(self, pipe: Any, captions: list[str]) -> tuple[Tensor, ...]:
-        text, mask, _, _ = pipe.encode_prompt(
-            captions, None, False, 1, max_sequence_length=CAPTION_TOKENS
-        )
+        text, mask, _, _ = pipe.encode_prompt(captions, None, False, 1, max_sequence_length=CAPTION_TOKENS)
         return text, mask.to(text.dtype)
 
     def loss(self, networks: Networks, latents: Tensor, condition: list[Tensor]) -> Tensor:

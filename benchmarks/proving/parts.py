@@ -130,7 +130,7 @@ class CompressingAutoencoder(ModelMixin, ConfigMixin):
         return std
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Clips to latents ``(batch, channels, frames, height / 16, width / 16)``; fitted on the first ones."""
+        """Clips to latents ``(batch, channels, frames, height / 16, width / 16)``, fitted on the first."""
         blocks = _blocks(self.autoencoder.encode(pictures).latent_dist.mode(), self.block).float()
         if not self.projection.centre.any():
             self.projection.fit(blocks)
