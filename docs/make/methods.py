@@ -20,7 +20,7 @@ from written import written
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.cachers.contract.per_layer import PerLayer
 from skipstone.commands.methods import Method, catalogue
-from skipstone.report.rows import CACHED, PLAIN
+from skipstone.report.rows import CACHED, PLAIN, SWEEP
 from skipstone.report.standing import Standing, standings
 from skipstone.report.summary import Line, summarise
 
@@ -106,7 +106,7 @@ def _conditions(model: str, rows: Sequence[Mapping[str, Any]], lines: Sequence[L
 
 
 def _header(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    return next(row for row in reversed(rows) if row["kind"] == "sweep")
+    return next(row for row in reversed(rows) if row["kind"] == SWEEP)
 
 
 def _summary(found: Mapping[str, list[Standing]]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import pytest
 from skipstone.metrics import METRICS
 from skipstone.report.rows import PLAIN, REPEAT, UNCACHED
 from skipstone.report.summary import summarise
-from skipstone.report.verdict import judged_by, verdict
+from skipstone.report.verdict import deciding_metric, verdict
 from support.measured import row, sweep_of
 
 
@@ -100,6 +100,6 @@ def test_another_metric_judges_where_there_is_no_psnr() -> None:
     scores = {"lpips": 0.07, "lpips_low": 0.07, "lpips_worst": 0.07}
     made = [{key: v for key, v in {**row(), **scores}.items() if not key.startswith("psnr")}]
     lines = summarise(made)
-    assert judged_by(lines) == "lpips"
+    assert deciding_metric(lines) == "lpips"
     assert verdict(lines)[1].title == "Small differences (LPIPS at most 0.1)"
     assert verdict(lines)[0].text == "No setting that was measured reaches it."

@@ -88,7 +88,7 @@ def check(
     with redirect_stdout(sys.stderr):
         shown = prompts_of(prompts, opening.model, limit)
         rows = _measured(opening, choice.make(opening.model), shown, seed)
-        outcome = judged(rows, demands)
+        outcome = checked(rows, demands)
     show(outcome, as_json)
     if outcome.failures:
         raise typer.Exit(1)
@@ -109,7 +109,7 @@ def _measured(
     return [row for prompt in prompts for row in bench.rows([setting], prompt, seed)]
 
 
-def judged(rows: Sequence[dict[str, Any]], demands: Demands) -> Checked:
+def checked(rows: Sequence[dict[str, Any]], demands: Demands) -> Checked:
     """What rows of one setting come to."""
     values = [row["psnr"] for row in rows]
     psnr, speedup = mean(values), median(row["speedup"] for row in rows)

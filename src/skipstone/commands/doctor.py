@@ -16,7 +16,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", 
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked for.
 
     Args:
@@ -36,22 +36,22 @@ class Finding:
         return bool(self.advice) and self.needed
 
     @property
-    def verdict(self) -> str:
+    def status(self) -> str:
         return "missing" if self.is_fatal else "note" if self.advice else "ok"
 
 
 def doctor() -> None:
     """Say what this machine has, what is missing, and what to do about it."""
-    findings = examine()
-    Console(highlight=False).print(table((f.verdict, f.name, f.found, f.advice) for f in findings))
-    if any(finding.is_fatal for finding in findings):
+    diagnoses = examine()
+    Console(highlight=False).print(table((d.status, d.name, d.found, d.advice) for d in diagnoses))
+    if any(diagnosis.is_fatal for diagnosis in diagnoses):
         raise typer.Exit(1)
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Diagnosis]:
     """Look at everything that matters."""
     return [
-        Finding("python", platform.python_version()),
+        Diagnosis("python", platform.python_version()),
         *(_package(name) for name in PACKAGES),
         _triton(),
         _ffmpeg(),
@@ -60,47 +60,48 @@ def examine() -> list[Finding]:
     ]
 
 
-def _package(name: str) -> Finding:
+def _package(name: str) -> Diagnosis:
     try:
-        return Finding(name, version(name))
+        return Diagnosis(name, version(name))
     except PackageNotFoundError:
-        return Finding(name, "not installed", f"pip install {name}")
+        return Diagnosis(name, "not installed", f"pip install {name}")
 
 
-def _triton() -> Finding:
+def _triton() -> Diagnosis:
     found = _package("triton")
     advice = "only needed for fused kernels on a GPU; plain torch is used instead" if found.advice else ""
-    return Finding(found.name, found.found, advice, needed=False)
+    return Diagnosis(found.name, found.found, advice, needed=False)
 
 
-def _ffmpeg() -> Finding:
+def _ffmpeg() -> Diagnosis:
     try:
         import imageio_ffmpeg
 
-        return Finding("ffmpeg", f"{imageio_ffmpeg.get_ffmpeg_version()}, {imageio_ffmpeg.get_ffmpeg_exe()}")
+        version, path = imageio_ffmpeg.get_ffmpeg_version(), imageio_ffmpeg.get_ffmpeg_exe()
+        return Diagnosis("ffmpeg", f"{version}, {path}")
     except (ImportError, RuntimeError) as error:
         advice = "pip install imageio-ffmpeg; until then write gif, webp or png"
-        return Finding("ffmpeg", str(error), advice, needed=False)
+        return Diagnosis("ffmpeg", str(error), advice, needed=False)
 
 
-def _device() -> Finding:
+def _device() -> Diagnosis:
     try:
         from skipstone.pipelines.opening.devices import available
     except ImportError as error:
-        return Finding("device", str(error), "mend the torch installation")
+        return Diagnosis("device", str(error), "mend the torch installation")
     kinds = available()
     advice = "no GPU: the bundled models run well without, larger ones slowly" if kinds == ["cpu"] else ""
-    return Finding("device", ", ".join(kinds), advice, needed=False)
+    return Diagnosis("device", ", ".join(kinds), advice, needed=False)
 
 
-def _model(name: str) -> Finding:
+def _model(name: str) -> Diagnosis:
     try:
         problem = _problem(bundled.folder(name))
     except ValueError as missing:
-        return Finding(name, "", str(missing))
+        return Diagnosis(name, "", str(missing))
     if problem:
-        return Finding(name, problem, "reinstall skipstone: its bundled files are damaged")
-    return Finding(name, "readable")
+        return Diagnosis(name, problem, "reinstall skipstone: its bundled files are damaged")
+    return Diagnosis(name, "readable")
 
 
 def _problem(folder: Path) -> str:

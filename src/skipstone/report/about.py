@@ -10,6 +10,7 @@ import torch
 
 from skipstone.report.bench import Bench
 from skipstone.report.design import Design
+from skipstone.report.rows import SWEEP
 
 PACKAGES = ("skipstone", "torch", "diffusers", "transformers", "torchmetrics", "triton")
 
@@ -20,7 +21,7 @@ def about(
     """The row that says what the others were measured on."""
     name = type(bench.pipe).__name__
     return {
-        "kind": "sweep",
+        "kind": SWEEP,
         "model": model or name,
         "pipeline": name,
         "scheduler": type(bench.pipe.scheduler).__name__,

@@ -101,8 +101,7 @@ def _checked_guard(fixed: Sequence[str]) -> tuple[str, ...]:
         ValueError: another one, or a guard that is refused.
     """
     for setting in fixed:
-        key = setting.partition("=")[0]
-        if key != "guard":
+        if _key(setting) != "guard":
             raise ValueError(f"{Planned.name} takes guard=NUMBER or guard=none, got {setting!r}")
         checked_guard(guard_of((setting,)))
     return tuple(fixed)

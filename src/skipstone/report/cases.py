@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skipstone.metrics.comparison import METRICS
-from skipstone.report.rows import CACHED, PLAIN, UNCACHED
+from skipstone.report.rows import CACHED, PLAIN, UNCACHED, unit_of
 from skipstone.report.summary import Line
 
 MEGABYTES = 14.0
@@ -51,7 +51,7 @@ def cases(lines: Sequence[Line], name: str | None, folder: Path, megabytes: floa
     found.sort(key=lambda case: case[1][name], reverse=not metric.higher_is_better)
     # What people come for are the caches; the fewer steps follow.
     found.sort(key=lambda case: case[0].kind == PLAIN)
-    uncached = {_unit(row): row for line in lines if line.kind == UNCACHED for row in line.rows}
+    uncached = {unit_of(row): row for line in lines if line.kind == UNCACHED for row in line.rows}
     return list(_within(megabytes, found, uncached, folder))
 
 
@@ -63,7 +63,7 @@ def _within(
 ) -> Iterator[Case]:
     spent: dict[str, int] = {}
     for line, row in found:
-        clips = _clips(row, uncached.get(_unit(row), {}), folder)
+        clips = _clips(row, uncached.get(unit_of(row), {}), folder)
         sizes = {**spent, **{path: (folder / path).stat().st_size for path in clips.values()}}
         fits = sum(sizes.values()) * AS_TEXT <= megabytes * 1e6
         spent = sizes if fits else spent
@@ -79,10 +79,6 @@ def _clips(row: Mapping[str, Any], reference: Mapping[str, Any], folder: Path) -
     if all(path is not None and (folder / path).is_file() for path in named.values()):
         return {title: str(path) for title, path in named.items()}
     return {}
-
-
-def _unit(row: Mapping[str, Any]) -> tuple[str, int]:
-    return row["prompt"], row["seed"]
 
 
 def data_url(path: Path) -> str:

@@ -45,10 +45,10 @@ def fit_of(found: Candidate) -> Fit:
     Raises:
         ValueError: it has none.
     """
-    gate = found.name.partition("+")[0]
-    if gate not in FITS:
-        raise ValueError(f"{found.label}: {gate} has nothing to fit; these have: {', '.join(FITS)}")
-    return FITS[gate]
+    method = found.name.partition("+")[0]
+    if method not in FITS:
+        raise ValueError(f"{found.label}: {method} has nothing to fit; these have: {', '.join(FITS)}")
+    return FITS[method]
 
 
 def _all_rungs(found: Candidate, **measured: Any) -> Candidate:

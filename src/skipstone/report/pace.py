@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from skipstone.report.rows import PLAIN, REPEAT, UNCACHED
+from skipstone.report.rows import PLAIN, REPEAT, UNCACHED, unit_of
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,6 @@ class Pace:
     def call_speedup(self, row: Mapping[str, Any]) -> float:
         """How much faster a run's call is than a full one's."""
         return (self.steps * self.step_seconds + self.other_seconds) / float(row["call_seconds"])
-
-
-def unit_of(row: Mapping[str, Any]) -> tuple[str, int]:
-    """What the runs that are compared have in common."""
-    return row["prompt"], row["seed"]
 
 
 def speedups(row: Mapping[str, Any], known: Mapping[tuple[str, int], Pace]) -> tuple[float, float]:

@@ -10,9 +10,9 @@ from skipstone.metrics.comparison import METRICS, Metric, said
 from skipstone.report import drawing
 from skipstone.report.cases import MEGABYTES, Case, cases, data_url
 from skipstone.report.previews import GAIN
-from skipstone.report.rows import PLAIN, REPEAT, UNCACHED
+from skipstone.report.rows import PLAIN, REPEAT, SWEEP, UNCACHED
 from skipstone.report.summary import Line, summarise
-from skipstone.report.verdict import judged_by, verdict
+from skipstone.report.verdict import deciding_metric, verdict
 
 FOLDER = Path(__file__).parent / "page"
 """The template, the style and the script."""
@@ -54,11 +54,11 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    lines, sweeps = summarise(rows), [row for row in rows if row["kind"] == "sweep"]
+    lines, sweeps = summarise(rows), [row for row in rows if row["kind"] == SWEEP]
     if not lines or not sweeps:
         raise ValueError("the rows hold no measurements: let the report run, or name another file")
-    judge = judged_by(lines)
-    shown = cases(lines, judge, folder, megabytes)
+    deciding = deciding_metric(lines)
+    shown = cases(lines, deciding, folder, megabytes)
     surroundings = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -70,7 +70,7 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
         lines=lines,
         metrics=[metric for metric in METRICS.values() if any(metric.name in x.scores for x in lines)],
         not_measured=_not_measured(lines),
-        curves=list(_curves(lines, judge)),
+        curves=list(_curves(lines, deciding)),
         series=list(enumerate(drawing.series(lines))),
         cases=shown,
         clips=json.dumps(_clips(shown, folder)),
@@ -85,9 +85,9 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
     )
 
 
-def _curves(lines: Sequence[Line], judge: str | None) -> Iterator[Curve]:
+def _curves(lines: Sequence[Line], deciding: str | None) -> Iterator[Curve]:
     """A plot of each metric, that of the verdict first."""
-    for metric in sorted(METRICS.values(), key=lambda metric: metric.name != judge):
+    for metric in sorted(METRICS.values(), key=lambda metric: metric.name != deciding):
         svg = drawing.curves(lines, metric)
         if svg:
             yield Curve(metric, svg)

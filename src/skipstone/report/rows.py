@@ -12,11 +12,14 @@ SCHEMA = 1
 
 Row = Mapping[str, Any]
 
-UNCACHED, REPEAT, PLAIN, CACHED = "uncached", "repeat", "plain", "cached"
-"""What a timed row is of: the reference, the same once more, fewer steps without a cache, and a method."""
+MEASURED = UNCACHED, REPEAT, PLAIN, CACHED = "uncached", "repeat", "plain", "cached"
+"""The kinds of timed rows: the reference, the same once more, fewer steps without a cache, and a method."""
 
 SEARCH = "search"
 """A row of the search for settings: how much of one run a setting computes."""
+
+SWEEP = "sweep"
+"""A row that says what the others were measured on."""
 
 IDENTITY = ("kind", "method", "setting", "steps_asked", "prompt", "seed")
 """What tells one measurement from another."""
@@ -28,6 +31,11 @@ SAME = ("model", "pipeline", "arguments", "dtype", "metrics")
 def identity(row: Row) -> Hashable:
     """What a row measured, as a key."""
     return tuple(row.get(name) for name in IDENTITY)
+
+
+def unit_of(row: Row) -> tuple[str, int]:
+    """The prompt and the seed, which runs that are compared have in common."""
+    return row["prompt"], row["seed"]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -123,7 +131,7 @@ class RowFile:
         Raises:
             ValueError: the file's rows were measured on something else.
         """
-        for header in (row for row in self.rows if row["kind"] == "sweep"):
+        for header in (row for row in self.rows if row["kind"] == SWEEP):
             for name in SAME:
                 if header.get(name) != json.loads(json.dumps(about.get(name))):
                     raise ValueError(

@@ -36,7 +36,7 @@ class Standing:
     def fastest(self, target: float, worst: bool = False) -> Line | None:
         """The fastest setting of a quality, on average over the runs or of the worst one; None without it."""
         faster = (line for line in self.lines if line.speedup > 1)
-        good = (line for line in faster if _reaches(line, self.metric, target, worst))
+        good = (line for line in faster if line.reaches(self.metric, target, worst))
         return max(good, key=lambda line: line.speedup, default=None)
 
     def words(self) -> str:
@@ -95,9 +95,3 @@ def margin(line: Line, plain: Sequence[Line], metric: Metric) -> float:
     expected = np.interp(math.log(line.speedup), [x for x, _ in points], [y for _, y in points])
     gain = line.scores[metric.name].mean - float(expected)
     return gain if metric.higher_is_better else -gain
-
-
-def _reaches(line: Line, metric: Metric, target: float, worst: bool) -> bool:
-    score = line.scores[metric.name]
-    value = score.worst if worst else score.mean
-    return value >= target if metric.higher_is_better else value <= target

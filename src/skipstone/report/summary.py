@@ -7,10 +7,7 @@ from typing import Any
 
 from skipstone.metrics.comparison import METRICS, Metric
 from skipstone.report.pace import Pace, paces, speedups
-from skipstone.report.rows import CACHED, PLAIN, REPEAT, UNCACHED
-
-MEASURED = (UNCACHED, REPEAT, PLAIN, CACHED)
-"""The rows that were timed."""
+from skipstone.report.rows import CACHED, MEASURED, PLAIN, REPEAT, UNCACHED, unit_of
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,12 @@ class Line:
             return " ".join((self.method.partition(":")[0], self.setting.replace(" ", ", "))).strip()
         return {UNCACHED: "uncached", REPEAT: "uncached again", PLAIN: f"{self.steps} plain steps"}[self.kind]
 
+    def reaches(self, metric: Metric, target: float, worst: bool = False) -> bool:
+        """Whether it is as good as a target, on average over the runs or in the worst one."""
+        score = self.scores[metric.name]
+        value = score.worst if worst else score.mean
+        return value >= target if metric.higher_is_better else value <= target
+
     def worst_row(self, metric: Metric) -> Mapping[str, Any]:
         """The prompt and seed that came out worst."""
         value = metric.worst(row[metric.name] for row in self.rows)
@@ -93,7 +96,7 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
 
 def _line(rows: Sequence[Mapping[str, Any]], known: Mapping[tuple[str, int], Pace]) -> Line:
     # Processes finish in any order: what is shown must not depend on it.
-    rows = sorted(rows, key=lambda row: (row["prompt"], row["seed"]))
+    rows = sorted(rows, key=unit_of)
     speeds, call_speeds = zip(*(speedups(row, known) for row in rows), strict=True)
     return Line(
         kind=rows[0]["kind"],

@@ -13,7 +13,7 @@ TARGETS: Mapping[str, Mapping[float, str]] = {
     "ssim": {0.95: "hard to tell apart", 0.9: "small differences", 0.8: "the same scene, other details"},
     "lpips": {0.05: "hard to tell apart", 0.1: "small differences", 0.2: "the same scene, other details"},
 }
-"""How good the mean over prompts must be for what people see; the first metric that was measured judges."""
+"""How good the mean over prompts must be for what people see; the first metric that was measured decides."""
 
 TIE = 0.97
 """Speeds whose ratio is above this are equal for a user: quality decides."""
@@ -37,8 +37,8 @@ class Finding:
     pays: bool | None = None
 
 
-def judged_by(lines: Sequence[Line]) -> str | None:
-    """The metric that settings are judged by; None where none of them was measured."""
+def deciding_metric(lines: Sequence[Line]) -> str | None:
+    """The metric that decides which settings are good; None if none was measured."""
     measured = [line for line in lines if line.kind in (CACHED, PLAIN)]
     names = [name for name in TARGETS if all(name in line.scores for line in measured)]
     return names[0] if names and measured else None
@@ -46,7 +46,7 @@ def judged_by(lines: Sequence[Line]) -> str | None:
 
 def verdict(lines: Sequence[Line]) -> list[Finding]:
     """The best setting for each target, where caching does not pay, and how far to trust that."""
-    name = judged_by(lines)
+    name = deciding_metric(lines)
     targets = TARGETS.get(name or "", {})
     found = [_best(lines, str(name), value, words) for value, words in targets.items()]
     return [*found, *(Finding("", text) for text in _remarks(lines, name))]
@@ -70,7 +70,7 @@ def _best(lines: Sequence[Line], name: str, target: float, words: str) -> Findin
     metric = METRICS[name]
     sign = "at least" if metric.higher_is_better else "at most"
     title = f"{words[0].upper()}{words[1:]} ({metric.title} {sign} {target:g} {metric.unit}".strip() + ")"
-    good = [line for line in lines if name in line.scores and _reaches(line, name, target)]
+    good = [line for line in lines if name in line.scores and line.reaches(metric, target)]
     cached = _fastest(line for line in good if line.kind == CACHED)
     plain = _fastest(line for line in good if line.kind == PLAIN)
     if cached is None:
@@ -79,11 +79,6 @@ def _best(lines: Sequence[Line], name: str, target: float, words: str) -> Findin
     if cached.speedup <= 1 or (plain is not None and _beats(plain, cached, name)):
         return Finding(title, _does_not_pay(cached, plain), pays=False)
     return Finding(title, f"{_described(cached, name)} {_plainly(plain)}", pays=True)
-
-
-def _reaches(line: Line, name: str, target: float) -> bool:
-    value = line.scores[name].mean
-    return value >= target if METRICS[name].higher_is_better else value <= target
 
 
 def _beats(plain: Line, cached: Line, name: str) -> bool:
