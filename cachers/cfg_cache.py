@@ -1,4 +1,4 @@
-"""CFG-Cache: what guidance adds changes slowly, and its low and high frequencies at different times."""
+"""CFG-Cache: the branches' difference changes slowly, its low and high frequencies at different times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,16 +16,17 @@ class CFGCache(Guidance):
     """Estimate the unconditional output from the conditional one and their last difference, band by band.
 
     Source: FasterCache, arXiv:2410.19355, https://github.com/Vchitect/FasterCache.
-    Difference: the weights are those of the paper; the official code multiplies them up from one skipped step
-    to the next, with other factors for each model. The difference is split when it is kept, so that a skipped
-    step needs no Fourier transform: the sum is the same.
+    Difference: the weights are the paper's; the official code compounds them from one skipped step to the
+    next, with other factors for each model. The difference is split into bands when it is stored, so a
+    skipped step needs no Fourier transform; the sum is the same.
 
     Args:
-        start: the part of the run in which both branches are always computed, 0 to 1.
-        interval: then both are computed on every step whose number, from 1, it divides; 1 computes all.
-        low: by how much the low frequencies of the difference grow before the switch.
-        high: by how much the high frequencies grow after it.
-        switch: the part of the run after which high frequencies grow instead of low ones, 0 to 1.
+        start: the share of the run at its start that always computes both branches, 0 to 1.
+        interval: after that, both are computed on every step whose number, counted from 1, is a multiple of
+            this; 1 computes every step.
+        low: how much the low frequencies of the difference are raised before the switch.
+        high: how much its high frequencies are raised after the switch.
+        switch: the share of the run after which high frequencies are raised instead of low ones, 0 to 1.
 
     Raises:
         ValueError: a value outside its range.
@@ -53,7 +54,7 @@ class CFGCache(Guidance):
         return Reason.INTERVAL if number % self.interval == 0 else None
 
     def split(self, difference: Tensor) -> Sequence[Tensor]:
-        low = low_frequencies(difference)
+        low = low_band(difference)
         return low, difference - low
 
     def weights(self, step: Step) -> Sequence[float]:
@@ -61,8 +62,8 @@ class CFGCache(Guidance):
         return (1 + self.low, 1.0) if is_early else (1.0, 1 + self.high)
 
 
-def low_frequencies(planes: Tensor) -> Tensor:
-    """What lies within a disc around frequency zero, whose radius is a fifth of the shorter side.
+def low_band(planes: Tensor) -> Tensor:
+    """The frequencies within a disc around zero, whose radius is a fifth of the shorter side.
 
     Args:
         planes: ``(..., height, width)`` float32.

@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parents[1]
 
 README = FOLDER.parent / "README.md"
 
-FINDINGS = json.loads(Path(__file__).with_name("findings.json").read_text())
+WHY_WORSE = json.loads(Path(__file__).with_name("why_worse.json").read_text())
 """Why methods are worse than fewer steps, where they are: what we found out."""
 
 TARGETS = (35, 30)
@@ -140,7 +140,7 @@ def _never_better(found: Mapping[str, list[Standing]]) -> Iterator[str]:
     for model, methods in worse.items():
         named = ", ".join(f"`{method}`" for method in methods)
         yield f"- Worse than fewer plain steps everywhere on {model}: {named or 'none'}.\n"
-    for method, reason in FINDINGS.items():
+    for method, reason in WHY_WORSE.items():
         if any(method in map(_catalogued, methods) for methods in worse.values()):
             yield f"  - `{method}`: {reason}\n"
 

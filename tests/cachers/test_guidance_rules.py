@@ -9,7 +9,7 @@ from diffusers.hooks.faster_cache import _split_low_high_freq
 
 from skipstone import CFGCache, FasterCache
 from skipstone.cachers import Step
-from skipstone.cachers.cfg_cache import low_frequencies
+from skipstone.cachers.cfg_cache import low_band
 from skipstone.cachers.contract.words import Layer, LayerKind
 
 SELF = Layer(LayerKind.SELF_ATTENTION, "blocks.0.attn1", 0, 4)
@@ -57,7 +57,7 @@ def test_the_low_band_is_that_of_diffusers() -> None:
     planes = torch.randn(6, 12, 20)
     low, _ = _split_low_high_freq(planes[None])
     theirs = torch.fft.ifft2(torch.fft.ifftshift(low)).real[0]
-    torch.testing.assert_close(low_frequencies(planes), theirs)
+    torch.testing.assert_close(low_band(planes), theirs)
 
 
 def test_attention_is_extrapolated_from_the_last_two_computed_outputs_with_a_rising_weight() -> None:

@@ -12,7 +12,7 @@ import skipstone
 from skipstone import FORA, BlockCaching, SmoothCache, StepMask, Warmup
 from skipstone.cachers import block_caching, smoothcache
 from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind
-from skipstone.pipelines import generate
+from skipstone.pipelines import clips
 from support import tiny
 from support.toy import ToyModel, ToyPipeline, constant, drifting
 from support.unets import UNETS, made
@@ -187,18 +187,16 @@ KINDS = {LayerKind.FEED_FORWARD: ((0.1,) * 11, (0.2,) * 10)}
 
 @pytest.mark.parametrize(
     ("method", "steps"),
-    [(FORA(2), generate.WARM_UP_STEPS), (BlockCaching(0.5, {"a": (0.1,) * 19}), 20),
+    [(FORA(2), clips.WARM_UP_STEPS), (BlockCaching(0.5, {"a": (0.1,) * 19}), 20),
      (Warmup(SmoothCache(0.5, KINDS), steps=2), 12), (StepMask(FORA(2), "##.#.#"), 6)],
 )  # fmt: skip
 def test_what_is_for_so_many_steps_is_warmed_up_on_as_many(
     method: Any, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    monkeypatch.setattr(generate, "attached", lambda pipe, method: nullcontext())
-    monkeypatch.setattr(
-        generate, "generate", lambda pipe, given, *_: seen.append(given["num_inference_steps"])
-    )
-    generate.warm_up(None, {"num_inference_steps": 50}, method)
+    monkeypatch.setattr(clips, "attached", lambda pipe, method: nullcontext())
+    monkeypatch.setattr(clips, "make_clip", lambda pipe, given, *_: seen.append(given["num_inference_steps"]))
+    clips.warm_up(None, {"num_inference_steps": 50}, method)
     assert seen == [steps]
 
 

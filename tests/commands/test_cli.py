@@ -22,7 +22,7 @@ from skipstone.commands.generated import Generated
 from skipstone.commands.progress import StepLines
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
-from skipstone.pipelines.generate import Clip
+from skipstone.pipelines.clips import Clip
 from support import saved
 
 SMALL = ["--size", "32x32", "--frames", "5", "--steps", "6"]

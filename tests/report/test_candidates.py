@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from skipstone.cachers import METHODS, AdaCache, MagCache, Planned
-from skipstone.report.candidates import candidate, climb, guard_of, settle, within
+from skipstone.report.candidates import candidate, climb, guard_of, rungs_for, within
 from skipstone.schedules.published.codebooks import Codebook, published
 
 
@@ -43,13 +43,13 @@ def test_speeds_out_of_reach_are_spread_over_those_within() -> None:
 
 def test_each_speed_has_a_setting_of_its_own() -> None:
     """Intervals of 2 to 6 steps are the nearest to 1.5 to 5 times the speed, and none is taken twice."""
-    assert settle(19, lambda rung: rung + 2.0, [1.5, 2, 3, 4, 5]) == [0, 1, 2, 3, 4]
-    assert settle(53, lambda rung: min(1.1**rung, 2.0), [1.5, 2, 3, 5]) == [2, 4, 5, 8]
+    assert rungs_for(19, lambda rung: rung + 2.0, [1.5, 2, 3, 4, 5]) == [0, 1, 2, 3, 4]
+    assert rungs_for(53, lambda rung: min(1.1**rung, 2.0), [1.5, 2, 3, 5]) == [2, 4, 5, 8]
 
 
 def test_settings_that_are_no_faster_are_not_taken() -> None:
-    assert settle(53, lambda rung: 1.0, [1.5, 2, 3]) == [0]
-    assert settle(5, [1.0, 2.0, 2.0, 2.0, 2.0].__getitem__, [1.5, 2]) == [1]
+    assert rungs_for(53, lambda rung: 1.0, [1.5, 2, 3]) == [0]
+    assert rungs_for(5, [1.0, 2.0, 2.0, 2.0, 2.0].__getitem__, [1.5, 2]) == [1]
 
 
 def test_what_is_given_is_kept() -> None:

@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 
 import skipstone
 from skipstone.cachers import METHODS, PREDICTORS
-from skipstone.pipelines import generate
+from skipstone.pipelines.clips import make_clip
 from skipstone.pipelines.run.stats import RunLog
 from skipstone.report import Design, read_rows, sweep
 from skipstone.report.bench import Bench
@@ -146,7 +146,7 @@ def test_all_is_every_method_and_every_predictor() -> None:
 
 def test_runs_are_paired_with_the_uncached_one_of_their_seed(pipe: Any, rows: list[dict[str, Any]]) -> None:
     arguments = {**SIZE, "prompt": PROMPTS[1]}
-    clips = [generate.generate(pipe, {**arguments, "num_inference_steps": n}, 1).frames for n in (6, 4)]
+    clips = [make_clip(pipe, {**arguments, "num_inference_steps": n}, 1).frames for n in (6, 4)]
     expected = -10 * (clips[1] - clips[0]).double().square().mean().log10()
     found = [
         row for row in of(rows, "plain") if (row["prompt"], row["seed"], row["steps"]) == (PROMPTS[1], 1, 4)

@@ -98,7 +98,7 @@ def _measured(
     opening: Opening, method: "Cacher[Any]", prompts: Sequence[str], seed: int
 ) -> list[dict[str, Any]]:
     """A row of each prompt, cached against uncached."""
-    from skipstone.pipelines.generate import warm_up
+    from skipstone.pipelines.clips import warm_up
     from skipstone.report.bench import Bench, Setting
     from skipstone.report.rows import CACHED
 

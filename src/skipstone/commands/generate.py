@@ -20,12 +20,12 @@ from skipstone.pipelines.opening.arguments import makes_video
 if TYPE_CHECKING:
     from skipstone.cachers.contract.cacher import Cacher
     from skipstone.commands.progress import StepLines
-    from skipstone.pipelines.generate import Clip
+    from skipstone.pipelines.clips import Clip
 
 
 @dataclass(frozen=True)
-class Skipping:
-    """What says how to skip instead of a method, or that nothing is skipped."""
+class RunOptions:
+    """How to run: by a plan instead of a method, without a cache, with graphs, or beside an uncached run."""
 
     speedup: Annotated[
         float | None,
@@ -84,26 +84,26 @@ class Runs:
 
     def uncached(self) -> "Clip":
         """Compute every step."""
-        from skipstone.pipelines.generate import generate
+        from skipstone.pipelines.clips import make_clip
 
-        return generate(self.pipe, self.arguments, self.seed, watch=self.lines.line("uncached"))
+        return make_clip(self.pipe, self.arguments, self.seed, watch=self.lines.line("uncached"))
 
-    def cached(self, method: "Cacher[Any] | None", skipping: Skipping) -> "Clip":
+    def cached(self, method: "Cacher[Any] | None", options: RunOptions) -> "Clip":
         """Skip what the method or a plan for the speedup allows; a run that was recorded is repeated."""
         from skipstone.cachers.contract.words import Reason
         from skipstone.pipelines.attach import attach
-        from skipstone.pipelines.generate import generate
+        from skipstone.pipelines.clips import make_clip
 
         title = "planned" if method is None else method.name
-        with attach(self.pipe, method, speedup=skipping.speedup, graphs=skipping.graphs) as cache:
-            clip = generate(self.pipe, self.arguments, self.seed, cache, self.lines.line(title))
+        with attach(self.pipe, method, speedup=options.speedup, graphs=options.graphs) as cache:
+            clip = make_clip(self.pipe, self.arguments, self.seed, cache, self.lines.line(title))
             if Reason.RECORDING.value not in cache.last_run.reasons:
                 return clip
-            return generate(self.pipe, self.arguments, self.seed, cache, self.lines.line(title))
+            return make_clip(self.pipe, self.arguments, self.seed, cache, self.lines.line(title))
 
     def warm_up(self, method: "Cacher[Any] | None") -> None:
         """Let no run that is compared pay for the device's first use."""
-        from skipstone.pipelines.generate import warm_up
+        from skipstone.pipelines.clips import warm_up
 
         warm_up(self.pipe, self.arguments, method)
 
@@ -120,7 +120,7 @@ def generate(
     ],
     opening: Opening,
     choice: Choice,
-    skipping: Skipping,
+    options: RunOptions,
     fps: FpsOption = None,
     scale: Annotated[int, typer.Option(min=1, max=16, help="Repeat each pixel this often each way.")] = 1,
     seed: SeedOption = 0,
@@ -130,14 +130,14 @@ def generate(
     from skipstone.commands.progress import StepLines
 
     with redirect_stdout(sys.stderr):
-        skipping.check(choice)
+        options.check(choice)
         _check_file(output, media.VIDEO + media.IMAGE)
-        method = skipping.method(choice, opening.model)
+        method = options.method(choice, opening.model)
         _check_format(opening.checked_class(), output, fps)
         rate = opening.frame_rate(fps)
         pipe, arguments = opening.open(prompt)
         with StepLines(Console(stderr=True)) as lines:
-            clips = _clips(Runs(pipe, arguments, seed, lines), method, skipping)
+            clips = _clips(Runs(pipe, arguments, seed, lines), method, options)
         made = Generated(output, opening.model, type(pipe).__name__, arguments, seed, rate, *clips)
         _write(made, scale)
     show(made, as_json)
@@ -162,19 +162,19 @@ def _check_format(cls: type[Any], output: Path, fps: float | None) -> None:
         raise ValueError(f"{cls.__name__} makes images, which have no frames a second: drop --fps")
 
 
-def _clips(runs: Runs, method: "Cacher[Any] | None", skipping: Skipping) -> tuple[Any, ...]:
+def _clips(runs: Runs, method: "Cacher[Any] | None", options: RunOptions) -> tuple[Any, ...]:
     """The clip that was asked for; where it is compared, also the uncached one and how close they are."""
-    if skipping.no_cache:
+    if options.no_cache:
         return (runs.uncached(),)
-    if skipping.quality is not None:
-        method = _planned(runs, skipping.quality)
-    if not skipping.compare:
-        return (runs.cached(method, skipping),)
+    if options.quality is not None:
+        method = _planned(runs, options.quality)
+    if not options.compare:
+        return (runs.cached(method, options),)
     from skipstone.metrics.quality import quality
 
     runs.warm_up(method)
     uncached = runs.uncached()
-    cached = runs.cached(method, skipping)
+    cached = runs.cached(method, options)
     return cached, uncached, quality(cached.frames, uncached.frames)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skipstone.metrics.quality import Quality
-    from skipstone.pipelines.generate import Clip
+    from skipstone.pipelines.clips import Clip
 
 
 @dataclass(frozen=True)

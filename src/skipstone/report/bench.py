@@ -9,7 +9,7 @@ import torch
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.metrics.comparison import Comparison, compare
-from skipstone.pipelines.generate import Clip, attached, generate
+from skipstone.pipelines.clips import Clip, attached, make_clip
 from skipstone.pipelines.run.stats import RunStats
 from skipstone.report.previews import Previews, difference
 from skipstone.report.rows import REPEAT, UNCACHED
@@ -69,7 +69,7 @@ class Bench:
         steps = {} if setting.steps is None else {"num_inference_steps": setting.steps}
         arguments = {**self.arguments, **steps, "prompt": prompt}
         with attached(self.pipe, setting.method) as cache:
-            return generate(self.pipe, arguments, seed, cache)
+            return make_clip(self.pipe, arguments, seed, cache)
 
     def rows(self, settings: Sequence[Setting], prompt: str, seed: int) -> Iterator[dict[str, Any]]:
         """Make the reference, then a row of each setting against it."""

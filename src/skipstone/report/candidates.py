@@ -136,7 +136,7 @@ def climb(rungs: int, speed: Callable[[int], float], target: float) -> int:
     return min((below, low), key=lambda rung: abs(math.log(speed(rung) / target)))
 
 
-def settle(rungs: int, speed: Callable[[int], float], targets: Sequence[float]) -> list[int]:
+def rungs_for(rungs: int, speed: Callable[[int], float], targets: Sequence[float]) -> list[int]:
     """A rung for each target; where some are out of reach, for as many speeds that can be reached.
 
     Where two targets have the same rung, the next one is taken if it is faster.

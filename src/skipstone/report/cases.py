@@ -20,7 +20,7 @@ TYPES = {".mp4": "video/mp4", ".webp": "image/webp"}
 
 
 @dataclass(frozen=True)
-class Case:
+class WorstCase:
     """One run, with the clips that show it.
 
     Args:
@@ -35,7 +35,7 @@ class Case:
     clips: Mapping[str, str]
 
 
-def cases(lines: Sequence[Line], name: str | None, folder: Path, megabytes: float) -> list[Case]:
+def cases(lines: Sequence[Line], name: str | None, folder: Path, megabytes: float) -> list[WorstCase]:
     """The worst run of each setting, worst first; those that come first have the pictures.
 
     Args:
@@ -60,14 +60,14 @@ def _within(
     found: Sequence[tuple[Line, Mapping[str, Any]]],
     uncached: Mapping[Any, Mapping[str, Any]],
     folder: Path,
-) -> Iterator[Case]:
+) -> Iterator[WorstCase]:
     spent: dict[str, int] = {}
     for line, row in found:
         clips = _clips(row, uncached.get(unit_of(row), {}), folder)
         sizes = {**spent, **{path: (folder / path).stat().st_size for path in clips.values()}}
         fits = sum(sizes.values()) * AS_TEXT <= megabytes * 1e6
         spent = sizes if fits else spent
-        yield Case(line, row, clips if fits else {})
+        yield WorstCase(line, row, clips if fits else {})
 
 
 def _clips(row: Mapping[str, Any], reference: Mapping[str, Any], folder: Path) -> dict[str, str]:

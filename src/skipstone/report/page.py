@@ -8,7 +8,7 @@ from typing import Any
 
 from skipstone.metrics.comparison import METRICS, Metric, said
 from skipstone.report import drawing
-from skipstone.report.cases import MEGABYTES, Case, cases, data_url
+from skipstone.report.cases import MEGABYTES, WorstCase, cases, data_url
 from skipstone.report.previews import GAIN
 from skipstone.report.rows import PLAIN, REPEAT, SWEEP, UNCACHED
 from skipstone.report.summary import Line, summarise
@@ -103,6 +103,6 @@ def _not_measured(lines: Sequence[Line]) -> dict[str, str]:
     }
 
 
-def _clips(shown: Sequence[Case], folder: Path) -> dict[str, str]:
+def _clips(shown: Sequence[WorstCase], folder: Path) -> dict[str, str]:
     """Every clip once, by its path."""
     return {path: data_url(folder / path) for case in shown for path in case.clips.values()}

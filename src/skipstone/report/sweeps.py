@@ -9,11 +9,11 @@ import torch
 
 from skipstone.cachers.planned import Planned
 from skipstone.pipelines.attach import attach
-from skipstone.pipelines.generate import warm_up
+from skipstone.pipelines.clips import warm_up
 from skipstone.pipelines.model.models import models_of
 from skipstone.report.about import about
 from skipstone.report.bench import Bench, Setting, work_share
-from skipstone.report.candidates import Candidate, guard_of, settle
+from skipstone.report.candidates import Candidate, guard_of, rungs_for
 from skipstone.report.design import Design
 from skipstone.report.fits import fitted
 from skipstone.report.kept_plans import KeptPlans
@@ -237,7 +237,7 @@ class Sweep:
         def speed(rung: int) -> float:
             return 1 / float(self._look(_setting(found, rung))["work_share"])
 
-        return settle(len(found.rungs), speed, self.design.speedups)
+        return rungs_for(len(found.rungs), speed, self.design.speedups)
 
     def _look(self, setting: Setting) -> dict[str, Any]:
         """The row of a search run, of the first prompt and seed, from the file or made now."""

@@ -1,4 +1,4 @@
-"""Running a pipeline once, cached or not, and keeping what it made and how long it took."""
+"""Run a pipeline once, cached or not: what it made and how long it took."""
 
 import time
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def unwatched(step: Step, computed: int, skipped: int) -> None:
     """Nobody looks at single steps."""
 
 
-def generate(
+def make_clip(
     pipe: Any,
     arguments: Mapping[str, Any],
     seed: int,
@@ -83,7 +83,7 @@ def warm_up(pipe: Any, arguments: Mapping[str, Any], method: Cacher[Any] | None)
     steps = None if method is None else method.run_steps
     short = {**arguments, "num_inference_steps": steps or WARM_UP_STEPS}
     with attached(pipe, method) as cache:
-        generate(pipe, short, 0, cache)
+        make_clip(pipe, short, 0, cache)
 
 
 def _frames(output: Any) -> Tensor:
