@@ -1,4 +1,4 @@
-"""AdaCache: how much an attention in the middle of the model has changed says when it is computed again."""
+"""AdaCache: the change of an attention layer in the middle of the model decides how many steps to skip."""
 
 import math
 from dataclasses import dataclass, field
@@ -18,9 +18,9 @@ from skipstone.schedules.published.codebooks import PUBLISHED, Codebook, publish
 class State:
     """What the last computed step showed.
 
-    ``residual`` is that of the watched attention, ``(batch, frames, positions, dim)``; ``motion`` how much it
-    differs between frames, ``(batch,)``; ``rate`` how many steps later it is computed again, and ``doubt``
-    why it is computed at once.
+    ``residual`` is the watched attention's, ``(batch, frames, positions, dim)``. ``motion`` is how much it
+    differs between frames, ``(batch,)``. The next step to compute is ``rate`` steps later; ``doubt`` is a
+    reason to compute at once.
     """
 
     index: int = 0
@@ -34,32 +34,35 @@ class State:
 class AdaCache(Cacher[State]):
     """Skip as many steps as a codebook allows for the change of a middle block's attention.
 
-    The change is taken on computed steps: that of what the attention returns since the computed step before,
-    for one step. A skipped step costs nothing to decide.
+    On each computed step, the attention's output is compared with that of the last computed step, and the
+    change is divided by the steps in between. Skipped steps need no decision.
 
-    Use: where prompts differ much in motion, as in videos: each gets as many steps as its attention asks for.
+    Use: for videos whose prompts differ much in motion; each prompt gets as many steps as its attention asks
+    for.
     Source: AdaCache, arXiv:2411.02397, https://github.com/AdaCache-DiT/AdaCache.
-    Difference: the residual of the whole stack is reused, which is the sum of those of its layers that the
-    original keeps. The attention is looked at before the block gates it. A batch is judged by its worst
-    sample, and branches that are evaluated apart decide apart.
+    Difference: one residual of the whole stack is reused; the original keeps one for each layer. The
+    attention's output is read before the block's gate scales it. A batch is judged by its worst sample.
+    Guidance branches that are evaluated one by one decide one by one.
 
     Args:
-        codebook: a published one by name (`skipstone.schedules.published.codebooks.PUBLISHED`) or one's own.
-            They were made for Open-Sora: for other models `skipstone.fit_adacache` measures one.
+        codebook: the name of a published codebook (`skipstone.schedules.published.codebooks.PUBLISHED`), or a
+            codebook. The published ones are for Open-Sora; for other models `skipstone.fit_adacache` measures
+            one.
         motion: whether residuals that differ more from frame to frame count as changing faster.
-        rule: ``code`` takes the change relative to the residual, over the rate in force, raises motion to a
-            power in the middle of the run, and computes the last two steps. ``paper`` takes the mean absolute
-            change, over the steps in between, and motion as it is; it needs a codebook of such changes.
+        rule: ``code`` follows the official code: the relative change, divided by the current rate; motion
+            raised to a power in the middle of the run; the last two steps computed. ``paper`` follows the
+            paper: the mean absolute change, divided by the steps in between, and motion as it is. It needs a
+            codebook of such changes.
 
     Raises:
         ValueError: an unknown codebook or rule; when attached, no codebook; in a run, ``motion`` on a model
-            whose frames cannot be told.
+            whose frames cannot be told apart.
     """
 
     name: ClassVar[str] = "adacache"
     probe = Probe.NONE
     watches_attention = True
-    # The one for 100 steps skips fewer at some changes, so it is not a rung.
+    # The codebook for 100 steps skips fewer steps at some changes, so it is not a rung.
     ladder = rungs(codebook=("open-sora-30-slow", "open-sora-30-fast"))
 
     codebook: str | Codebook | None = None
@@ -146,7 +149,7 @@ def differences(residual: Tensor) -> Tensor:
 
 
 def motion_of(residual: Tensor) -> Tensor:
-    """The same over what there is to differ, between 0 and 1."""
+    """`differences`, divided by the sum of the frames' mean absolute values: between 0 and 1."""
     return differences(residual) / (mean_l1(residual[:, 1:]) + mean_l1(residual[:, :-1]))
 
 
@@ -159,7 +162,7 @@ class Previous:
 
 @dataclass(frozen=True)
 class ChangeRecorder(Cacher[Previous]):
-    """Compute every step, and note how a middle block's attention changes: what a codebook is made of.
+    """Compute every step, and record how a middle block's attention changes: a codebook is made from that.
 
     ``changes`` and ``motions`` collect a value for each step from the second, of each branch.
     """

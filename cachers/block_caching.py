@@ -1,4 +1,4 @@
-"""Block Caching: every block has a schedule of its own, made from its known changes."""
+"""Block Caching: every block has its own schedule, made from its measured changes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,26 +14,26 @@ from skipstone.cachers.scale_shift import ScaleShift, adjusted
 
 @dataclass(frozen=True)
 class BlockCaching(PerLayer):
-    """Compute each block when the changes of its residual, known from other runs, exceed a threshold in sum.
+    """Compute each block when the summed changes of its residual, measured in other runs, exceed a threshold.
 
-    The schedules are fixed before the run: nothing is measured in it, and every prompt has the same.
+    The schedules are fixed before the run and are the same for every prompt.
 
-    Use: for many runs of one model, scheduler and number of steps, measured once; with the trained adjustment
-    where no other method is good enough.
+    Use: for many runs of one model, scheduler and number of steps, measured once. Add the trained adjustment
+    if no other method is good enough.
     Source: Block Caching, arXiv:2312.03209; no official code.
-    Difference: in models whose blocks change two streams, such as FLUX, the larger one decides for both.
+    Difference: if the blocks change two streams, as in FLUX, the larger stream decides for both.
 
     Args:
-        threshold: added up relative change beyond which a block is computed, from 0.
-        changes: for each block by its name in the model, the relative L1 change of its residual from each
-            step to the next, one less than there are steps. They hold for one model, one scheduler and one
-            number of steps: `skipstone.fit_block_caching` measures them.
-        adjustment: a learned correction of what skipped blocks would add. It is good for the schedules that
+        threshold: summed relative change above which a block is computed, from 0.
+        changes: for each block's name, the relative L1 change of its residual from each step to the next: one
+            value fewer than there are steps. They hold for one model, scheduler and number of steps;
+            `skipstone.fit_block_caching` measures them.
+        adjustment: a learned correction of the residuals of skipped blocks. It holds for the schedules that
             it was trained with, so for these changes and this threshold.
 
     Raises:
         ValueError: a negative threshold; when attached, no changes, or an adjustment on a model without a
-            time embedding; in a run, measurements of another model or of another number of steps.
+            time embedding; in a run, changes of another model or another number of steps.
     """
 
     name: ClassVar[str] = "block-caching"
@@ -79,11 +79,12 @@ class BlockCaching(PerLayer):
 
 
 def schedule(changes: Sequence[float], threshold: float) -> tuple[bool, ...]:
-    """On which steps a block is computed: the first, and each where its changes since add up to too much.
+    """On which steps a block is computed: the first, and each step where the summed changes exceed the
+    threshold.
 
     Args:
         changes: from each step to the next.
-        threshold: how much they may be.
+        threshold: the largest sum for which the block is skipped.
     """
     computed, total = [True], 0.0
     for change in changes:

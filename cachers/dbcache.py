@@ -1,4 +1,4 @@
-"""DBCache: First Block Cache with any number of blocks to look at."""
+"""DBCache: First Block Cache with several first blocks, and last blocks that correct the estimate."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 
 MOST = 8
-"""How many blocks cache-dit runs on every step of FLUX, which has 57."""
+"""How many blocks cache-dit runs on every step of FLUX, which has 57 blocks."""
 
 
 @dataclass
@@ -27,21 +27,21 @@ class State:
 class DBCache(Cacher[State]):
     """Skip all blocks but the first few while their residual stays close to that of the last computed step.
 
-    Use: where First Block errs: more blocks see more of the change, and last blocks mend the estimate. They
-    cost their time on every step.
+    Use: where First Block makes mistakes. More first blocks see more of the change, and last blocks correct
+    the estimate; all of them cost their time on every step.
     Source: cache-dit, https://github.com/vipshop/cache-dit.
-    Difference: a batch is judged by its worst sample. The count of skips in a row starts anew at every
-    computed step, also at one that the change asked for. All lists of blocks are one stack with one decision.
-    For a step mask, wrap it in `StepMask`; for a predictor, in `WithPredictor`.
+    Difference: a batch is judged by its worst sample. Every computed step resets the count of skips in a row,
+    whatever its reason. All lists of blocks are one stack with one decision. Wrap it in `StepMask` for a step
+    mask, and in `WithPredictor` for a predictor.
 
     Args:
-        threshold: relative L1 change of the first blocks' residual at which a step is computed. Zero
-            computes all.
-        blocks: how many blocks run on every step (Fn), from 1; None for 8, or in models of fewer than 32
-            blocks a quarter of them.
-        warmup: how many first steps are computed, from 0.
+        threshold: a step is computed when the first blocks' residual changes by at least this, as relative
+            L1; 0 computes every step.
+        blocks: how many first blocks run on every step (Fn), from 1. None takes 8, or a quarter of the blocks
+            of models with fewer than 32.
+        warmup: how many steps at the start of the run are computed, from 0.
         max_skips: how many steps may be skipped in a row, from 1; None for any number.
-        last_blocks: how many last blocks run on every step (Bn), from 0: they see the estimate and mend it.
+        last_blocks: how many last blocks run on every step (Bn), from 0. They correct the estimate.
 
     Raises:
         ValueError: a value outside its range.

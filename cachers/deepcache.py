@@ -1,4 +1,4 @@
-"""DeepCache: run the outermost layers of a UNet on every step, and the rest every so many steps."""
+"""DeepCache: run the outermost layers of a UNet on every step, and the rest on every few steps."""
 
 import math
 from dataclasses import dataclass
@@ -14,19 +14,20 @@ from skipstone.schedules.published.spacing import around
 
 @dataclass(frozen=True)
 class DeepCache(ByStep):
-    """Compute the deep branch of a UNet on every ``interval``-th step only, its outer layers on every one.
+    """Compute the deep branch of a UNet only on every ``interval``-th step, and its outer layers on every
+    step.
 
-    Use: on UNets; it needs skip connections.
+    Use: on UNets only, as it needs skip connections.
     Source: DeepCache, arXiv:2312.00858, https://github.com/horseee/DeepCache.
-    Difference: layers are left out of the outermost blocks alone.
+    Difference: layers are skipped in the outermost blocks only.
 
     Args:
-        interval: steps from one computed step to the next, from 1, which computes all.
-        depth: how many of the first down block's layers run on every step, from 0; that many and one more of
-            the last up block's do.
-        center: the step around which computed steps lie densest, from 1; there are as many of them as with
-            even spacing. None spaces them evenly.
-        power: how unevenly they lie then, above 1. It is lowered where that leaves too few distinct steps.
+        interval: steps from one computed step to the next, from 1, which computes every step.
+        depth: how many layers of the first down block run on every step, from 0. In the last up block one
+            more than that runs.
+        center: the step around which computed steps are densest, from 1. Their number stays that of even
+            spacing. None spaces them evenly.
+        power: how uneven the spacing is, above 1. It is lowered if too few distinct steps remain.
 
     Raises:
         ValueError: a value outside its range; in a run, a center that is not among its steps.

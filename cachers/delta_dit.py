@@ -1,4 +1,4 @@
-"""Delta-DiT: skip the rear blocks while the outline takes shape, and the front blocks while details do."""
+"""Delta-DiT: skip the rear blocks while the outline forms, and the front blocks while the details form."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
 
 @dataclass(frozen=True)
 class OneBlock(LayerRule):
-    """Compute every ``interval``-th step, and in the phases in which this block is not skipped."""
+    """Compute a block on every ``interval``-th step, and in the phases of the run that do not skip it."""
 
     joins_blocks = True
 
@@ -29,16 +29,17 @@ class OneBlock(LayerRule):
 
 @dataclass(frozen=True)
 class DeltaDiT(PerLayer):
-    """Between full steps, reuse what the rear blocks added in the early part of a run, then the front ones.
+    """Between full steps, skip the rear blocks in the early part of a run and the front blocks in the late
+    part.
 
-    Use: with few steps, of which none may be left out: each still runs a part of the blocks.
+    Use: for runs of few steps, where no step can be skipped whole: each step still runs a part of the blocks.
     Source: Delta-DiT, arXiv:2406.01125; no official code.
-    Difference: one residual is kept for each range of blocks that are skipped alike, at most three. The
-    defaults are ours; with them 20 steps take the 1.6 times less work of the paper.
+    Difference: one residual is kept for each range of blocks that is skipped together, at most three. The
+    defaults are ours; with them 20 steps need 1.6 times less work, as in the paper.
 
     Args:
-        interval: steps from one full step to the next, from 1, which computes all.
-        share: which part of the blocks is skipped in between, above 0, at most 1.
+        interval: steps from one full step to the next, from 1, which computes every step in full.
+        share: the share of the blocks that is skipped in between, above 0 and at most 1.
         switch: the part of the run after which the front blocks are skipped instead of the rear ones, 0 to 1.
 
     Raises:

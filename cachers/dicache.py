@@ -1,4 +1,4 @@
-"""DiCache: the first blocks tell when to compute, and how far the residual has gone."""
+"""DiCache: the first blocks show when to compute, and how far the residual has moved."""
 
 import math
 from collections.abc import Sequence
@@ -27,19 +27,21 @@ class State:
 
 @dataclass(frozen=True)
 class DiCache(Cacher[State]):
-    """Skip by the change of the first blocks' output, and let their course say how to combine two residuals.
+    """Skip while the first blocks' output changes little, and combine two residuals as these blocks' path
+    suggests.
 
-    Use: where nothing is known of the model beforehand, and two residuals are better than one.
+    Use: on a model of which nothing is known, where two residuals are better than one.
     Source: DiCache, arXiv:2508.17356, https://github.com/Bujiazi/DiCache.
-    Difference: a batch is judged by its worst sample; the weights are those of the whole batch.
+    Difference: a batch is judged by its worst sample; the whole batch shares the weights.
 
     Args:
-        threshold: accumulated change at which a step is computed; zero computes all. The official code takes
+        threshold: summed change at which a step is computed; 0 computes every step. The official code uses
             0.4 for ``probe`` and 0.08 for ``difference``; the default keeps 30 dB on both bundled models.
-        error: what is added up: the relative change of the first blocks' output, or how much it differs from
-            that of their input.
-        depth: how many blocks run on every step, from 1.
-        warmup: share of the run's steps computed at its beginning, 0 to 1; the first step always is.
+        error: what is summed: ``probe``, the relative change of the first blocks' output, or ``difference``,
+            how much that differs from the change of their input.
+        depth: how many first blocks run on every step, from 1.
+        warmup: share of the steps at the start of the run that are computed, 0 to 1; the first step always
+            is.
 
     Raises:
         ValueError: a value outside its range.
@@ -87,7 +89,7 @@ class DiCache(Cacher[State]):
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.accumulated = 0.0
-        # Without a probe at a computed step, the course that the weights go by is not known.
+        # Without a probe at a computed step, the path that the weights follow is unknown.
         state.computed = [] if probe is None else [probe[1] - probe[0], *state.computed[:1]]
 
     def weights(self, step: Step, computed: Sequence[Step], state: State) -> Weights:

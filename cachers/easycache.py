@@ -1,4 +1,4 @@
-"""EasyCache: how much the output moves for a move of the input, as last seen, tells how much it moves now."""
+"""EasyCache: predict the output's change from the input's change and their last known ratio."""
 
 import math
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step
 class State:
     """The inputs, ``(batch, ...)``, at the previous and at the last computed step; the output and rate there.
 
-    ``rate`` is how much the output moved between the last two computed steps for each unit of the input, and
-    ``accumulated`` the predicted relative change of the output since, both ``(batch,)``.
+    ``rate`` is the output's change over the input's change between the last two computed steps.
+    ``accumulated`` is the predicted relative change of the output since then. Both are ``(batch,)``.
     """
 
     previous: Tensor | None = None
@@ -30,16 +30,17 @@ class State:
 
 @dataclass(frozen=True)
 class EasyCache(Cacher[State]):
-    """Skip until the output's change, predicted from the model's input alone, adds up to a threshold.
+    """Skip until the predicted changes of the output add up to a threshold; they follow from the input alone.
 
-    Use: on any model, also where its blocks cannot be found: it sees only what goes in and comes out.
+    Use: on any model, also if its blocks cannot be found: it sees only the model's input and output.
     Source: EasyCache, arXiv:2507.02860, https://github.com/H-EmbodVis/EasyCache.
-    Difference: the residual of the blocks is reused, not output minus input, so that the output projection
-    still sees the current timestep; a batch is judged by its worst sample.
+    Difference: the residual of the blocks is reused, not output minus input, so the output projection still
+    sees the current timestep. A batch is judged by its worst sample.
 
     Args:
-        threshold: accumulated relative change of the output at which a step is computed; zero computes all.
-        warmup: how many first steps are computed, from 0. The first two always are: they give the rate.
+        threshold: summed relative change of the output at which a step is computed; 0 computes every step.
+        warmup: how many steps at the start of the run are computed, from 0. The first two always are: the
+            rate comes from them.
 
     Raises:
         ValueError: a negative or non-finite threshold, or a negative warm-up.

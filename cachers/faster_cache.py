@@ -14,7 +14,7 @@ from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
 
 @dataclass(frozen=True)
 class DynamicReuse(LayerRule):
-    """Compute every so many steps, and go on from the last two computed outputs with a rising weight."""
+    """Compute every few steps, and extrapolate from the last two computed outputs with a rising weight."""
 
     history = 2
 
@@ -37,12 +37,12 @@ class DynamicReuse(LayerRule):
         return 1 + weight, -weight
 
     def _progress(self, step: Step) -> float:
-        """How far the step is into the part of the run in which attention is reused, 0 to 1."""
+        """How far the step is into the part of the run that reuses attention, 0 to 1."""
         first = self.start * step.count
         return (step.index - first) / max(step.count - 1 - first, 1)
 
     def _catches_up(self, step: Step) -> bool:
-        """Whether the unconditional branch is computed again after it was not: its outputs are old."""
+        """Whether the unconditional branch is computed after a step that saved it: its outputs are old."""
         if self.guidance is None or step.is_first:
             return False
         before = replace(step, index=step.index - 1)
@@ -54,25 +54,27 @@ class DynamicReuse(LayerRule):
 class FasterCache(PerLayer):
     """Extrapolate self attention on every other step, and estimate the unconditional branch of guidance.
 
-    Use: with guidance in two branches, of which it saves one on most steps; on models with distilled guidance
-    it saves little.
+    Use: on models with two guidance branches, one of which it saves on most steps. Models with distilled
+    guidance gain little.
     Source: FasterCache, arXiv:2410.19355, https://github.com/Vchitect/FasterCache.
-    Difference: the weight of the extrapolation rises from 0 to 1 as in the paper; the official code has other
-    constants for each model. Attention is computed where the unconditional branch is after it was not.
-    Sequential guidance and packed latents work; models with guidance distilled into them have no branch to
-    save, and `last_run` says so. FasterCache of diffusers goes by timesteps and counts from 0, reuses
-    attention only where it saves the unconditional branch, extrapolates from its own estimates too, with a
-    constant weight, and multiplies the bands' weights up: its computed steps are others.
+    Difference: the extrapolation's weight rises from 0 to 1, as in the paper; the official code has other
+    constants for each model. When the unconditional branch is computed after it was saved, attention is
+    computed too. Sequential guidance and packed latents work. Models with distilled guidance have no branch
+    to save, and `last_run` says so. FasterCache in diffusers computes different steps: it goes by timesteps
+    and counts from 0, reuses attention only when it saves the unconditional branch, also extrapolates from
+    its own estimates, with a constant weight, and compounds the band weights.
 
     Args:
-        start: the part of the run in which attention is always computed, 0 to 1.
-        interval: then steps from one computed attention to the next, from 1, which computes all.
-        weight: the weight of the extrapolation at the end of the run; it rises from 0.
-        guidance_start: the part of the run in which both branches are always computed, 0 to 1.
-        guidance_interval: then both are computed on every step whose number, from 1, it divides.
-        low: by how much the low frequencies of the branches' difference grow before the switch.
-        high: by how much the high frequencies grow after it.
-        switch: the part of the run after which high frequencies grow instead of low ones, 0 to 1.
+        start: the share of the run at its start that always computes attention, 0 to 1.
+        interval: after that, steps from one computed attention to the next, from 1, which computes every
+            step.
+        weight: the extrapolation's weight at the end of the run; it rises from 0.
+        guidance_start: the share of the run at its start that always computes both branches, 0 to 1.
+        guidance_interval: after that, both are computed on every step whose number, counted from 1, is a
+            multiple of this.
+        low: how much the low frequencies of the branches' difference are raised before the switch.
+        high: how much its high frequencies are raised after the switch.
+        switch: the share of the run after which high frequencies are raised instead of low ones, 0 to 1.
 
     Raises:
         ValueError: a value outside its range.

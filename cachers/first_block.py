@@ -1,4 +1,4 @@
-"""First Block Cache: the first block tells whether the others have anything new to say."""
+"""First Block Cache: the first block's change shows whether the other blocks must run."""
 
 import math
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class State:
 class FirstBlock(Cacher[State]):
     """Skip all blocks but the first while its residual stays close to that of the last computed step.
 
-    Use: on a transformer of which nothing is known: one threshold, and nothing to measure.
+    Use: on a transformer of which nothing is known: it has one threshold and nothing to measure.
     Source: ParaAttention, https://github.com/chengzeyi/ParaAttention (a simplification of TeaCache).
     Difference: a batch is judged by its worst sample, not by its mean.
 
     Args:
-        threshold: relative L1 change of the first block's residual at which a step is computed. Zero
-            computes all.
+        threshold: a step is computed when the first block's residual changes by at least this, as relative
+            L1; 0 computes every step.
 
     Raises:
         ValueError: a negative or non-finite threshold.

@@ -1,4 +1,4 @@
-"""FORA: compute every so many steps, whatever happens in between."""
+"""FORA: compute every few steps, whatever happens in between."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,12 +14,12 @@ from skipstone.cachers.contract.words import Reason, Step
 class FORA(ByStep):
     """Compute every ``interval``-th step, counted from the first.
 
-    Use: as the simplest there is: the speed is known beforehand, and predictors go well with it.
+    Use: as the simplest method: its speed is known beforehand, and predictors go well with it.
     Source: FORA, arXiv:2407.01425, https://github.com/prathebaselva/FORA.
     Difference: the residual of the whole stack is reused, not every layer's attention and MLP outputs.
 
     Args:
-        interval: steps from one computed step to the next, from 1, which computes all.
+        interval: steps from one computed step to the next, from 1, which computes every step.
 
     Raises:
         ValueError: an interval below 1.

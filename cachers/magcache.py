@@ -23,22 +23,23 @@ class State:
 
 @dataclass(frozen=True)
 class MagCache(Cacher[State]):
-    """Skip while the residual's magnitude, known from one run, has not moved too far.
+    """Skip until the residual's magnitude, known from one run, has changed too much.
 
-    The decisions depend on the ratios alone: they are the same for every prompt.
+    The decisions depend on the ratios alone, so they are the same for every prompt.
 
-    Use: on models with published ratios, or after one calibrating run: all decisions are known before the
+    Use: on models with published ratios, or after one calibration run; all decisions are known before the
     run.
     Source: MagCache, arXiv:2506.09045, https://github.com/Zehong-Ma/MagCache.
-    Difference: both guidance branches go by the ratios published for the first of them.
+    Difference: both guidance branches use the ratios published for the first one.
 
     Args:
-        threshold: accumulated error at which a step is computed; zero computes all.
+        threshold: summed error at which a step is computed; 0 computes every step.
         max_skips: how many steps may be skipped in a row, from 1.
-        warmup: share of the run's steps computed at its beginning, 0 to 1; the first step always is.
-        ratios: for each step, the residual's magnitude over that of the step before, 1 for the first. Other
-            step counts take the nearest. None takes the published ones for the model; for other models
-            `skipstone.fit_magcache` measures them.
+        warmup: share of the steps at the start of the run that are computed, 0 to 1; the first step always
+            is.
+        ratios: for each step, the residual's magnitude divided by that of the step before, 1 for the first. A
+            run of another number of steps uses the nearest ratios. None takes the model's published ratios;
+            for other models `skipstone.fit_magcache` measures them.
 
     Raises:
         ValueError: a value outside its range; when attached, no ratios for the model.
@@ -46,7 +47,7 @@ class MagCache(Cacher[State]):
 
     name: ClassVar[str] = "magcache"
     probe = Probe.NONE
-    # The official settings go from 2 skips at 0.12 to 6 at 0.24; with 2 alone no run is twice as fast.
+    # The official settings allow 2 skips at 0.12 and 6 at 0.24; with 2 everywhere no run is twice as fast.
     ladder = rungs(threshold=THRESHOLDS, max_skips=[max(1, round(25 * t - 0.5)) for t in THRESHOLDS])
 
     threshold: float = 0.12
@@ -105,7 +106,7 @@ class Previous:
 
 @dataclass(frozen=True)
 class MagnitudeRecorder(Cacher[Previous]):
-    """Compute every step, and note how the residual's magnitude changes: MagCache's calibration.
+    """Compute every step, and record how the residual's magnitude changes: MagCache's calibration.
 
     Source: MagCache, arXiv:2506.09045.
 
@@ -132,7 +133,7 @@ class MagnitudeRecorder(Cacher[Previous]):
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """The mean ratio of each step; 1 where there is none, as for the first."""
+        """The mean ratio of each step; 1 for steps without one, such as the first."""
         count = max(self.seen, default=0) + 1
         return tuple(sum(r) / len(r) if (r := self.seen.get(n)) else 1.0 for n in range(count))
 

@@ -1,4 +1,4 @@
-"""Pyramid Attention Broadcast: the less a kind of attention changes, the more steps it is reused for."""
+"""Pyramid Attention Broadcast: the less a kind of attention changes, the longer it is reused."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from skipstone.cachers.contract.words import Layer, LayerKind, ModelFacts, Reaso
 
 @dataclass(frozen=True)
 class Broadcast(LayerRule):
-    """Compute every ``interval``-th step, and all steps outside a window of timesteps."""
+    """Compute every ``interval``-th step, and every step outside a window of timesteps."""
 
     interval: int
     from_timestep: float
@@ -25,21 +25,22 @@ class Broadcast(LayerRule):
 
 @dataclass(frozen=True)
 class PAB(PerLayer):
-    """Compute attention every few steps within a window of timesteps, each kind with an interval of its own.
+    """Compute attention every few steps within a window of timesteps; each kind has its own interval.
 
-    Use: on video models with attention of several kinds, where no step may be left out.
+    Use: on video models with several kinds of attention, where no step can be skipped whole.
     Source: PAB, arXiv:2408.12588, https://github.com/NUS-HPC-AI-Lab/VideoSys.
-    Difference: feed-forwards run on every step; the official settings of Open-Sora and Allegro reuse those of
-    the first blocks after some timesteps. Each guidance branch reuses its own attention, where diffusers has
+    Difference: feed-forwards run on every step; the official settings of Open-Sora and Allegro also reuse
+    those of the first blocks at some timesteps. Each guidance branch reuses its own attention; diffusers has
     one memory for all calls of a layer and hands the first branch's output to the second.
 
     Args:
-        spatial: steps from one computed self attention to the next, from 1, which computes all. None takes
-            the official value for the model, as do the others; 2 where there is none.
-        temporal: the same for attention along time; 4 where there is none.
-        cross: the same for cross attention; 6 where there is none.
-        from_timestep: timesteps below this may be skipped, in the scheduler's unit; 850 where there is none.
-        until_timestep: timesteps above this may be skipped; 100 where there is none.
+        spatial: steps from one computed self attention to the next, from 1, which computes every step. None
+            takes the model's official value, or 2 without one.
+        temporal: the same for attention along time; 4 without an official value.
+        cross: the same for cross attention; 6 without an official value.
+        from_timestep: timesteps below this may be skipped, in the scheduler's unit; 850 without an official
+            value.
+        until_timestep: timesteps above this may be skipped; 100 without an official value.
 
     Raises:
         ValueError: an interval below 1, or a window that holds nothing.
@@ -74,7 +75,7 @@ class PAB(PerLayer):
             LayerKind.TEMPORAL_ATTENTION: self.temporal,
             LayerKind.CROSS_ATTENTION: self.cross,
         }[layer.kind]
-        # `for_model` has left nothing open.
+        # `for_model` has filled in every value.
         assert interval is not None
         assert self.from_timestep is not None
         assert self.until_timestep is not None

@@ -1,4 +1,4 @@
-"""The scale-shift adjustment of Block Caching: a learned correction of what skipped blocks would add."""
+"""The scale-shift adjustment of Block Caching: a learned correction of the residuals of skipped blocks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from skipstone.cachers.kernels.operations import adjust
 
 
 class ScaleShift(nn.Module):
-    """Scales and shifts each channel of a block's residual, by one linear layer on the time embedding.
+    """Scale and shift each channel of a block's residual, by one linear layer on the time embedding.
 
     Source: Block Caching, arXiv:2312.03209, section 3.3.
-    Difference: it begins as no change at all, which the paper leaves open. Least squares train it, in place
-    of gradient descent (``examples/training/train_scale_shift.py``), towards what the teacher's block adds
-    in place of what comes out of it: aimed at outputs, one block after the other corrects the same error.
+    Difference: training starts from the identity, which the paper leaves open. It is trained by least
+    squares, not by gradient descent (``examples/training/train_scale_shift.py``). Its target is the residual
+    of the teacher's block, not its output: aimed at outputs, each block would correct the same error again.
     On the bundled models it gains little (their README files have the figures).
 
     Args:
         embedding: size of the model's time embedding.
-        channels: for each block by its name in the model, the channels of each stream that passes through it.
+        channels: for each block's name, the number of channels of each stream that passes through it.
     """
 
     def __init__(self, embedding: int, channels: Mapping[str, Sequence[int]]) -> None:
@@ -53,19 +53,19 @@ class ScaleShift(nn.Module):
         return _key(block, 0) in self.linears
 
     def layer(self, block: str, stream: int) -> nn.Linear:
-        """What gives the scales and then the shifts of one stream of a block."""
+        """The linear layer that returns the scales and then the shifts of one stream of a block."""
         linear = self.linears[_key(block, stream)]
         assert isinstance(linear, nn.Linear)
         return linear
 
     def forward(self, base: Tensor, residual: Tensor, block: str, stream: int, embedding: Tensor) -> Tensor:
-        """One stream of a block with the adjusted residual added to it, ``(batch, tokens, channels)``.
+        """Add the adjusted residual to one stream of a block, ``(batch, tokens, channels)``.
 
         Args:
             base: what enters the block.
-            residual: what the block is estimated to add.
-            block: its name in the model.
-            stream: which of its streams, from 0.
+            residual: the estimate of what the block adds.
+            block: the block's name in the model.
+            stream: the number of the block's stream, from 0.
             embedding: the model's time embedding, ``(1, embedding)``.
         """
         linear = self.layer(block, stream)
@@ -79,7 +79,7 @@ def _key(block: str, stream: int) -> str:
 
 
 def _identity(embedding: int, channels: int) -> nn.Linear:
-    """A layer that gives a scale of 1 and a shift of 0 for every embedding."""
+    """A layer that returns a scale of 1 and a shift of 0 for every embedding."""
     linear = nn.Linear(embedding, 2 * channels)
     nn.init.zeros_(linear.weight)
     linear.bias.data = torch.cat([torch.ones(channels), torch.zeros(channels)])
@@ -96,11 +96,11 @@ class State:
 
 @dataclass(frozen=True)
 class Adjusted(Wrapper):
-    """Adjust what one block is estimated to add.
+    """Adjust the estimated residual of one block.
 
     Args:
         cacher: the block's own rule.
-        adjustment: what has been learned.
+        adjustment: the learned scales and shifts.
         block: the block's name in the model.
     """
 
@@ -136,7 +136,7 @@ def adjusted(rule: Cacher[Any], adjustment: ScaleShift, block: str) -> Adjusted:
     """A block's rule with an adjustment.
 
     Raises:
-        ValueError: nothing has been learned for this block.
+        ValueError: nothing was learned for this block.
     """
     if block not in adjustment:
         raise ValueError(f"the adjustment was not trained for {block}: train it on this model and schedule")

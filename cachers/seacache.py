@@ -1,4 +1,4 @@
-"""SeaCache: look at the input as a Wiener filter sees it, which leaves out what is still noise."""
+"""SeaCache: compare the inputs after a Wiener filter, which removes what is still noise."""
 
 import math
 from dataclasses import dataclass
@@ -23,18 +23,18 @@ class State:
 
 @dataclass(frozen=True)
 class SeaCache(Cacher[State]):
-    """Skip until the changes of the denoised content of the model's input, added up, reach a threshold.
+    """Skip until the summed changes of the denoised content of the model's input reach a threshold.
 
-    Use: on any model whose latents have high frequencies that mislead other methods.
+    Use: on any model; most of all if high frequencies in the latents mislead other methods.
     Source: SeaCache, arXiv:2602.18993, https://github.com/jiwoogit/SeaCache.
-    Difference: the filter looks at the model's input latents, as diffusers' version does, not at the first
-    block's modulated input: that needs no block and works for all models. A batch is judged by its worst
-    sample. The first and the last step are computed. The residual is reused: for a straight line through two
-    use ``WithPredictor(SeaCache(), Taylor(order=1))``, and `RunCap` for at most so many skips in a row.
+    Difference: the filter is applied to the model's input latents, as in diffusers, not to the first block's
+    modulated input. This needs no block and works for all models. A batch is judged by its worst sample. The
+    first and the last step are computed. The last residual is reused; ``WithPredictor(SeaCache(),
+    Taylor(order=1))`` takes a straight line through two, and `RunCap` limits the skips in a row.
 
     Args:
-        threshold: accumulated relative change at which a step is computed; zero computes all.
-        power: how fast the spectrum of clean latents falls with the frequency: ``1 / frequency^power``.
+        threshold: summed relative change at which a step is computed; 0 computes every step.
+        power: how fast the spectrum of clean latents falls, as ``1 / frequency^power``; above 0.
 
     Raises:
         ValueError: a negative or non-finite threshold, or a power that is not above 0.
@@ -76,12 +76,12 @@ class SeaCache(Cacher[State]):
 
 
 def wiener(latents: Tensor, signal: float, noise: float, power: float) -> Tensor:
-    """The filter that best restores a sample with a falling spectrum from noise, its mean gain set to 1.
+    """Filter latents with the Wiener filter for a falling spectrum, its mean gain set to 1.
 
     Args:
         latents: ``(batch, channels, *grid)``, ``signal * sample + noise * noise``, or without a grid.
-        signal: share of the sample, 0 to 1; kept a little away from the ends.
-        noise: share of the noise, likewise.
+        signal: share of the sample, 0 to 1, clipped a little inside these ends.
+        noise: share of the noise, 0 to 1, clipped likewise.
         power: the spectrum of samples is ``1 / frequency^power`` along each axis.
 
     Returns:

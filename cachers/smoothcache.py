@@ -1,4 +1,4 @@
-"""SmoothCache: layers of one kind have one schedule, made from how much they are known to change."""
+"""SmoothCache: layers of one kind share one schedule, made from their measured changes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,20 @@ from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind, ModelF
 
 @dataclass(frozen=True)
 class SmoothCache(PerLayer):
-    """Skip all layers of one kind for as many steps as their mean change, known from other runs, allows.
+    """Skip all layers of one kind for as many steps as their mean change, measured in other runs, allows.
 
-    The schedules are fixed before the run: nothing is measured in it, and every prompt has the same.
+    The schedules are fixed before the run and are the same for every prompt.
 
-    Use: for many runs of one model, scheduler and number of steps, where layers of one kind change alike.
+    Use: for many runs of one model, scheduler and number of steps, if layers of one kind change alike.
     Source: SmoothCache, arXiv:2411.10510, https://github.com/Roblox/SmoothCache.
-    Difference: layers are of one kind by what they do, not by what they are called.
+    Difference: what a layer does decides its kind, not its name.
 
     Args:
-        threshold: relative change up to which what a layer gave is reused, from 0. The official example
-            takes 0.15, with which one of the bundled models keeps less than 30 dB.
-        errors: for each kind of layer and each number of steps, from one, the mean relative L1 change of what
-            its layers give, from each step to the one that much later. They hold for one model, one scheduler
-            and one number of steps: `skipstone.fit_smoothcache` measures them.
+        threshold: a layer's output is reused up to this relative change, from 0. The official example uses
+            0.15; with that one of the bundled models keeps less than 30 dB.
+        errors: for each kind of layer and each distance in steps, from 1, the mean relative L1 change of its
+            layers' outputs from each step to the step that far ahead. They hold for one model, scheduler and
+            number of steps; `skipstone.fit_smoothcache` measures them.
 
     Raises:
         ValueError: a negative threshold; when attached, no errors; in a run, errors of another model or of
@@ -69,11 +69,11 @@ class SmoothCache(PerLayer):
 
 
 def schedule(errors: Sequence[Sequence[float]], threshold: float) -> tuple[bool, ...]:
-    """On which steps layers are computed: on the first, the last, and after the longest skip that is allowed.
+    """On which steps layers are computed: the first, the last, and the one after each longest allowed skip.
 
     Args:
-        errors: for each number of steps, from one, the change from each step to the one that much later.
-        threshold: the largest change that is allowed.
+        errors: for each distance in steps, from 1, the change from each step to the step that far ahead.
+        threshold: the largest allowed change.
     """
     steps = len(errors[0]) + 1
     computed, now = [False] * steps, 0

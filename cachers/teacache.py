@@ -1,4 +1,4 @@
-"""TeaCache: add up how much the input changes, and compute when the sum is large enough."""
+"""TeaCache: sum the changes of the timestep-aware input, and compute when the sum is large."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -29,29 +29,28 @@ class State:
 
 @dataclass(frozen=True)
 class TeaCache(Cacher[State]):
-    """Skip until the rescaled changes of the timestep-aware input, added up, reach a threshold.
+    """Skip until the summed, rescaled changes of the timestep-aware input reach a threshold.
 
-    Use: on the models that it was fitted to; elsewhere fit it first, or take the change as it is.
+    Use: on the models with published polynomials. Elsewhere fit it first, or use the change as it is.
     Source: TeaCache, arXiv:2411.19108, https://github.com/ali-vilab/TeaCache.
-    Difference: the polynomial is clamped at zero (the original can turn negative outside its fitted range and
-    then never computes again); a batch is judged by its worst sample; the position in the run is taken from
-    the scheduler, not counted. Which first and last steps are computed is as in the original for each set;
-    without one it is the first and the last.
+    Difference: the polynomial is clamped at zero; the original can turn negative outside its fitted range and
+    then never computes again. A batch is judged by its worst sample. The position in the run comes from the
+    scheduler, not from a counter. Each set computes the first and last steps of the original; without a set
+    these are the first and the last step.
 
     Args:
-        threshold: accumulated change at which a step is computed; zero computes all. Its scale is that of the
-            rescale. None takes the careful setting of the official code for the model, and 0.05 where there
-            is no published set.
-        rescale: which polynomial maps a change of the input to a change of the output. ``auto`` takes the
-            published one for the model, where there is one; ``retention`` that of Wan2.1's retention mode,
-            which looks at the projected time embedding and computes the first five steps; ``none`` takes the
-            change as it is; or the name of a published set
-            (`skipstone.schedules.published.polynomials.PUBLISHED`), or a polynomial, such as
-            `skipstone.fit_teacache` gives.
+        threshold: summed change at which a step is computed, in the unit of ``rescale``; 0 computes every
+            step. None takes the official code's careful setting for the model, or 0.05 without a published
+            set.
+        rescale: the polynomial that maps a change of the input to a change of the output. ``auto`` takes the
+            model's published one, if there is one. ``retention`` takes that of Wan2.1's retention mode, which
+            looks at the projected time embedding and computes the first five steps. ``none`` takes the change
+            as it is. Else the name of a published set (`skipstone.schedules.published.polynomials.PUBLISHED`)
+            or a polynomial, such as `skipstone.fit_teacache` returns.
 
     Raises:
-        ValueError: a negative or non-finite threshold, an unknown set, or when attached, ``retention`` on a
-            model that has no such set.
+        ValueError: a negative or non-finite threshold, or an unknown set; when attached, ``retention`` on a
+            model without such a set.
     """
 
     name: ClassVar[str] = "teacache"
@@ -120,12 +119,12 @@ class Previous:
 
 @dataclass(frozen=True)
 class IndicatorRecorder(Cacher[Previous]):
-    """Compute every step, and note how indicator and output change: what a polynomial is fitted to.
+    """Compute every step, and record how the indicator and the output change: a polynomial is fitted to that.
 
     Source: TeaCache, arXiv:2411.19108, section 3.3.
 
     Args:
-        indicator: the probe whose relative change is noted.
+        indicator: the probe whose relative change is recorded.
 
     ``seen`` collects the relative changes of indicator and output, for each branch and step but the first.
     """

@@ -1,4 +1,4 @@
-"""T-GATE: the text has had its say after the first steps, so its cross attention is frozen then."""
+"""T-GATE: cross attention to the text matters in the first steps only, so it is frozen after them."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
 
 @dataclass(frozen=True)
 class Frozen(LayerRule):
-    """Compute until a step, and never after it."""
+    """Compute up to a step, and never after it."""
 
     gate: int
 
@@ -21,7 +21,7 @@ class Frozen(LayerRule):
 
 @dataclass(frozen=True)
 class TwoPhases(LayerRule):
-    """Compute every so many steps, with one interval before the gate and another one after it."""
+    """Compute every few steps, with one interval before the gate and another one after it."""
 
     gate: int
     interval: int
@@ -39,18 +39,19 @@ class TwoPhases(LayerRule):
 
 @dataclass(frozen=True)
 class TGate(PerLayer):
-    """Freeze cross attention at a step, and compute self attention every so many steps before that one.
+    """Freeze cross attention from a step on, and compute self attention every few steps before it.
 
     Use: on models with cross attention to the text.
     Source: T-GATE, arXiv:2404.02747, https://github.com/HaozheLiu-ST/T-GATE.
     Difference: each guidance branch freezes its own cross attention. The original takes the mean of both and
-    gives up guidance after the gate, which is the pipeline's to decide and not a cache's.
+    stops guidance after the gate; that decision belongs to the pipeline, not to a cache.
 
     Args:
-        gate: how many first steps compute cross attention, from 1. The original takes 10 of 25.
+        gate: how many steps at the start of the run compute cross attention, from 1. The original uses 10 of
+            25.
         interval: steps from one computed self attention to the next before the gate, from 1.
         interval_after: the same after the gate; 1 computes it on every step.
-        warmup: until this step, counted from 0, self attention is computed on every step.
+        warmup: before this step, counted from 0, every step computes self attention.
 
     Raises:
         ValueError: a value outside its range.
