@@ -1,4 +1,4 @@
-"""The public names of the methods: those that come with skipstone, and what others are written with."""
+"""The public names: the methods that come with skipstone, and what a new method needs."""
 
 from skipstone.cachers.builtin import *  # noqa: F403
 from skipstone.cachers.cfg_cache import CFGCache as CFGCache

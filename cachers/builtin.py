@@ -1,4 +1,4 @@
-"""The methods and predictors that come with skipstone: a line for each makes it known by its name."""
+"""The methods and predictors that come with skipstone, one line each."""
 
 from skipstone.cachers.adacache import AdaCache as AdaCache
 from skipstone.cachers.block_caching import BlockCaching as BlockCaching

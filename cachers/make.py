@@ -11,10 +11,10 @@ from skipstone.schedules.plan import Plan
 
 
 def make(method: str | Cacher[Any] | Plan, /, **hyperparameters: Any) -> Cacher[Any]:
-    """A method from its name and hyper-parameters, or from a plan.
+    """Make a method from its name and hyper-parameters, or from a plan.
 
     Raises:
-        TypeError: neither; a hyper-parameter that the method does not have, one that is missing, or
+        TypeError: not a name, a method or a plan; an unknown or a missing hyper-parameter; or
             hyper-parameters beside an instance.
         ValueError: an unknown method, or a hyper-parameter outside its range.
     """
@@ -47,7 +47,7 @@ def make(method: str | Cacher[Any] | Plan, /, **hyperparameters: Any) -> Cacher[
 
 
 def kinds_of(method: str) -> list[Any]:
-    """The classes that a name stands for: a method's, and a predictor's where one follows after a plus.
+    """The classes of a name: a method's, and after a plus a predictor's.
 
     Raises:
         ValueError: no such method or predictor.

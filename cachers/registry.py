@@ -1,4 +1,4 @@
-"""The methods and predictors by name: skipstone's own, registered ones, and those of installed packages."""
+"""Methods and predictors by name: those of skipstone, registered ones, and those of installed packages."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,13 +19,13 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class Registry(Mapping[str, type[KindT]], Generic[KindT]):
-    """The classes of one kind by their names. A package's is imported when it is asked for.
+    """Classes of one kind by name. A class from another package is imported when it is first used.
 
     Args:
-        kind: what they derive from.
-        word: what one of them is called in errors.
-        group: the group of entry points by which installed packages name theirs.
-        own: the ones to begin with.
+        kind: the base class of all of them.
+        word: the word for one of them in error messages.
+        group: the group of entry points in which installed packages list theirs.
+        own: the classes to begin with.
     """
 
     def __init__(self, kind: type[KindT], word: str, group: str, own: Iterable[Any]) -> None:
@@ -47,10 +47,10 @@ class Registry(Mapping[str, type[KindT]], Generic[KindT]):
         return name in self._known or name in self._installed
 
     def named(self, name: str) -> type[KindT]:
-        """The class of a name.
+        """Return the class of this name.
 
         Raises:
-            ValueError: there is none, several packages have one, or its package cannot be used.
+            ValueError: no class or several packages have this name, or its package cannot be used.
         """
         first, *others = self._found(name).values() or [None]
         if first is None:
@@ -63,28 +63,28 @@ class Registry(Mapping[str, type[KindT]], Generic[KindT]):
         return self._loaded(first) if isinstance(first, EntryPoint) else first
 
     def add(self, name: str, cls: Any) -> None:
-        """Make a class known by its name.
+        """Add a class under its name.
 
         Raises:
-            TypeError: it is not a class of this kind that is ready for use.
-            ValueError: the name cannot be typed, is not the one that the class has, or is taken.
+            TypeError: not a class of this kind, or one that is abstract, a wrapper or no dataclass.
+            ValueError: the name cannot be typed, differs from the class's own ``name``, or is taken.
         """
         self._check(name, cls)
-        # A class that was defined again, as in a notebook, takes the place of the earlier one.
+        # A class that is defined again, as in a notebook, replaces the earlier one.
         others = [origin for origin in self._found(name) if origin != _origin(cls)]
         if others:
             raise ValueError(f"there is a {self._word} {name!r} already, {others[0]}; use another name")
         self._known[name] = cls
 
     def _found(self, name: str) -> dict[str, type[KindT] | EntryPoint]:
-        """All that have a name, by where they come from."""
+        """Everything of this name, by its origin."""
         known = [self._known[name]] if name in self._known else []
         return {_origin(found): found for found in (*self._installed.get(name, ()), *known)}
 
     @cached_property
     def _installed(self) -> dict[str, list[EntryPoint]]:
         found: dict[str, list[EntryPoint]] = {}
-        # One package may be seen twice, at two places of the path.
+        # One package can appear twice, under two entries of sys.path.
         for point in dict.fromkeys(entry_points(group=self._group)):
             found.setdefault(point.name, []).append(point)
         return found
@@ -93,7 +93,7 @@ class Registry(Mapping[str, type[KindT]], Generic[KindT]):
         try:
             cls = point.load()
             self._check(point.name, cls)
-        # Whatever another package raises where it is imported.
+        # Another package may raise anything when it is imported.
         except Exception as why:
             raise ValueError(
                 f"the {self._word} {point.name!r} of {_origin(point)} cannot be used: {why}"
@@ -121,7 +121,7 @@ class Registry(Mapping[str, type[KindT]], Generic[KindT]):
 
 
 def _origin(found: Any) -> str:
-    """Where a class comes from, loaded or not."""
+    """The dotted path of a class or of an entry point."""
     if isinstance(found, EntryPoint):
         return found.value.replace(":", ".")
     return f"{found.__module__}.{found.__qualname__}"
@@ -149,18 +149,18 @@ PREDICTORS: Registry[Predictor] = Registry(
 
 
 def register(name: str, cls: type[Cacher[Any]] | type[Predictor]) -> None:
-    """Make a method or a predictor known by its name, in this process.
+    """Make a method or a predictor available by name in this process.
 
-    A package makes its own known to the command line by entry points: ``skipstone.cachers`` is the group of
-    methods and ``skipstone.predictors`` that of predictors.
+    To make it available on the command line too, a package declares an entry point: in the group
+    ``skipstone.cachers`` for methods, ``skipstone.predictors`` for predictors.
 
     Args:
-        name: what it calls itself: small letters, digits and hyphens.
+        name: the class's ``name``: small letters, digits and hyphens.
         cls: a frozen dataclass that derives from `Cacher` or `Predictor`.
 
     Raises:
-        TypeError: another class.
-        ValueError: a name that is taken, cannot be typed, or is not the class's own.
+        TypeError: not such a class.
+        ValueError: the name is taken, cannot be typed, or differs from the class's own.
     """
     is_predictor = isinstance(cls, type) and issubclass(cls, Predictor)
     (PREDICTORS if is_predictor else METHODS).add(name, cls)

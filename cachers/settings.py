@@ -1,4 +1,4 @@
-"""Hyper-parameters as they are typed on the command line: ``threshold=0.2``."""
+"""Hyper-parameters as typed on the command line: ``threshold=0.2``."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType, UnionType
@@ -12,16 +12,16 @@ from skipstone.cachers.make import kinds_of, make
 def make_method(
     name: str, settings: Sequence[str], measured: Mapping[str, Any] = MappingProxyType({})
 ) -> Cacher[Any]:
-    """A method from its name and settings.
+    """Make a method from its name and typed settings.
 
     Args:
         name: the method's name, or a method's and a predictor's joined by a plus.
-        settings: ``key=value`` each, with the method's own hyper-parameters as keys.
-        measured: hyper-parameters that cannot be typed.
+        settings: each one ``key=value``, with a hyper-parameter of the method as key.
+        measured: hyper-parameters whose values cannot be typed.
 
     Raises:
-        TypeError: a key that the method does not have.
-        ValueError: an unknown method, a setting that is no ``key=value``, or a value that the method refuses.
+        TypeError: the method has no such hyper-parameter.
+        ValueError: an unknown method, a setting without ``=``, or a value that the method refuses.
     """
     kinds = {key: kind for cls in kinds_of(name) for key, kind in _hints(cls).items()}
     values: dict[str, Any] = {}
@@ -67,7 +67,7 @@ def _convert_optional(key: str, text: str, kinds: tuple[Any, ...]) -> Any:
 
 
 def _convert_tuple(key: str, text: str, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Values between commas: as many as there are kinds, or any number of one kind."""
+    """Convert values between commas: one for each kind, or any number of one kind."""
     texts = text.split(",") if text else []
     if kinds[-1] is Ellipsis:
         kinds = kinds[:1] * len(texts)
@@ -77,7 +77,7 @@ def _convert_tuple(key: str, text: str, kinds: tuple[Any, ...]) -> tuple[Any, ..
 
 
 def typed(value: object) -> str:
-    """A hyper-parameter's value as it is typed: what `make_method` reads."""
+    """A hyper-parameter's value as text that `make_method` reads."""
     if isinstance(value, tuple):
         return ",".join(map(typed, value))
     return str(value).lower() if value is None or isinstance(value, bool) else short(value)

@@ -1,1 +1,1 @@
-"""How residuals of computed steps are weighed into an estimate, one file each."""
+"""Predictors, one file each: how the residuals of computed steps are weighed into an estimate."""

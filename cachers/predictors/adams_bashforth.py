@@ -9,17 +9,17 @@ from skipstone.cachers.contract.predictor import ClockedPredictor, checked_order
 
 @dataclass(frozen=True)
 class AdamsBashforth(ClockedPredictor):
-    """Combine the last ``order`` computed residuals so that the error shrinks with that power of the step.
+    """Combine the last ``order`` computed residuals, with an error of that order in the step size.
 
-    Use: as Taylor, with the order counted in residuals.
+    Use: like `Taylor`; its order counts residuals, not derivatives.
     Source: AB-Cache, arXiv:2504.10540.
-    Difference: the paper's coefficients were not at hand; these are worked out from its error bound for the
-    spacing of the computed steps. They are the only ones with that bound, hence those of
+    Difference: the paper's coefficients were not available. These follow from its error bound, for the actual
+    spacing of the computed steps. No other coefficients have that bound, so they equal those of
     ``Taylor(order - 1)``.
 
     Args:
-        order: how many computed residuals are combined, from 1 (reuse); all of them are held.
-        clock: ``step`` takes the step's index for time, ``sigma`` its noise level.
+        order: how many computed residuals are combined and held, from 1 (reuse).
+        clock: ``step`` measures time by the step's index, ``sigma`` by its noise level.
 
     Raises:
         ValueError: an order below 1 or an unknown clock.

@@ -10,20 +10,20 @@ from skipstone.cachers.contract.predictor import ClockedPredictor
 
 @dataclass(frozen=True)
 class FoCa(ClockedPredictor):
-    """Forecast the residual with its slope, then go there with the mean of the slopes at both ends.
+    """Forecast the residual along its slope, then correct it with the mean of the slopes at both ends.
 
-    The slope at the newest computed step is that of the last three (BDF2). It gives the forecast; with the
-    forecast as newest value it is taken once more, and the mean of both (Heun) leads from the newest computed
-    step to the estimate.
+    The slope at the newest computed step comes from the last three computed steps (BDF2), and the forecast
+    follows it. A second slope is taken at the forecast. The mean of both (Heun) leads from the newest
+    computed step to the estimate.
 
     Use: where Taylor of order 1 overshoots.
     Source: FoCa, arXiv:2508.16211.
-    Difference: the paper's formulas were not at hand; this is the combination that it names, worked out for
-    the spacing of the computed steps. It always starts at them: estimates are never fed back. It is exact on
-    straight lines.
+    Difference: the paper's formulas were not available. This is the combination that it names, for the actual
+    spacing of the computed steps. It starts from computed steps only; estimates are never fed back. It is
+    exact on straight lines.
 
     Args:
-        clock: ``step`` takes the step's index for time, ``sigma`` its noise level.
+        clock: ``step`` measures time by the step's index, ``sigma`` by its noise level.
 
     Raises:
         ValueError: an unknown clock.
@@ -48,7 +48,7 @@ class FoCa(ClockedPredictor):
 
 
 def _slope(times: Sequence[float]) -> list[float]:
-    """The weights of the slope at the first time: of the straight line or the parabola through all values."""
+    """The weights of the slope at the first time, of the straight line or parabola through all values."""
     newest, *older = times
     weights = [sum(1 / (newest - time) for time in older)]
     for time in older:

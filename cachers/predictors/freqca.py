@@ -1,4 +1,4 @@
-"""FreqCa: reuse the low frequencies of the residual, and continue the high ones."""
+"""FreqCa: reuse the low frequencies of the residual, and extrapolate the high ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,24 +14,25 @@ from skipstone.cachers.predictors.hermite import Hermite
 
 @dataclass(frozen=True)
 class FreqCa(Hermite):
-    """Reuse the low frequencies of the residual, and continue the high ones in Hermite polynomials.
+    """Reuse the low frequencies of the residual, and extrapolate the high ones with Hermite polynomials.
 
-    Low frequencies change little from one step to the next but not smoothly; high ones change more, along a
-    line that can be continued.
+    Low frequencies change little from step to step, but not smoothly. High ones change more, along a line
+    that can be extrapolated.
 
-    Use: where fine detail changes faster than the outline.
+    Use: if fine detail changes faster than the outline.
     Source: FreqCa, arXiv:2510.08669, https://github.com/Tammytcl/FreqCa.
-    Difference: the spectrum is the official code's Fourier transform along the tokens, which it uses on
-    Qwen-Image and for which no grid has to be known; its cosine transform for FLUX takes square images only.
-    What has channels before a grid (the outputs of models and what UNets keep) is transformed along the grid.
-    What the blocks add is split, where the official code splits the hidden state after them. It takes the
-    differences of every order over the last interval; here they are divided differences over the computed
-    steps, the same where these are evenly spaced. Its first 3 steps are a gate's affair: ``Warmup``.
+    Difference: the transform is the Fourier transform along the tokens, which the official code uses for
+    Qwen-Image and which needs no grid; its cosine transform for FLUX works for square images only. Tensors
+    with channels before a grid (outputs of models, and what UNets keep) are transformed along the grid. The
+    residual is split; the official code splits the hidden state after the blocks. Differences are divided
+    differences over the computed steps, which equal the official ones at even spacing. For its 3 computed
+    first steps, use ``Warmup``.
 
     Args:
-        order: the highest polynomial for the high frequencies, from 0 (reuse); one more residual is held.
-        scale: the contraction of the polynomials, above 0 and at most 1; one over steps.
-        cutoff: up to which part of the highest frequency a frequency is low, 0 to 1.
+        order: the highest polynomial for the high frequencies, from 0 (reuse). ``order + 1`` residuals are
+            held.
+        scale: the contraction of the polynomials, above 0 and at most 1, per step.
+        cutoff: frequencies up to this share of the highest one are low, 0 to 1.
 
     Raises:
         ValueError: a negative order, or a scale or a cutoff outside its range.
@@ -53,11 +54,11 @@ class FreqCa(Hermite):
 
 
 def low_frequencies(values: Tensor, cutoff: float) -> Tensor:
-    """What is left of values without their high frequencies.
+    """The low frequencies of some values.
 
     Args:
         values: ``(batch, tokens, dim)``, or ``(batch, channels, *grid)`` with a grid of two axes or more.
-        cutoff: up to which part of the highest frequency a frequency is low, 0 to 1.
+        cutoff: frequencies up to this share of the highest one are low, 0 to 1.
     """
     axes = tuple(range(2, values.ndim)) if values.ndim > 3 else (1,)
     *outer, last = sizes = [values.shape[axis] for axis in axes]

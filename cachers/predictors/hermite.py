@@ -1,4 +1,4 @@
-"""HiCache: continue the residual in Hermite polynomials, which grow slower than powers."""
+"""HiCache: extrapolate the residual with Hermite polynomials, which grow slower than powers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,19 +9,20 @@ from skipstone.cachers.contract.predictor import Predictor, checked_order, divid
 
 @dataclass(frozen=True)
 class Hermite(Predictor):
-    """Continue the residual like a Taylor series, with scaled Hermite polynomials in place of powers.
+    """Extrapolate the residual like a Taylor series, with scaled Hermite polynomials instead of powers.
 
-    The power ``k^n`` of the distance becomes ``scale^n H_n(scale * k)`` with the physicists' polynomials. At
-    order 1 that is the straight line, its slope multiplied by ``2 * scale^2``: damped below ``sqrt(1/2)``.
+    The power ``k^n`` of the distance becomes ``scale^n H_n(scale * k)``, with the physicists' polynomials. At
+    order 1 this is the straight line with its slope multiplied by ``2 * scale^2``: scales below ``sqrt(1/2)``
+    damp it.
 
-    Use: where Taylor overshoots: the scale damps it.
+    Use: where `Taylor` overshoots; the scale damps it.
     Source: HiCache, arXiv:2508.16984.
-    Difference: the derivatives are divided differences over the computed steps, which are the paper's where
-    these are evenly spaced. The distance is counted in steps only: the polynomials are made for that unit.
+    Difference: the derivatives are divided differences over the computed steps, which equal the paper's at
+    even spacing. Distances are counted in steps only, the unit that the polynomials are made for.
 
     Args:
         order: the highest polynomial, from 0 (reuse). ``order + 1`` residuals are held.
-        scale: the contraction, above 0 and at most 1; one over steps.
+        scale: the contraction, above 0 and at most 1, per step.
 
     Raises:
         ValueError: a negative order, or a scale outside its range.

@@ -1,4 +1,4 @@
-"""Reuse: what the blocks added last time, they add again."""
+"""Reuse: add again what the blocks added last time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from skipstone.cachers.contract.predictor import Predictor
 class Reuse(Predictor):
     """Repeat the newest computed residual.
 
-    Use: where computed steps lie far apart: what is extrapolated far is worse than what is repeated.
+    Use: where computed steps are far apart; extrapolating far is worse than repeating.
     Source: the estimate of TeaCache, arXiv:2411.19108, and of most caches.
     """
 

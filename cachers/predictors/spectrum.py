@@ -1,4 +1,4 @@
-"""Spectrum: fit the residual's whole course with Chebyshev polynomials."""
+"""Spectrum: fit the residual's path over the run with Chebyshev polynomials."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from skipstone.cachers.contract.words import Step
 
 @dataclass(frozen=True)
 class Spectrum(Predictor):
-    """Fit all computed residuals with Chebyshev polynomials of the run's time, and mix in a straight line.
+    """Fit all computed residuals with Chebyshev polynomials over the run, and mix in a straight line.
 
-    The run's steps are mapped onto -1 to 1. The fit is a ridge regression; it is a weighted sum of the
-    computed residuals, so it costs no more memory than these.
+    The run's steps are mapped to -1 to 1. The fit is a ridge regression. It is a weighted sum of the computed
+    residuals and needs no memory beyond them.
 
-    Use: with many computed steps and memory to hold them all.
+    Use: with many computed steps, and memory for all of them.
     Source: Spectrum, arXiv:2603.01623, https://github.com/hanjq17/Spectrum.
-    Difference: the mixed-in line is drawn through the last two computed steps, whatever their distance.
+    Difference: the straight line goes through the last two computed steps, whatever their distance.
 
     Args:
         degree: the highest polynomial, from 0.
         ridge: the penalty on the coefficients, above 0.
         mix: the share of the fit, 0 to 1; the rest is the straight line.
-        window: how many computed residuals are fitted at most, from 2, and held.
+        window: how many computed residuals are fitted and held at most, from 2.
 
     Raises:
         ValueError: a value outside its range.

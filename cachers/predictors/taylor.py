@@ -1,4 +1,4 @@
-"""TaylorSeer: continue the residual by its derivatives."""
+"""TaylorSeer: extrapolate the residual by its derivatives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from skipstone.cachers.contract.predictor import ClockedPredictor, checked_order
 
 @dataclass(frozen=True)
 class Taylor(ClockedPredictor):
-    """Continue the residual by its Taylor series at the newest computed step.
+    """Extrapolate the residual by its Taylor series at the newest computed step.
 
-    Use: where computed steps lie close together.
+    Use: where computed steps are close together.
     Source: TaylorSeer, arXiv:2503.06923, https://github.com/Shenyi-Z/TaylorSeer.
     Difference: the derivatives are those of the polynomial through the last ``order + 1`` computed steps, so
-    the series ends there and is exact on polynomials, however the steps are spaced. The original takes
-    backward differences for derivatives: the same for order 1, and from order 2 on exact on nothing. It keeps
-    every layer's output; here it is the residual of the stack. Fewer computed steps lower the order.
+    the series is exact on polynomials at any spacing. The original uses backward differences as derivatives:
+    the same at order 1, and exact on no polynomial of degree 2 or more. It keeps every layer's output; here
+    the stack's residual is kept. With fewer computed steps the order is lower.
 
     Args:
         order: how many derivatives, from 0 (reuse). ``order + 1`` residuals are held.
-        clock: ``step`` takes the step's index for time, ``sigma`` its noise level.
+        clock: ``step`` measures time by the step's index, ``sigma`` by its noise level.
 
     Raises:
         ValueError: a negative order or an unknown clock.

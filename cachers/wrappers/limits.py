@@ -1,4 +1,4 @@
-"""Steps that are computed whatever a method's gate says."""
+"""Steps that are computed whatever the method decides."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from skipstone.cachers.contract.wrapper import Wrapper
 
 @dataclass(frozen=True)
 class Limit(Wrapper):
-    """Computes some steps by their position; the gate sees them all the same.
+    """Compute some steps by their position; the wrapped method still sees them.
 
     Args:
-        cacher: the method that decides on the others.
+        cacher: the method that decides on the other steps.
     """
 
     @abstractmethod
     def forced(self, step: Step) -> str | None:
-        """Why this step is computed whatever the gate says."""
+        """Why this step is computed whatever the method decides."""
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> str | None:
         return super().reason_to_compute(probe, step, state) or self.forced(step)
@@ -35,10 +35,10 @@ class Limit(Wrapper):
 
 @dataclass(frozen=True)
 class LimitedGuidance(Guidance):
-    """Computes both branches of guidance where a limit forces a step.
+    """Compute both branches of guidance on steps that a limit forces.
 
     Args:
-        guidance: the method that decides on the others.
+        guidance: the method that decides on the other steps.
         limit: the limit.
     """
 
@@ -62,8 +62,8 @@ class Warmup(Limit):
     """Compute the first steps of a run.
 
     Args:
-        cacher: the method that decides on the others.
-        steps: how many, from 0.
+        cacher: the method that decides on the other steps.
+        steps: how many steps, from 0.
     """
 
     name: ClassVar[str] = "warmup"
@@ -82,8 +82,8 @@ class Tail(Limit):
     """Compute the last steps of a run.
 
     Args:
-        cacher: the method that decides on the others.
-        steps: how many, from 0.
+        cacher: the method that decides on the other steps.
+        steps: how many steps, from 0.
     """
 
     name: ClassVar[str] = "tail"
@@ -102,8 +102,8 @@ class StepRange(Limit):
     """Skip only within a part of the run.
 
     Args:
-        cacher: the method that decides within it.
-        start: where the part begins, as a share of the run's steps, 0 to 1.
+        cacher: the method that decides within that part.
+        start: where the part begins, as a share of the run, 0 to 1.
         stop: where it ends, above ``start``.
     """
 
@@ -126,9 +126,9 @@ class StepMask(Limit):
     """Compute the steps that a mask marks.
 
     Args:
-        cacher: the method that decides on the others.
-        mask: a character a step, ``#`` to compute and ``.`` to leave it to the gate, as ``RunStats.strip``
-            has them. A run must have as many steps.
+        cacher: the method that decides on the other steps.
+        mask: one character for each step: ``#`` computes it, ``.`` leaves it to the method, as in
+            ``RunStats.strip``. A run must have as many steps.
     """
 
     name: ClassVar[str] = "step-mask"
@@ -151,7 +151,7 @@ class StepMask(Limit):
 
 @dataclass
 class Capped:
-    """A method's state, and how many steps were skipped since the last computed one."""
+    """The method's state, and how many steps were skipped since the last computed one."""
 
     inner: Any
     skipped: int = 0
@@ -159,11 +159,11 @@ class Capped:
 
 @dataclass(frozen=True)
 class RunCap(Wrapper):
-    """Skip at most so many steps in a row. Unconditional branches that are saved are not counted.
+    """Limit how many steps are skipped in a row. Saved unconditional branches do not count.
 
     Args:
-        cacher: the method that decides until then.
-        skips: how many, from 0.
+        cacher: the method that decides up to the limit.
+        skips: the limit, from 0.
     """
 
     name: ClassVar[str] = "run-cap"

@@ -1,4 +1,4 @@
-"""Other methods for some of a pipeline's models, such as the two experts of Wan2.2."""
+"""Different methods for the models of one pipeline, such as the two experts of Wan2.2."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from skipstone.cachers.contract.wrapper import Wrapper
 
 @dataclass(frozen=True)
 class PerModel(Wrapper):
-    """Use one method, but other ones for the models that are named.
+    """Use one method, and other ones for the named models.
 
     Args:
-        cacher: the method of the other models.
-        overrides: from the pipeline's name of a model, such as ``transformer_2``, to its method.
+        cacher: the method for all other models.
+        overrides: the method of each named model; the names are the pipeline's, such as ``transformer_2``.
 
     Raises:
-        ValueError: when attached to a pipeline that has no model of such a name.
+        ValueError: when attached to a pipeline without a model of that name.
     """
 
     name: ClassVar[str] = "per-model"

@@ -1,4 +1,4 @@
-"""One method for what is computed, another for the unconditional branch of guidance."""
+"""One method for steps or layers, another one for the unconditional branch of guidance."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,11 +9,11 @@ from skipstone.cachers.contract.wrapper import Wrapper
 
 @dataclass(frozen=True)
 class WithGuidance(Wrapper):
-    """Let one method skip steps or layers, and another one save the unconditional branch.
+    """Let one method skip steps or layers, and another one save the unconditional branch of guidance.
 
     Args:
-        cacher: the method for what is computed.
-        saver: the method for the unconditional branch.
+        cacher: the method that skips steps or layers.
+        saver: the method that saves the unconditional branch.
     """
 
     name: ClassVar[str] = "with-guidance"

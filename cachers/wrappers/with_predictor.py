@@ -1,4 +1,4 @@
-"""Any gate with any predictor."""
+"""Any method with any predictor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from skipstone.cachers.contract.wrapper import Wrapper
 
 @dataclass(frozen=True)
 class WithPredictor(Wrapper):
-    """Let one method say when to compute, and a predictor estimate the rest.
+    """Let a method decide when to compute, and a predictor estimate the rest.
 
     Args:
-        cacher: the gate; an estimate of its own is not used.
-        predictor: how the residuals of computed steps are weighed.
+        cacher: the method that decides; its own estimate is not used.
+        predictor: weighs the residuals of computed steps.
     """
 
     name: ClassVar[str] = "with-predictor"
