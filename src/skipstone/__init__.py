@@ -1,4 +1,4 @@
-"""Skip denoising steps of diffusers pipelines, and say what it cost."""
+"""Skip denoising steps of diffusers pipelines, and measure what it costs."""
 
 from importlib import import_module
 from inspect import ismodule
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, when it is first used: the command line's help need not wait for torch."""
+    """Import a public name when it is first used, so that the command line's help need not wait for torch."""
     if name == "__all__":
         return sorted(_names())
     if name.startswith("_") or name not in (names := _names()):

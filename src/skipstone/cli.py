@@ -15,10 +15,10 @@ from skipstone.commands.plan import plan
 from skipstone.commands.report import report
 
 FORMER = {"cacher": "method"}
-"""Options by names that they had once."""
+"""Old names of options, which still work."""
 
 app = typer.Typer(
-    help="Skip denoising steps of diffusers pipelines, and say what it cost.",
+    help="Skip denoising steps of diffusers pipelines, and measure what it costs.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"token_normalize_func": lambda name: FORMER.get(name, name)},
@@ -38,7 +38,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _skipstone(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """Options that belong to no command."""
@@ -50,14 +51,14 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; what a user got wrong becomes one line on standard error.
+    """Run one command; a user's mistake becomes one line on standard error.
 
     Args:
-        arguments: what was typed after ``skipstone``; nothing shows the help.
+        arguments: the words after ``skipstone``; without any, the help is shown.
 
     Returns:
-        0 for success, 1 where `doctor` finds something missing or `check` something too bad, 2 for bad
-        input, 130 when interrupted.
+        0 for success; 1 if `doctor` finds something missing or `check` an unmet demand; 2 for bad input; 130
+        when interrupted.
     """
     try:
         return app(args=list(arguments) or ["--help"], prog_name="skipstone", standalone_mode=False) or 0

@@ -306,7 +306,7 @@ def test_methods_are_described_by_their_docstrings(capsys: pytest.CaptureFixture
         assert method["source"], name
         assert all(parameter["meaning"] for parameter in method["parameters"]), name
     teacache = found["teacache"]
-    assert teacache["claim"].startswith("Skip until the rescaled changes")
+    assert teacache["claim"].startswith("Skip until the summed, rescaled changes")
     assert teacache["source"] == "TeaCache, arXiv:2411.19108, https://github.com/ali-vilab/TeaCache"
     threshold = teacache["parameters"][0]
     assert (threshold["name"], threshold["type"]) == ("threshold", "float | None")

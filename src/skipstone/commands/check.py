@@ -1,4 +1,4 @@
-"""`skipstone check`: whether a method still keeps what it promised."""
+"""`skipstone check`: does a method still keep the demanded quality and speed?"""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Demands:
-    """What must be kept; at least one of them is given."""
+    """The demands; at least one is given."""
 
     min_psnr: Annotated[
-        float | None, typer.Option(callback=finite, help="Against the uncached runs, mean over prompts, dB.")
+        float | None,
+        typer.Option(callback=finite, help="The least PSNR against uncached runs, mean over prompts, in dB."),
     ] = None
     min_speedup: Annotated[
-        float | None, typer.Option(min=0, callback=finite, help="Of the denoising loop, median over prompts.")
+        float | None,
+        typer.Option(
+            min=0, callback=finite, help="The least speedup of the denoising loop, median over prompts."
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -44,14 +48,14 @@ class Demands:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was measured.
+    """The measured quality and speed.
 
     Args:
         described: the method and its hyper-parameters.
-        psnr: mean over prompts, in dB.
-        worst_psnr: that of the worst prompt.
-        speedup: median over prompts.
-        runs: pairs of a cached and an uncached run.
+        psnr: the mean over prompts, in dB.
+        worst_psnr: the PSNR of the worst prompt, in dB.
+        speedup: of the denoising loop, the median over prompts.
+        runs: how many pairs of a cached and an uncached run.
         failures: the demands that were not met, in words.
     """
 
@@ -84,7 +88,7 @@ def check(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Exit with 1 where a method no longer is as good or as fast as demanded: for continuous integration."""
+    """Measure a method, and exit with code 1 if its quality or speed is below the demands (for CI)."""
     with redirect_stdout(sys.stderr):
         shown = prompts_of(prompts, opening.model, limit)
         rows = _measured(opening, choice.make(opening.model), shown, seed)
@@ -97,7 +101,7 @@ def check(
 def _measured(
     opening: Opening, method: "Cacher[Any]", prompts: Sequence[str], seed: int
 ) -> list[dict[str, Any]]:
-    """A row of each prompt, cached against uncached."""
+    """Measure a cached run of each prompt against the uncached one: one row each."""
     from skipstone.pipelines.clips import warm_up
     from skipstone.report.bench import Bench, Setting
     from skipstone.report.rows import CACHED
@@ -110,7 +114,7 @@ def _measured(
 
 
 def checked(rows: Sequence[dict[str, Any]], demands: Demands) -> Checked:
-    """What rows of one setting come to."""
+    """Sum up the rows of one setting."""
     values = [row["psnr"] for row in rows]
     psnr, speedup = mean(values), median(row["speedup"] for row in rows)
     failures = tuple(demands.failures(psnr, speedup))

@@ -1,4 +1,4 @@
-"""The method that a command is given: by name with settings, or as the file of a plan."""
+"""The method of a command: a name with settings, or the file of a plan."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +16,20 @@ DEFAULT_METHOD = "teacache"
 
 @dataclass(frozen=True)
 class Choice:
-    """A method and its settings, or a plan; by default what suits the model."""
+    """A method and its settings, or a plan; by default the one that suits the model."""
 
     method: Annotated[
         str | None,
         typer.Option(
-            help="The caching method (see `skipstone methods`); by default the plan that comes with a "
-            "bundled model, else teacache."
+            help="The caching method (see `skipstone methods`). By default the plan that comes with a "
+            "bundled model, or teacache."
         ),
     ] = None
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter of the method.")
     ] = None
     plan: Annotated[
-        Path | None, typer.Option(help="Instead of a method, a plan that `skipstone plan` wrote.")
+        Path | None, typer.Option(help="A plan that `skipstone plan` wrote, instead of a method.")
     ] = None
 
     @property
@@ -39,14 +39,15 @@ class Choice:
         return [option for option, value in values.items() if value]
 
     def make(self, model: str) -> "Cacher[Any]":
-        """The method for a model.
+        """Make the method for a model.
 
-        Block Caching without settings is what was measured and trained for a bundled model that has it.
+        For a bundled model, `block-caching` without settings takes the measured changes and the trained
+        adjustment that come with the model.
 
         Raises:
-            TypeError: a hyper-parameter that the method does not have.
-            ValueError: both a plan and a method, an unknown method, a value that it refuses, or a file that
-                holds no plan.
+            TypeError: the method has no such hyper-parameter.
+            ValueError: a plan beside a method, an unknown method, a value that the method refuses, or a file
+                without a plan.
         """
         if self.plan is not None and len(self.given) > 1:
             raise ValueError(f"{', '.join(self.given)}: each of them says how to skip, give one")

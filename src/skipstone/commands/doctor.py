@@ -1,4 +1,4 @@
-"""`skipstone doctor`: what this machine has, what is missing, and what to do about it."""
+"""`skipstone doctor`: what this machine has, what is missing, and how to get it."""
 
 import json
 import platform
@@ -17,13 +17,13 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing that was looked for.
+    """One thing that skipstone uses.
 
     Args:
         name: what it is.
-        found: what there is of it.
-        advice: what to do, empty where nothing is missing.
-        needed: whether `skipstone generate` cannot work without it.
+        found: its version or state.
+        advice: what to do; empty if nothing is missing.
+        needed: whether `skipstone generate` needs it.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Diagnosis:
 
 
 def doctor() -> None:
-    """Say what this machine has, what is missing, and what to do about it."""
+    """Show what this machine has, what is missing, and how to get it."""
     diagnoses = examine()
     Console(highlight=False).print(table((d.status, d.name, d.found, d.advice) for d in diagnoses))
     if any(diagnosis.is_fatal for diagnosis in diagnoses):
@@ -49,7 +49,7 @@ def doctor() -> None:
 
 
 def examine() -> list[Diagnosis]:
-    """Look at everything that matters."""
+    """Examine everything that skipstone uses."""
     return [
         Diagnosis("python", platform.python_version()),
         *(_package(name) for name in PACKAGES),
@@ -105,7 +105,7 @@ def _model(name: str) -> Diagnosis:
 
 
 def _problem(folder: Path) -> str:
-    """What is wrong with a bundled model's folder, empty if nothing is."""
+    """What is wrong with a bundled model's folder; empty if nothing is."""
     from safetensors import SafetensorError, safe_open
 
     try:

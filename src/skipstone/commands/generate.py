@@ -1,4 +1,4 @@
-"""`skipstone generate`: refuse what cannot work, load, run, measure, write."""
+"""`skipstone generate`: check the request, load the pipeline, run it, measure, write."""
 
 import sys
 from contextlib import redirect_stdout
@@ -31,28 +31,28 @@ class RunOptions:
         float | None,
         typer.Option(
             min=1, callback=finite,
-            help="Instead of a method, how many times faster to be, by a plan. The first run of a kind is "
-            "made twice, to be recorded.",
+            help="Target speedup, instead of a method; skipstone plans the steps. The first run with new "
+            "settings is recorded, then repeated with the plan.",
         ),
     ] = None  # fmt: skip
     quality: Annotated[
         float | None,
         typer.Option(
             callback=finite,
-            help="Instead of a method, the PSNR in dB to keep, by a plan that a dozen runs find.",
+            help="Target PSNR in dB, instead of a method; about a dozen runs find the plan that keeps it.",
         ),
     ] = None
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every step.")] = False
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every step, without a cache.")] = False
     graphs: Annotated[
-        bool, typer.Option("--graphs", help="Replay skipped steps as CUDA graphs where that can be done.")
+        bool, typer.Option("--graphs", help="Replay skipped steps as CUDA graphs where possible.")
     ] = False
     compare: Annotated[
         bool,
-        typer.Option("--compare", help="Also run without a cache; write both side by side and measure."),
+        typer.Option("--compare", help="Also run without a cache; write both side by side, and measure."),
     ] = False
 
     def check(self, choice: Choice) -> None:
-        """Refuse what contradicts itself.
+        """Refuse options that contradict each other.
 
         Raises:
             ValueError: more than one way to skip, or one beside ``--no-cache``.
@@ -68,14 +68,14 @@ class RunOptions:
             raise ValueError(f"{', '.join(ways)}: each of them says how to skip, give one")
 
     def method(self, choice: Choice, model: str) -> "Cacher[Any] | None":
-        """The method that is known before the pipeline is; None where there is none yet, or none at all."""
+        """The method, if it is known before the pipeline is loaded; else None."""
         later = self.no_cache or self.speedup is not None or self.quality is not None
         return None if later else choice.make(model)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Runs of one call of a pipeline with one seed, each with a line that shows its steps."""
+    """Run one call of a pipeline with one seed; a line shows the steps of each run."""
 
     pipe: Any
     arguments: dict[str, Any]
@@ -89,7 +89,7 @@ class Runs:
         return make_clip(self.pipe, self.arguments, self.seed, watch=self.lines.line("uncached"))
 
     def cached(self, method: "Cacher[Any] | None", options: RunOptions) -> "Clip":
-        """Skip what the method or a plan for the speedup allows; a run that was recorded is repeated."""
+        """Run with the method, or with a plan for the speedup; repeat a recorded run with its plan."""
         from skipstone.cachers.contract.words import Reason
         from skipstone.pipelines.attach import attach
         from skipstone.pipelines.clips import make_clip
@@ -102,14 +102,14 @@ class Runs:
             return make_clip(self.pipe, self.arguments, self.seed, cache, self.lines.line(title))
 
     def warm_up(self, method: "Cacher[Any] | None") -> None:
-        """Let no run that is compared pay for the device's first use."""
+        """Warm the device up, so that no compared run includes its first use."""
         from skipstone.pipelines.clips import warm_up
 
         warm_up(self.pipe, self.arguments, method)
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What to show.", show_default=False)],
+    prompt: Annotated[str, typer.Argument(help="What the clip or image shows.", show_default=False)],
     output: Annotated[
         Path,
         typer.Option(
@@ -122,11 +122,11 @@ def generate(
     choice: Choice,
     options: RunOptions,
     fps: FpsOption = None,
-    scale: Annotated[int, typer.Option(min=1, max=16, help="Repeat each pixel this often each way.")] = 1,
+    scale: Annotated[int, typer.Option(min=1, max=16, help="Enlarge each pixel this many times.")] = 1,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Make a video or an image from a text, skipping the steps that a caching method can estimate."""
+    """Make a video or an image from a prompt, and skip the steps that a caching method can estimate."""
     from skipstone.commands.progress import StepLines
 
     with redirect_stdout(sys.stderr):
@@ -149,7 +149,7 @@ def _check_file(output: Path, extensions: tuple[str, ...]) -> None:
 
 
 def _check_format(cls: type[Any], output: Path, fps: float | None) -> None:
-    """Refuse a file that this class of pipeline makes nothing for."""
+    """Refuse a file format that does not fit what this class of pipeline makes."""
     if makes_video(cls):
         media.check_extension(output, media.VIDEO)
         if fps is not None and output.suffix.lower() == ".png":
@@ -163,7 +163,7 @@ def _check_format(cls: type[Any], output: Path, fps: float | None) -> None:
 
 
 def _clips(runs: Runs, method: "Cacher[Any] | None", options: RunOptions) -> tuple[Any, ...]:
-    """The clip that was asked for; where it is compared, also the uncached one and how close they are."""
+    """The clip; with ``--compare`` also the uncached clip, and how close the two are."""
     if options.no_cache:
         return (runs.uncached(),)
     if options.quality is not None:
@@ -179,7 +179,7 @@ def _clips(runs: Runs, method: "Cacher[Any] | None", options: RunOptions) -> tup
 
 
 def _planned(runs: Runs, quality: float) -> "Cacher[Any]":
-    """A plan that keeps a quality."""
+    """Find a plan that keeps a quality."""
     from skipstone.cachers.make import make
     from skipstone.commands.plan import find_plan
     from skipstone.schedules.search import Target

@@ -1,4 +1,4 @@
-"""What `skipstone generate` made and measured, in words and as plain values."""
+"""The result of `skipstone generate`, in words and as plain values."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Generated:
-    """What came out.
+    """What was made and measured.
 
     Args:
         output: the file that was written.
-        model: a bundled name, a folder or a hub id.
-        pipeline: the name of its class.
-        arguments: those of its call.
+        model: the name of a bundled model, a folder or a hub id.
+        pipeline: the name of the pipeline's class.
+        arguments: the arguments of the pipeline's call.
         seed: of the initial noise.
         fps: frames a second of a video, None for an image.
-        clip: the clip that was asked for.
-        uncached: the same without a cache, where a comparison was asked for.
-        quality: how close the two are.
+        clip: the clip that was made.
+        uncached: the same clip without a cache, if both are compared.
+        quality: how close the two clips are.
     """
 
     output: Path
@@ -38,7 +38,7 @@ class Generated:
     quality: "Quality | None" = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The result as plain values, for JSON; a PSNR without error is None."""
+        """The result as plain values, for JSON; the infinite PSNR of identical clips is None."""
         stats = self.clip.stats
         frames, height, width, _ = self.clip.frames.shape
         return {
@@ -88,11 +88,11 @@ class Generated:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know beside the figures."""
+        """Remarks that the figures do not show."""
         return [*self._surprises(), *self._doubts()]
 
     def _surprises(self) -> Iterator[str]:
-        """Sizes that the pipeline did not make as asked, where its attributes did not give its rule away."""
+        """Sizes that the pipeline changed; `check_sizes` could not know its rule beforehand."""
         frames, height, width, _ = self.clip.frames.shape
         for name, made in (("num_frames", frames), ("height", height), ("width", width)):
             asked = self.arguments.get(name, made)
@@ -100,12 +100,12 @@ class Generated:
                 yield f"note: {self.pipeline} made {name} {made}, not {asked} as asked"
 
     def _doubts(self) -> Iterator[str]:
-        """A measured ratio that the skipped work cannot explain."""
+        """A measured speedup that the skipped work cannot explain."""
         stats = self.clip.stats
         if self.uncached is None or stats is None or not stats.computed:
             return
         if any(calls["skipped"] for calls in stats.parts.values()):
-            # How much of an evaluation its parts are is not known.
+            # It is not known how much of an evaluation its parts are.
             return
         possible = stats.evaluations / stats.computed
         if self.uncached.loop_seconds / self.clip.loop_seconds > possible:

@@ -1,4 +1,4 @@
-"""`skipstone methods`: what there is to know of the caching methods, read from their docstrings."""
+"""`skipstone methods`: the caching methods, as their docstrings describe them."""
 
 import json
 import re
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One hyper-parameter; ``default`` is None where it must be given."""
+    """One hyper-parameter; ``default`` is None if it must be given."""
 
     name: str
     type: str
@@ -36,13 +36,13 @@ class Method:
     Args:
         name: what `skipstone.attach` and the command line call it.
         kind: ``method``, or ``predictor``, which goes with any method: ``fora+taylor``.
-        claim: what it does, in a sentence.
-        details: what else there is to know of it; empty for nothing.
+        claim: what it does, in one sentence.
+        details: more about it; may be empty.
         use: when to use it.
         source: where it was published.
-        difference: what is done otherwise here; empty for nothing.
+        difference: how this implementation differs; may be empty.
         parameters: its hyper-parameters.
-        package: the package that it comes from; empty where that cannot be used.
+        package: the package that it comes from; empty if that cannot be imported.
     """
 
     name: str
@@ -62,13 +62,13 @@ class Method:
 
     @property
     def notes(self) -> list[str]:
-        """When to use it and where it was published, as far as its docstring says, and who else brings it."""
+        """When to use it, where it was published, and the package if it is another one."""
         labelled = {"Use": self.use, "Source": self.source, "Package": self.package * (not self.is_own)}
         return [f"{label}: {text}" for label, text in labelled.items() if text]
 
     @property
     def typed(self) -> str:
-        """The name as it is typed: a predictor's after a method's and a plus."""
+        """The name as typed: a predictor's follows a plus."""
         return self.name if self.kind == "method" else f"+{self.name}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Method:
 
 
 def methods(as_json: JsonOption = False) -> None:
-    """List the caching methods and the predictors, where they come from, and what can be set."""
+    """List the caching methods and predictors, their sources and their hyper-parameters."""
     found = catalogue()
     if as_json:
         print(json.dumps({"methods": [method.as_dict() for method in found]}))
@@ -91,7 +91,7 @@ def methods(as_json: JsonOption = False) -> None:
 
 
 def catalogue() -> list[Method]:
-    """All methods, then all predictors, by name."""
+    """All methods, then all predictors, each sorted by name."""
     from skipstone.cachers.registry import METHODS, PREDICTORS
 
     return [_entry(METHODS, name, "method") for name in METHODS] + [
@@ -100,7 +100,7 @@ def catalogue() -> list[Method]:
 
 
 def _entry(registry: "Registry[Any]", name: str, kind: str) -> Method:
-    """A class, or what is wrong with the package that it comes from: the others are shown all the same."""
+    """Describe a class, or what is wrong with its package; the others are shown all the same."""
     try:
         return _read(registry.named(name), kind)
     except ValueError as why:
@@ -132,13 +132,13 @@ def _parameter(field: "Field[Any]", meanings: dict[str, str]) -> Parameter:
 
 
 def _labelled(label: str, text: str) -> str:
-    """From ``label:`` to the next label or empty line."""
+    """The text from ``label:`` to the next label or empty line."""
     found = re.search(rf"^{label}: (.*?)(?=^\w+:|^\s*$|\Z)", text, re.DOTALL | re.MULTILINE)
     return _joined(found[1]) if found else ""
 
 
 def _meanings(text: str) -> dict[str, str]:
-    """The entries of the ``Args:`` section: a name at its indentation, the meaning until the next name."""
+    """The entries of the ``Args:`` section, by name."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", text, re.DOTALL | re.MULTILINE)
     entries: Iterable[tuple[str, str]] = (
         re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", section[1], re.DOTALL | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The pipeline that a command opens, and what its call is asked for."""
+"""The pipeline of a command, and the arguments of its call."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,32 +15,30 @@ from skipstone.pipelines.opening.sources import Source, load, locate, pipeline_c
 
 @dataclass(frozen=True)
 class Opening:
-    """Which pipeline, on what, and what is asked of it beside the prompt; None leaves it to the model."""
+    """Which pipeline, on which device, and the arguments of its call; None leaves a value to the model."""
 
     model: Annotated[
         str, typer.Option(help="pebble-video, pebble-image, a folder with a diffusers pipeline, or a hub id.")
     ] = "pebble-video"
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the solver.")] = None
-    guidance: Annotated[
-        float | None, typer.Option(min=0, callback=finite, help="How strongly the prompt steers.")
-    ] = None
-    negative: Annotated[str | None, typer.Option(help="What not to show.")] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Number of denoising steps.")] = None
+    guidance: Annotated[float | None, typer.Option(min=0, callback=finite, help="Guidance scale.")] = None
+    negative: Annotated[str | None, typer.Option(help="Negative prompt.")] = None
     size: Annotated[
         str | None, typer.Option(metavar="WxH", callback=sides, help="Width and height in pixels.")
     ] = None
-    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a video.")] = None
-    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the fastest by default.")] = None
+    frames: Annotated[int | None, typer.Option(min=1, help="Number of frames of a video.")] = None
+    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; by default the fastest one.")] = None
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="float32, bfloat16 or float16; by default float32 on a CPU and for bundled models, else "
-            "bfloat16."
+            help="float32, bfloat16 or float16. By default float32 on a CPU and for bundled models, "
+            "otherwise bfloat16."
         ),
     ] = None
 
     @property
     def source(self) -> Source:
-        """Where the pipeline comes from.
+        """Find where the pipeline comes from.
 
         Raises:
             ValueError: there is no such model.
@@ -48,15 +46,15 @@ class Opening:
         return locate(self.model)
 
     def options(self, prompt: str) -> Options:
-        """What the pipeline is asked for."""
+        """The options of the pipeline's call."""
         width, height = (int(side) for side in self.size.split("x")) if self.size else (None, None)
         return Options(prompt, self.negative, self.steps, self.guidance, width, height, self.frames)
 
     def checked_class(self) -> type[Any]:
-        """The pipeline's class, before it is loaded.
+        """The pipeline's class; nothing is loaded.
 
         Raises:
-            ValueError: there is no such model, or it cannot do what is asked.
+            ValueError: there is no such model, or it cannot do this.
         """
         _quieten()
         cls = pipeline_class(self.source)
@@ -64,18 +62,19 @@ class Opening:
         return cls
 
     def frame_rate(self, asked: float | None) -> float | None:
-        """Frames a second of what the model makes, None where it makes pictures."""
+        """The frames a second of a video; None if the model makes images."""
         return (asked or bundled.FPS) if makes_video(pipeline_class(self.source)) else None
 
     def open(self, prompt: str, rank: int = 0) -> tuple[Any, dict[str, Any]]:
-        """The pipeline on its device, and the arguments of its call; cheap checks come first.
+        """Load the pipeline onto its device; return it with the arguments of its call. Cheap checks come
+        first.
 
         Args:
-            prompt: what to show.
-            rank: of several processes the one that asks, each with a GPU of its own.
+            prompt: the prompt.
+            rank: the number of this process, if several share the work; each has its own GPU.
 
         Raises:
-            ValueError: something cannot be done as asked.
+            ValueError: the pipeline or the device cannot do this.
         """
         from skipstone.pipelines.opening.devices import find_device, find_dtype
 
@@ -93,7 +92,7 @@ class Opening:
         return pipe, arguments
 
     def open_for_many(self) -> tuple[Any, dict[str, Any]]:
-        """The pipeline on this process's device, and the arguments of its call but the prompt."""
+        """The pipeline on this process's device, and the arguments of its call except the prompt."""
         from skipstone.report.workers import local_rank
 
         pipe, arguments = self.open("", local_rank())
@@ -102,7 +101,7 @@ class Opening:
 
 
 def _quieten() -> None:
-    """Leave standard error to what concerns the user."""
+    """Silence what other libraries write to standard error."""
     import diffusers
     import transformers
 

@@ -1,4 +1,4 @@
-"""The options that several commands take, and what is typed as words turned into values."""
+"""Options that several commands share, and typed text turned into values."""
 
 import math
 import re
@@ -12,7 +12,7 @@ import typer
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take dataclasses of options: on the command line their fields are options of its own."""
+    """Let a command take dataclasses of options; on the command line each field is an option."""
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
 
@@ -45,31 +45,31 @@ def _fields(group: Any) -> list[Parameter]:
 
 
 def finite(value: float | None) -> float | None:
-    """Refuse infinity and what is no number."""
+    """Refuse infinity and NaN."""
     if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number.")
     return value
 
 
 def sides(value: str | None) -> str | None:
-    """Refuse what is no width and height."""
+    """Refuse anything but a width and a height."""
     if value is not None and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", value):
         raise typer.BadParameter(f"{value!r} is not WIDTHxHEIGHT in pixels, such as 128x128.")
     return value
 
 
 def words(text: str | None, default: Sequence[str]) -> tuple[str, ...]:
-    """Words between commas, each once; the default where nothing was typed."""
+    """Split at commas, each word once; the default if nothing was typed."""
     if text is None:
         return tuple(default)
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
 def numbers(text: str, kind: Callable[[str], Any], option: str) -> tuple[Any, ...]:
-    """Numbers between commas, each once.
+    """Split numbers at commas, each number once.
 
     Raises:
-        ValueError: something else.
+        ValueError: not such numbers.
     """
     try:
         return tuple(kind(word) for word in words(text, ()))
@@ -77,17 +77,18 @@ def numbers(text: str, kind: Callable[[str], Any], option: str) -> tuple[Any, ..
         raise ValueError(f"{option} {text}: expected numbers between commas, such as 1,2,3") from None
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 FpsOption = Annotated[
-    float | None, typer.Option(min=1, max=120, callback=finite, help="Of a video; 16 by default.")
+    float | None,
+    typer.Option(min=1, max=120, callback=finite, help="Frames a second of a video; 16 by default."),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the initial noise.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the initial noise.")]
 PromptsOption = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="A file of prompts: txt (one a line), csv or jsonl (under `prompt`), or `vbench`; by default "
-        "those of a bundled model.",
+        help="A file of prompts: txt (one on each line), csv or jsonl (under `prompt`), or `vbench`. By "
+        "default the bundled model's own prompts.",
     ),
 ]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Take only so many of the prompts.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Use only the first so many prompts.")]

@@ -1,4 +1,4 @@
-"""What a command prints when it is done: words, or one JSON object."""
+"""What a command prints at its end: words, or one JSON object."""
 
 import json
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from rich.text import Text
 
 
 class Result(Protocol):
-    """What can be said in both ways."""
+    """A result that can be printed both ways."""
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """The result as plain values."""
 
     def lines(self) -> Iterable[str]:
-        """In words."""
+        """The result in words."""
 
 
 def show(result: Result, as_json: bool) -> None:
@@ -24,7 +24,7 @@ def show(result: Result, as_json: bool) -> None:
 
 
 def table(rows: Iterable[tuple[str, ...]]) -> Table:
-    """Columns without lines between them; no cell is read as markup."""
+    """A table without lines; markup in cells is not interpreted."""
     grid = Table.grid(padding=(0, 2))
     for row in rows:
         grid.add_row(*(Text(cell, overflow="fold") for cell in row))

@@ -1,4 +1,4 @@
-"""`skipstone plan`: record a run of a pipeline, find the best plan, write it; or show one."""
+"""`skipstone plan`: record a run, find the best plan and write it; or show a plan."""
 
 import json
 import sys
@@ -24,22 +24,24 @@ if TYPE_CHECKING:
 def plan(
     opening: Opening,
     prompt: Annotated[
-        str | None, typer.Argument(help="What to record; not with --show.", show_default=False)
+        str | None, typer.Argument(help="The prompt to record; not with --show.", show_default=False)
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("plan.json"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file of the plan.")] = Path("plan.json"),
     speedup: Annotated[
-        float | None, typer.Option(min=1, callback=finite, help="How many times faster to be.")
+        float | None, typer.Option(min=1, callback=finite, help="Target speedup of the denoising loop.")
     ] = None,
-    computed: Annotated[int | None, typer.Option(min=1, help="How many steps to compute.")] = None,
-    quality: Annotated[float | None, typer.Option(callback=finite, help="The PSNR in dB to keep.")] = None,
-    refine: Annotated[int, typer.Option(min=0, help="Runs to spend on moving single steps.")] = 0,
+    computed: Annotated[int | None, typer.Option(min=1, help="Target number of computed steps.")] = None,
+    quality: Annotated[
+        float | None, typer.Option(callback=finite, help="Target PSNR in dB against the uncached run.")
+    ] = None,
+    refine: Annotated[int, typer.Option(min=0, help="How many more runs to improve single steps.")] = 0,
     show: Annotated[
-        Path | None, typer.Option(help="Only show this plan.", show_default=False)
+        Path | None, typer.Option(help="Show this plan; record nothing.", show_default=False)
     ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Record a run and find out which of its steps need not be computed on runs like it."""
+    """Record one run, and plan which steps later runs like it compute."""
     from skipstone.schedules.load import load_plan
     from skipstone.schedules.search import Target
 
@@ -80,7 +82,7 @@ def find_plan(
 
 
 def _watcher(lines: "StepLines") -> "Watcher":
-    """A line for the recorded run, for the one that candidates are compared with, and for each of theirs."""
+    """Show one line for the recorded run, one for the reference, and one for each candidate."""
     line: Any = None
     titles = chain(("recording", "other noise"), repeat("candidate"))
 

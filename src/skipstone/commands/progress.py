@@ -1,4 +1,4 @@
-"""What long work shows: a line that grows by one character a step, and a bar over many runs."""
+"""Progress of long work: a line that grows by one character each step, and a bar for many runs."""
 
 from types import TracebackType
 
@@ -16,17 +16,17 @@ from skipstone.cachers.contract.words import Step
 from skipstone.pipelines.attach import Watcher
 
 OTHER_COLUMNS = 18
-"""Characters of a line beside its title and its strip: the counter, the time, the gaps."""
+"""Characters of a line besides title and strip: the counter, the time, the gaps."""
 
 
 ONE_HOUR = 3600.0
-"""Seconds of which runs tell how long the others will take."""
+"""The remaining time is estimated from the runs of this many last seconds."""
 
 
 class StepLines:
-    """Shows the runs of a pipeline, one line each: ``#`` computed, ``.`` skipped, ``+`` in part.
+    """Show the runs of a pipeline, one line each: ``#`` computed, ``.`` skipped, ``+`` skipped in part.
 
-    Of a run that is longer than the line, the last steps are shown.
+    If a run is longer than the line, the line shows its last steps.
 
     Args:
         console: where to show them.
@@ -42,7 +42,7 @@ class StepLines:
         )
 
     def line(self, title: str) -> Watcher:
-        """Begin a line; call the result after each step."""
+        """Begin a line; call the returned function after each step."""
         task = self._progress.add_task(title, total=None, strip="")
         width = max(1, self._progress.console.width - len(title) - OTHER_COLUMNS)
         strip = ""
@@ -65,7 +65,7 @@ class StepLines:
 
 
 class RunBar:
-    """Shows how many runs of a sweep are over, and how long the others will take.
+    """Show how many runs of a sweep are done, and how long the others will take.
 
     Args:
         console: where to show it.
@@ -85,11 +85,11 @@ class RunBar:
         self._task = self._progress.add_task("looking for settings", total=None)
 
     def expect(self, runs: int) -> None:
-        """So many runs are to come."""
+        """Announce how many runs will follow."""
         self._progress.reset(self._task, total=runs, description="measuring")
 
     def done(self, title: str) -> None:
-        """One of them is over."""
+        """Count one of them as done."""
         self._progress.update(self._task, advance=1, description=title)
 
     def __enter__(self) -> "RunBar":

@@ -1,4 +1,4 @@
-"""`skipstone report`: refuse what cannot work, load, sweep, write the page."""
+"""`skipstone report`: check the request, load the pipeline, measure, write the page."""
 
 import sys
 from contextlib import redirect_stdout
@@ -23,31 +23,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measuring:
-    """What is measured, as it is typed."""
+    """What is measured, as typed."""
 
     methods: Annotated[
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Methods between commas, or `all`; settings after colons are kept: dbcache:blocks=2.",
+            help="Methods between commas, or `all`. A setting after a colon is fixed: dbcache:blocks=2.",
         ),
     ] = None
     speedups: Annotated[
-        str, typer.Option(metavar="NUMBERS", help="The speeds that settings of each method are looked for.")
+        str,
+        typer.Option(
+            metavar="NUMBERS", help="Target speedups; for each, every method's nearest setting is measured."
+        ),
     ] = "1.5,2,3,5"
     prompts: PromptsOption = None
     limit: LimitOption = None
-    seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Of the noise, for each prompt.")] = "0"
+    seeds: Annotated[
+        str, typer.Option(metavar="NUMBERS", help="Seeds of the initial noise; every prompt runs with each.")
+    ] = "0"
     metrics: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Between commas; the usual ones by default.")
+        str | None,
+        typer.Option(metavar="NAMES", help="Quality metrics between commas; by default the usual ones."),
     ] = None
 
     def design(self, model: str) -> "Design":
-        """What a sweep of a model measures.
+        """The design of the sweep.
 
         Raises:
-            TypeError: a hyper-parameter that a method does not have.
-            ValueError: anything else that cannot be measured.
+            TypeError: a method has no such hyper-parameter.
+            ValueError: something else that cannot be measured.
         """
         from skipstone.metrics.comparison import USUAL
         from skipstone.report.design import METHODS, Design, expanded
@@ -70,19 +76,20 @@ def report(
     rows: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The file of rows, which is added to; rows.jsonl beside the page by default."
+            metavar="FILE", help="The file to append rows to; by default rows.jsonl beside the page."
         ),
     ] = None,
     redrawn: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Draw the page of these rows; run nothing.")
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Draw the page from these rows; run nothing."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the prompts.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes that share the prompts.")] = 1,
     megabytes: Annotated[
-        float, typer.Option(min=0, callback=finite, help="What the clips may take in the page.")
+        float, typer.Option(min=0, callback=finite, help="Most megabytes of clips in the page.")
     ] = 14,
     fps: FpsOption = None,
 ) -> None:  # fmt: skip
-    """Measure methods on a model and prompts, and write one page that shows what they gain and cost."""
+    """Measure methods on your model and prompts, and write one page with their speed and quality."""
     from skipstone.report.page import write_page
     from skipstone.report.workers import is_first
 
@@ -99,10 +106,10 @@ def report(
 
 
 def prompts_of(source: str | None, model: str, limit: int | None) -> list[str]:
-    """The prompts that a user named, or else those of a bundled model.
+    """The prompts of a file, or by default those of a bundled model.
 
     Raises:
-        ValueError: there are none.
+        ValueError: no prompts are named, and the model has none.
     """
     if source is None and model not in bundled.DEFAULTS:
         raise ValueError("name a file with prompts, one a line: --prompts FILE")
@@ -121,7 +128,7 @@ def _measure(opening: Opening, design: "Design", rows: Path, fps: float | None, 
 
 
 def _work(opening: Opening, design: "Design", rows: Path, fps: float | None) -> None:
-    """This process's part of the sweep; the first one shows how far it is."""
+    """Do this process's part of the sweep; the first process shows the progress."""
     from skipstone.commands.progress import RunBar
     from skipstone.report.sweeps import Silent
     from skipstone.report.workers import is_first
