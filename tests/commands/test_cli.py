@@ -311,7 +311,7 @@ def test_methods_are_described_by_their_docstrings(capsys: pytest.CaptureFixture
     threshold = teacache["parameters"][0]
     assert (threshold["name"], threshold["type"]) == ("threshold", "float | None")
     assert threshold["default"] == skipstone.TeaCache().threshold
-    assert threshold["meaning"].startswith("accumulated change at which a step is computed;")
+    assert threshold["meaning"].startswith("summed change at which a step is computed, in the unit")
 
 
 def test_methods_in_words(capsys: pytest.CaptureFixture[str]) -> None:
