@@ -1,4 +1,4 @@
-"""Measuring methods on a user's own model and prompts, and one file that shows what came out."""
+"""Measure methods on a user's own model and prompts, and write one file that shows the results."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ _HOMES = {"Design": "design", "read_rows": "rows", "sweep": "sweeps", "write_pag
 
 
 def __getattr__(name: str) -> Any:
-    """Bring in what is asked for: reading rows needs neither torch nor a model."""
+    """Import a name when it is first used: reading rows needs neither torch nor a model."""
     if name not in _HOMES:
         raise AttributeError(f"module 'skipstone.report' has no attribute {name!r}")
     return getattr(import_module(f"skipstone.report.{_HOMES[name]}"), name)

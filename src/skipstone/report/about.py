@@ -47,14 +47,14 @@ def command() -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """What people call a device."""
+    """The usual name of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({platform.machine()}), threads: {torch.get_num_threads()}"
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON keeps it; others by the name of their class, as tensors are too long to keep."""
+    """A value that JSON can hold, or else the name of its class; tensors would be too long."""
     return value if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
 
 

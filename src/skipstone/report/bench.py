@@ -1,4 +1,4 @@
-"""The runs of one prompt and seed, each as a row: uncached, once more, with fewer steps, and cached."""
+"""Run one prompt and seed uncached, uncached again, with fewer steps and cached; each run becomes a row."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class Setting:
     """One way to run a pipeline.
 
     Args:
-        kind: of the row.
-        label: what the method is called, empty without one.
-        settings: of the method, in words.
-        method: None to compute every step.
-        steps: how many, None for as many as the reference has.
-        expected: the error of each step's estimate that the method expects, None for computed ones; empty
-            where it expects nothing.
+        kind: the kind of its rows.
+        label: the method's name in the report; empty without a method.
+        settings: the method's settings, in words.
+        method: the method; None to compute every step.
+        steps: the number of steps; None for that of the reference.
+        expected: for each step the error that the method expects of its estimate, None for computed steps;
+            empty if the method expects nothing.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Setting:
     expected: tuple[float | None, ...] = ()
 
     def key(self, prompt: str, seed: int) -> dict[str, Any]:
-        """What identifies the row of one run."""
+        """The values that identify the row of one run."""
         return {
             "kind": self.kind, "method": self.label, "setting": self.settings,
             "steps_asked": self.steps, "prompt": prompt, "seed": seed,
@@ -46,15 +46,15 @@ class Setting:
 
 @dataclass(frozen=True)
 class Bench:
-    """A pipeline and what is measured on it.
+    """A pipeline, and what to measure on it.
 
     Args:
         pipe: the pipeline.
-        arguments: those of its call but the prompt.
-        metrics: names of metrics.
-        fps: frames a second of a video, None for pictures.
-        previews: where clips are written, None for nowhere.
-        device: where metrics are measured.
+        arguments: the arguments of its call, except the prompt.
+        metrics: the names of the metrics.
+        fps: frames a second of a video; None for images.
+        previews: writes the clips; None to write none.
+        device: the device that measures.
     """
 
     pipe: Any
@@ -72,7 +72,7 @@ class Bench:
             return make_clip(self.pipe, arguments, seed, cache)
 
     def rows(self, settings: Sequence[Setting], prompt: str, seed: int) -> Iterator[dict[str, Any]]:
-        """Make the reference, then a row of each setting against it."""
+        """Run the reference, then yield a row for each setting, compared with it."""
         reference = self.run(Setting(UNCACHED), prompt, seed)
         for setting in settings:
             clip = reference if setting.kind == UNCACHED else self.run(setting, prompt, seed)
@@ -121,7 +121,7 @@ def flat(comparison: Comparison) -> dict[str, Any]:
 
 
 def _statistics(clip: Clip) -> dict[str, Any]:
-    """What the cache did; without one every step was computed."""
+    """What the cache did; without a cache every step was computed."""
     if clip.stats is None:
         strip = "#" * clip.steps
         return {
@@ -142,7 +142,7 @@ def _statistics(clip: Clip) -> dict[str, Any]:
 
 
 def work_share(stats: RunStats | None) -> float:
-    """The share of the work done: of the evaluations, times that of the parts that may be skipped."""
+    """The share of the work that was done: of computed evaluations, times that of computed parts."""
     if stats is None:
         return 1.0
     done = sum(calls["computed"] for calls in stats.parts.values())

@@ -1,4 +1,4 @@
-"""The settings of a method from strict to permissive, and which of them reach a wanted speed."""
+"""The settings of a method from strict to permissive, and which of them reach a target speed."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,18 +12,18 @@ from skipstone.cachers.planned import Planned, checked_guard
 from skipstone.cachers.settings import make_method, typed
 
 FITTED = "fitted"
-"""The word that asks for a method's constants to be measured on the first prompt."""
+"""This word as a setting asks for the method's constants to be measured on the first prompt."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method that is to be measured.
+    """A method to measure.
 
     Args:
         name: as `skipstone.attach` takes it.
-        fixed: the settings that the user gave, ``key=value`` each.
-        rungs: the settings to choose from, strict first; one of no settings where there is nothing to choose.
-        measured: for each rung the hyper-parameters that were measured on the model; empty for none.
+        fixed: the user's settings, each one ``key=value``.
+        rungs: the settings to choose from, strictest first; a single empty one if there is no choice.
+        measured: for each rung the hyper-parameters that were measured on the model; may be empty.
     """
 
     name: str
@@ -55,13 +55,14 @@ class Candidate:
 
 
 def candidate(text: str) -> Candidate:
-    """A method as a report names it: ``teacache``, ``fora+taylor:order=2``, ``first-block:threshold=0.1``.
+    """Parse a method of a report: ``teacache``, ``fora+taylor:order=2`` or ``first-block:threshold=0.1``.
 
-    What is given is kept; where it leaves open how much to skip, there is a ladder to climb.
+    Settings after a colon are fixed. If they leave open how much to skip, the method's ladder offers
+    settings.
 
     Raises:
-        TypeError: a hyper-parameter that the method does not have.
-        ValueError: an unknown method, or a value that it refuses.
+        TypeError: the method has no such hyper-parameter.
+        ValueError: an unknown method, or a value that the method refuses.
     """
     name, *fixed = text.split(":")
     kinds = kinds_of(name)
@@ -79,12 +80,12 @@ def candidate(text: str) -> Candidate:
 
 
 def _typed(rung: Rung) -> tuple[str, ...]:
-    """A rung as it is typed on the command line."""
+    """A rung as typed on the command line."""
     return tuple(f"{name}={typed(value)}" for name, value in rung.items())
 
 
 def _open(ladder: Sequence[Sequence[str]], fixed: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """The rungs of a ladder without what the user has fixed; one of no settings where nothing is left."""
+    """The rungs without the hyper-parameters that the user has fixed; a single empty one if none are left."""
     given = {_key(setting) for setting in fixed}
     rungs = (tuple(setting for setting in rung if _key(setting) not in given) for rung in ladder)
     return tuple(dict.fromkeys(rungs)) or ((),)
@@ -120,12 +121,12 @@ def guard_of(settings: Sequence[str]) -> float | None:
 
 
 def climb(rungs: int, speed: Callable[[int], float], target: float) -> int:
-    """The rung whose speed is nearest to a target, by few looks; of equally fast ones the strictest.
+    """Find the rung whose speed is nearest to a target, by bisection; of equally fast ones the strictest.
 
     Args:
-        rungs: how many there are.
-        speed: of a rung, from 0; it does not fall from one rung to the next.
-        target: above 0.
+        rungs: how many rungs there are.
+        speed: returns the speed of a rung, counted from 0; it never falls from one rung to the next.
+        target: the target speed, above 0.
     """
     target = min(target, speed(rungs - 1))
     low, high = 0, rungs - 1
@@ -137,12 +138,12 @@ def climb(rungs: int, speed: Callable[[int], float], target: float) -> int:
 
 
 def rungs_for(rungs: int, speed: Callable[[int], float], targets: Sequence[float]) -> list[int]:
-    """A rung for each target; where some are out of reach, for as many speeds that can be reached.
+    """Find a rung for each target; if some are out of reach, for as many speeds that can be reached.
 
-    Where two targets have the same rung, the next one is taken if it is faster.
+    If two targets have the same rung, the second one takes the next rung if that is faster.
 
     Args:
-        rungs: how many there are.
+        rungs: how many rungs there are.
         speed: as of `climb`.
         targets: above 1.
     """
@@ -157,7 +158,7 @@ def rungs_for(rungs: int, speed: Callable[[int], float], targets: Sequence[float
 
 
 def within(targets: Sequence[float], last: float) -> list[float]:
-    """The targets, rising; as many evenly spread between 1 and a speed where that is below one of them.
+    """The targets, rising. If one is above the highest speed: as many, spread evenly up to that speed.
 
     Args:
         targets: above 1.

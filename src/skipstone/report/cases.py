@@ -1,4 +1,4 @@
-"""Which runs a report shows with their pictures: for each setting the one that came out worst."""
+"""Which runs a report shows as clips: the worst run of each setting."""
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,10 +11,10 @@ from skipstone.report.rows import CACHED, PLAIN, UNCACHED, unit_of
 from skipstone.report.summary import Line
 
 MEGABYTES = 14.0
-"""What the clips of a page take at most, unless told otherwise."""
+"""The most that the clips of a page take by default."""
 
 AS_TEXT = 4 / 3
-"""How much longer a clip is when it is written as text."""
+"""How much longer a clip becomes as text (base64)."""
 
 TYPES = {".mp4": "video/mp4", ".webp": "image/webp"}
 
@@ -26,8 +26,8 @@ class WorstCase:
     Args:
         line: the setting.
         row: the run.
-        clips: ``uncached``, ``cached`` and ``difference``, each the path of a clip; empty where they are gone
-            or there are too many.
+        clips: the paths of the clips ``uncached``, ``cached`` and ``difference``; empty if they are missing
+            or the page is full.
     """
 
     line: Line
@@ -36,20 +36,20 @@ class WorstCase:
 
 
 def cases(lines: Sequence[Line], name: str | None, folder: Path, megabytes: float) -> list[WorstCase]:
-    """The worst run of each setting, worst first; those that come first have the pictures.
+    """The worst run of each setting, worst first; the first ones are shown with clips.
 
     Args:
         lines: all settings.
-        name: the metric that says what is worst, None where nothing was measured.
-        folder: what the paths of clips are relative to.
-        megabytes: what the clips may take in the page.
+        name: the metric that decides what is worst; None if nothing was measured.
+        folder: the paths of clips are relative to it.
+        megabytes: the most that the clips take in the page.
     """
     if name is None:
         return []
     metric = METRICS[name]
     found = [(line, line.worst_row(metric)) for line in lines if line.kind in (CACHED, PLAIN)]
     found.sort(key=lambda case: case[1][name], reverse=not metric.higher_is_better)
-    # What people come for are the caches; the fewer steps follow.
+    # Readers look for the caches first; fewer plain steps follow.
     found.sort(key=lambda case: case[0].kind == PLAIN)
     uncached = {unit_of(row): row for line in lines if line.kind == UNCACHED for row in line.rows}
     return list(_within(megabytes, found, uncached, folder))
@@ -82,5 +82,5 @@ def _clips(row: Mapping[str, Any], reference: Mapping[str, Any], folder: Path) -
 
 
 def data_url(path: Path) -> str:
-    """A file as part of a page."""
+    """A file as a data URL."""
     return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -11,10 +11,10 @@ from skipstone.report.candidates import FITTED, Candidate, candidate
 from skipstone.report.fits import FITS, fit_of
 
 SPEEDUPS = (1.5, 2.0, 3.0, 5.0)
-"""The speeds that settings are looked for, unless others are given."""
+"""The default target speeds."""
 
 METHODS = ("planned", "first-block", "teacache", "easycache")
-"""The methods that are measured, unless others are given: they work on any transformer."""
+"""The default methods, which work on any transformer."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,15 @@ class Design:
     """What a sweep measures.
 
     Args:
-        prompts: what is shown.
-        seeds: of the initial noise, each for every prompt.
+        prompts: the prompts.
+        seeds: seeds of the initial noise; every prompt runs with each.
         methods: as `skipstone.attach` takes them, with settings after colons: ``dbcache:blocks=2``.
-        speedups: the speeds, against computing all, that a setting of each method is looked for.
-        metrics: how quality is measured.
+        speedups: the target speeds, against computing every step; a setting of each method is searched for
+            each.
+        metrics: the names of the quality metrics.
 
     Raises:
-        TypeError: a hyper-parameter that a method does not have.
+        TypeError: a method has no such hyper-parameter.
         ValueError: an unknown method or metric, a value out of range, or nothing to measure.
     """
 
@@ -62,7 +63,7 @@ class Design:
 
 
 def expanded(methods: Sequence[str]) -> list[str]:
-    """Methods with `all` written out: every method, also fitted, and every predictor at even intervals."""
+    """Expand `all`: every method, the fitted ones too, and every predictor at even intervals."""
     fits = [f"{name}:{FITTED}" for name in FITS]
     predicted = [f"fora+{name}" for name in PREDICTORS if name != Reuse.name]
     everything = [*sorted(ALL_METHODS), *fits, *predicted]

@@ -1,4 +1,4 @@
-"""What methods need to know of a model, measured in a report on its first prompt."""
+"""Measure a method's constants on the first prompt of a report."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,32 +18,32 @@ Arguments = Mapping[str, Any]
 Fit = Callable[[Candidate, Any, str, Arguments], Candidate]
 
 SCALES = tuple(float(f"{2 ** (n / 4):.3g}") for n in range(-16, 17))
-"""By how much the ends of a measured codebook are moved: the more, the more is skipped."""
+"""Factors for the levels of a measured codebook: larger ones skip more."""
 
 LOOKAHEAD = 8
-"""For how many steps in a row SmoothCache knows the errors of what it skips."""
+"""SmoothCache measures its errors for this many skipped steps in a row."""
 
 
 def fitted(found: Candidate, pipe: Any, prompt: str, arguments: Arguments) -> Candidate:
-    """A candidate with constants that are measured on an uncached run.
+    """Measure a candidate's constants on an uncached run.
 
     Args:
-        found: one that asks for it.
+        found: the candidate.
         pipe: a pipeline without a cache.
-        prompt: what is run.
-        arguments: the others of the pipeline's call.
+        prompt: the prompt of that run.
+        arguments: the other arguments of the pipeline's call.
 
     Raises:
-        ValueError: a method that has nothing to measure, or nothing could be measured on this model.
+        ValueError: the method has nothing to measure, or this model cannot be measured.
     """
     return fit_of(found)(found, pipe, prompt, arguments)
 
 
 def fit_of(found: Candidate) -> Fit:
-    """How the constants of a method are measured.
+    """The function that measures a method's constants.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the method has no such constants.
     """
     method = found.name.partition("+")[0]
     if method not in FITS:
@@ -90,4 +90,4 @@ FITS: Mapping[str, Fit] = {
     "smoothcache": _smoothcache,
     "teacache": _teacache,
 }
-"""For each method that knows constants of a model how they are measured."""
+"""For each method with constants of a model, the function that measures them."""

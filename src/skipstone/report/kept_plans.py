@@ -1,4 +1,4 @@
-"""The plans of a report: one recorded run of the first prompt, and a plan for each wanted speed."""
+"""The plans of a report: one recorded run of the first prompt, and a plan for each target speed."""
 
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,12 @@ from skipstone.schedules.record import Record
 
 
 class KeptPlans:
-    """Makes plans, and keeps them so that a sweep that goes on has the same ones.
+    """Make plans and keep them, so that a resumed sweep has the same ones.
 
     Args:
         bench: the pipeline.
         unit: the prompt and the seed of the recorded run.
-        folder: where plans are kept, made when there is one; None for nowhere.
+        folder: the folder of the plans, made when the first one is written; None to keep none.
     """
 
     def __init__(self, bench: Bench, unit: tuple[str, int], folder: Path | None) -> None:
@@ -26,10 +26,10 @@ class KeptPlans:
         self._made: dict[float, Plan] = {}
 
     def of(self, speedup: float) -> Plan:
-        """The plan for a speed.
+        """The plan for a target speed.
 
         Raises:
-            ValueError: there is none, or nothing could be recorded.
+            ValueError: no plan reaches it, or nothing could be recorded.
         """
         if speedup not in self._made:
             self._made[speedup] = self._kept(speedup) or self._new(speedup)

@@ -1,4 +1,4 @@
-"""How fast a prompt and seed is computed without a cache, by all of its runs that have none."""
+"""How long a prompt and seed take without a cache, estimated from all of their uncached runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from skipstone.report.rows import PLAIN, REPEAT, UNCACHED, unit_of
 
 @dataclass(frozen=True)
 class Pace:
-    """What runs without a cache take.
+    """The time of runs without a cache.
 
-    A single run may meet a busy moment of the machine, and would make everything look faster that is compared
-    with it alone.
+    A single run may hit a busy moment of the machine; compared with that run alone, everything would look
+    faster.
 
     Args:
-        steps: of a full run.
-        step_seconds: of the denoising loop for each step, median of the full and the shorter runs.
-        other_seconds: of the call without its loop, median.
+        steps: the steps of a full run.
+        step_seconds: the time of the denoising loop for each step, the median over full and shorter runs.
+        other_seconds: the time of the call outside its loop, the median.
     """
 
     steps: int
@@ -26,16 +26,16 @@ class Pace:
     other_seconds: float
 
     def speedup(self, row: Mapping[str, Any]) -> float:
-        """How much faster a run's loop is than a full one's."""
+        """How much faster a run's loop is than the loop of a full run."""
         return self.steps * self.step_seconds / float(row["loop_seconds"])
 
     def call_speedup(self, row: Mapping[str, Any]) -> float:
-        """How much faster a run's call is than a full one's."""
+        """How much faster a run's call is than the call of a full run."""
         return (self.steps * self.step_seconds + self.other_seconds) / float(row["call_seconds"])
 
 
 def speedups(row: Mapping[str, Any], known: Mapping[tuple[str, int], Pace]) -> tuple[float, float]:
-    """How much faster a run is in its loop and in its call; as it was noted where no pace is known."""
+    """The speedups of a run's loop and call; without a known pace, those noted in its row."""
     pace = known.get(unit_of(row))
     if pace is None:
         return row["speedup"], row["call_speedup"]
@@ -43,7 +43,7 @@ def speedups(row: Mapping[str, Any], known: Mapping[tuple[str, int], Pace]) -> t
 
 
 def paces(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Pace]:
-    """The pace of every prompt and seed that was run in full."""
+    """The pace of every prompt and seed with a full run."""
     found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["kind"] in (UNCACHED, REPEAT, PLAIN):

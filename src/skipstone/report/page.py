@@ -1,4 +1,4 @@
-"""One file that shows a sweep: no network, no server, no script from elsewhere."""
+"""A sweep as one HTML file, which needs no network, no server and no other script."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent / "page"
 """The template, the style and the script."""
 
 KINDS = {UNCACHED: "reference", REPEAT: "noise floor", PLAIN: "fewer steps"}
-"""What a line without a method is called."""
+"""The names of lines without a method."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ def write_page(
     Args:
         rows: from `sweep` or `read_rows`.
         path: the HTML file, replaced if it exists.
-        folder: that of the rows, which the paths of clips are relative to.
-        megabytes: what the clips may take in the file.
+        folder: the folder of the rows; the paths of clips are relative to it.
+        megabytes: the most that the clips take in the file.
 
     Raises:
-        ValueError: there are no measurements in the rows.
+        ValueError: the rows hold no measurements.
     """
     path.write_text(page(rows, folder, megabytes), encoding="utf-8")
 
@@ -50,7 +50,7 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
     """The report of a sweep as HTML; arguments as of `write_page`.
 
     Raises:
-        ValueError: there are no measurements in the rows.
+        ValueError: the rows hold no measurements.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -86,7 +86,7 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
 
 
 def _curves(lines: Sequence[Line], deciding: str | None) -> Iterator[Curve]:
-    """A plot of each metric, that of the verdict first."""
+    """A plot for each metric; the deciding metric comes first."""
     for metric in sorted(METRICS.values(), key=lambda metric: metric.name != deciding):
         svg = drawing.curves(lines, metric)
         if svg:

@@ -1,4 +1,4 @@
-"""The small clips and pictures that a report shows."""
+"""Small clips and images for a report."""
 
 from pathlib import Path
 
@@ -9,21 +9,21 @@ from torch import Tensor
 from skipstone.metrics import media
 
 LONGEST = 480
-"""Pixels of the longer side at most."""
+"""The most pixels of the longer side."""
 
 CRF = 28
-"""H.264 quality of clips: at this size the eye sees little of it, and sixteen cases fit into a page."""
+"""H.264 quality of the clips: hardly visible at this size, and sixteen cases fit into a page."""
 
 GAIN = 8
-"""How much a difference is amplified to be seen."""
+"""The factor that makes a difference visible."""
 
 
 class Previews:
-    """Writes what runs made into a folder.
+    """Write the clips of runs into a folder.
 
     Args:
-        folder: made when the first clip is written.
-        fps: frames a second of a video, None for pictures.
+        folder: the folder, made when the first clip is written.
+        fps: frames a second of a video; None for images.
     """
 
     def __init__(self, folder: Path, fps: float | None) -> None:
@@ -42,12 +42,12 @@ class Previews:
 
 
 def difference(frames: Tensor, reference: Tensor) -> Tensor:
-    """Where two clips differ in any colour, in gray and `GAIN` times as bright."""
+    """The mean difference of two clips over the colours, in gray, `GAIN` times as bright."""
     return ((frames - reference).abs().mean(dim=-1, keepdim=True) * GAIN).clamp(0, 1).expand_as(frames)
 
 
 def shrunk(frames: Tensor) -> Tensor:
-    """The clip with no side above `LONGEST`."""
+    """Shrink a clip so that no side is above `LONGEST`."""
     height, width = frames.shape[1:3]
     share = LONGEST / max(height, width)
     if share >= 1:

@@ -1,4 +1,4 @@
-"""The prompts of a report: a file, those of a bundled model, or the list of VBench."""
+"""The prompts of a report: from a file, from a bundled model, or from VBench."""
 
 import csv
 import json
@@ -11,20 +11,20 @@ from typing import Any
 from skipstone.pipelines import bundled
 
 NAMES = ("prompt", "prompt_en", "text", "caption")
-"""The columns and keys that a prompt may stand under."""
+"""The columns and keys that can hold a prompt."""
 
 MOTIONS = ("bounces", "slides left", "spins", "rolls", "grows", "orbits", "falls", "shakes")
 COLOURS = ("blue", "yellow", "green", "white", "pink", "teal", "purple", "gray")
 COUNT = 16
-"""How many prompts a bundled model brings."""
+"""How many prompts come with a bundled model."""
 
 
 def read_prompts(source: str) -> list[str]:
-    """The prompts of a file, or those of a name.
+    """Read the prompts of a file, or return those of a name.
 
     Args:
-        source: a file ``.txt`` (one a line), ``.csv`` or ``.jsonl`` (under one of `NAMES`); a pipe, with
-            one a line; ``vbench``; or the name of a bundled model.
+        source: a file ``.txt`` (one prompt on each line), ``.csv`` or ``.jsonl`` (under one of `NAMES`); a
+            pipe, with one prompt on each line; ``vbench``; or the name of a bundled model.
 
     Raises:
         ValueError: there is no such file, it cannot be read, or it holds no prompts.
@@ -50,7 +50,7 @@ def read_prompts(source: str) -> list[str]:
 
 
 def pebble_prompts(model: str, count: int = COUNT) -> list[str]:
-    """Captions of a bundled model: an object, a motion where it makes videos, and a background.
+    """Captions for a bundled model: an object, for videos a motion, and a background.
 
     Raises:
         ValueError: this copy of skipstone comes without the model.
@@ -93,4 +93,4 @@ def _objects(text: str) -> Iterable[str]:
 
 
 READERS: Mapping[str, Callable[[str], Iterable[str]]] = {".txt": _lines, ".csv": _table, ".jsonl": _objects}
-"""For each ending what reads the text of such a file."""
+"""For each file ending, the function that reads such a text."""

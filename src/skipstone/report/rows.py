@@ -1,4 +1,4 @@
-"""The measurements on disk: one JSON object a line, only ever added to, and still readable when torn."""
+"""The measurements on disk: one JSON object on each line, only appended to, readable after a crash."""
 
 import json
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -8,47 +8,47 @@ from typing import Any
 from skipstone.metrics import media
 
 SCHEMA = 1
-"""The layout of the rows. Rows of another one are refused."""
+"""The version of the layout. Rows of another version are refused."""
 
 Row = Mapping[str, Any]
 
 MEASURED = UNCACHED, REPEAT, PLAIN, CACHED = "uncached", "repeat", "plain", "cached"
-"""The kinds of timed rows: the reference, the same once more, fewer steps without a cache, and a method."""
+"""The kinds of timed rows: the reference, the reference again, fewer steps without a cache, a method."""
 
 SEARCH = "search"
-"""A row of the search for settings: how much of one run a setting computes."""
+"""The kind of a search row: how much of one run a setting computes."""
 
 SWEEP = "sweep"
-"""A row that says what the others were measured on."""
+"""The kind of the row that says what the others were measured on."""
 
 IDENTITY = ("kind", "method", "setting", "steps_asked", "prompt", "seed")
-"""What tells one measurement from another."""
+"""The values that tell one measurement from another."""
 
 SAME = ("model", "pipeline", "arguments", "dtype", "metrics")
 """What all rows of a file must agree on."""
 
 
 def identity(row: Row) -> Hashable:
-    """What a row measured, as a key."""
+    """The identity of a row's measurement, as a key."""
     return tuple(row.get(name) for name in IDENTITY)
 
 
 def unit_of(row: Row) -> tuple[str, int]:
-    """The prompt and the seed, which runs that are compared have in common."""
+    """The prompt and the seed: runs that are compared share them."""
     return row["prompt"], row["seed"]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file; a torn last line is left out.
+    """Read the rows of a file, without an unfinished last line.
 
     Raises:
-        ValueError: the file cannot be read, a line is no row, or the rows are of another schema.
+        ValueError: the file cannot be read, a line is not a row, or the rows have another schema.
     """
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise ValueError(f"cannot read the rows {str(path)!r}: {error.strerror}") from None
-    # What comes after the last newline was cut off while it was written.
+    # Text after the last newline was cut off while it was written.
     return [_parsed(line, f"{path}:{number}") for number, line in enumerate(lines[:-1], 1) if line.strip()]
 
 
@@ -64,11 +64,11 @@ def _parsed(line: bytes, place: str) -> dict[str, Any]:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a file that rows cannot be added to.
+    """Refuse a file that rows cannot be appended to.
 
     Raises:
-        ValueError: another ending than jsonl, a folder that is missing or not writable, or a file that holds
-            something else than rows.
+        ValueError: the file does not end in jsonl, its folder is missing or not writable, or it holds
+            something other than rows.
     """
     media.check_extension(path, (".jsonl",))
     media.check_folder(path)
@@ -77,15 +77,15 @@ def check_writable(path: Path) -> None:
 
 
 class RowFile:
-    """Rows that grow, in a file or, without one, in memory only.
+    """Rows that grow, in a file or in memory only.
 
     Args:
-        path: the file; its rows are kept.
-        share: which of several processes this is. Others than the first write into files of their own beside
-            it, which `absorb` takes in.
+        path: the file, whose rows are kept; None for memory only.
+        share: the number of this process. All processes but the first write into their own files, which
+            `absorb` takes in.
 
     Raises:
-        ValueError: the file exists and holds something else than rows.
+        ValueError: the file exists and holds something other than rows.
     """
 
     def __init__(self, path: Path | None, share: int = 0) -> None:
@@ -94,7 +94,7 @@ class RowFile:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the file again, which others may have added to."""
+        """Read the file again; other processes may have appended to it."""
         if self._path is not None and self._path.exists():
             self.rows = read_rows(self._path)
         self._known = {identity(row) for row in self.rows}
@@ -107,7 +107,7 @@ class RowFile:
         return next((kept for kept in self.rows if identity(kept) == identity(row)), None)
 
     def append(self, row: Row) -> None:
-        """Keep a row; it is on disk when this returns."""
+        """Append a row; it is on disk when this returns."""
         whole = {"schema": SCHEMA, **row}
         self.rows.append(whole)
         self._known.add(identity(whole))
@@ -115,7 +115,7 @@ class RowFile:
             _append(_part(self._path, self._share), [whole])
 
     def absorb(self) -> None:
-        """Take the rows of other processes into the file, when they are done; for the first process only."""
+        """Take the finished processes' rows into the file; only the first process does this."""
         assert self._share == 0
         for part in _parts(self._path):
             assert self._path is not None
@@ -149,7 +149,7 @@ def _parts(path: Path | None) -> Iterator[Path]:
 
 
 def _append(path: Path, rows: Iterable[Row]) -> None:
-    """Add lines after the last whole one."""
+    """Append lines after the last complete one."""
     with path.open("ab+") as file:
         file.truncate(_end_of_lines(path))
         file.write(b"".join(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows))

@@ -1,4 +1,4 @@
-"""How methods stand against fewer plain steps, which cost nothing to write and nothing to hold."""
+"""How methods compare with fewer plain steps, which need no code and no memory."""
 
 import math
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ class Standing:
     """One method on one model.
 
     Args:
-        method: its label in the rows.
-        lines: its settings, slow first.
-        margins: by how much each is better than fewer plain steps of the same speed, in the metric's unit;
-            minus infinity where it is not faster than computing every step.
-        metric: what quality is.
+        method: the method's label in the rows.
+        lines: its settings, slowest first.
+        margins: how much better each setting is than fewer plain steps at the same speed, in the metric's
+            unit; minus infinity if it is not faster than computing every step.
+        metric: the metric of quality.
     """
 
     method: str
@@ -34,13 +34,13 @@ class Standing:
         return [line for line, margin in zip(self.lines, self.margins, strict=True) if margin > 0]
 
     def fastest(self, target: float, worst: bool = False) -> Line | None:
-        """The fastest setting of a quality, on average over the runs or of the worst one; None without it."""
+        """The fastest setting that reaches a quality, on average or in the worst run; None if none does."""
         faster = (line for line in self.lines if line.speedup > 1)
         good = (line for line in faster if line.reaches(self.metric, target, worst))
         return max(good, key=lambda line: line.speedup, default=None)
 
     def words(self) -> str:
-        """A sentence."""
+        """The comparison as a sentence."""
         name, better = "fewer plain steps", self.better
         if not better:
             return f"Worse than {name} at every setting that was measured."
@@ -57,11 +57,11 @@ class Standing:
 
 
 def standings(lines: Sequence[Line], name: str = "psnr") -> list[Standing]:
-    """Every method of a sweep, in the order of the lines.
+    """The standing of every method of a sweep, in the order of the lines.
 
     Args:
-        lines: those of all settings, of fewer plain steps too.
-        name: of the metric that says what quality is.
+        lines: the lines of all settings and of fewer plain steps.
+        name: the name of the metric of quality.
     """
     metric = METRICS[name]
     measured = [line for line in lines if name in line.scores]
@@ -77,15 +77,15 @@ def standings(lines: Sequence[Line], name: str = "psnr") -> list[Standing]:
 
 
 def margin(line: Line, plain: Sequence[Line], metric: Metric) -> float:
-    """By how much a setting is better than fewer plain steps of the same speed, higher for better.
+    """How much better a setting is than fewer plain steps at the same speed; positive is better.
 
-    Between two numbers of steps that were measured their quality is interpolated over the logarithm of the
-    speed; beyond the first and the last it is theirs.
+    The quality of plain steps is interpolated over the logarithm of the speed, and constant beyond the
+    measured ends.
 
     Args:
         line: the setting.
-        plain: fewer plain steps; without any there is nothing to be better than.
-        metric: what quality is.
+        plain: the lines of fewer plain steps; without any, the margin is infinite.
+        metric: the metric of quality.
     """
     if line.speedup <= 1:
         return -math.inf

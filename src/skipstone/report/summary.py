@@ -1,4 +1,4 @@
-"""Rows summed up: each setting over all prompts and seeds."""
+"""Sum up rows: one line for each setting, over all prompts and seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class Spread:
     """One metric of one setting over prompts and seeds.
 
     Args:
-        mean: of the clips.
-        low: the value that 5% of the clips are worse than.
-        worst: of the clips.
-        best: of the clips.
-        worst_frame: of the frames of all clips.
+        mean: the mean over clips.
+        low: the value that 5% of the clips fall behind.
+        worst: the worst clip's value.
+        best: the best clip's value.
+        worst_frame: the worst frame's value, over all clips.
     """
 
     mean: float
@@ -34,18 +34,18 @@ class Line:
     """One setting over prompts and seeds.
 
     Args:
-        kind: of its rows.
-        method: the method's label, empty without one.
-        setting: its settings.
+        kind: the kind of its rows.
+        method: the method's label; empty without a method.
+        setting: the method's settings.
         rows: one for each prompt and seed.
-        speedup: of the denoising loop against runs of the same prompt and seed without a cache, median.
-        call_speedup: of the whole call, median.
-        slowest: the least of the loop's.
-        fastest: the most.
-        computed_share: share of the evaluations that were computed, mean.
-        steps: of the solver.
-        bytes_held: the most that was held for reuse.
-        scores: by metric.
+        speedup: of the denoising loop, against uncached runs of the same prompt and seed; the median.
+        call_speedup: the same for the whole call.
+        slowest: the smallest speedup of the loop.
+        fastest: the largest speedup of the loop.
+        computed_share: the share of computed evaluations, the mean.
+        steps: denoising steps.
+        bytes_held: the most bytes held for reuse.
+        scores: the spread of each metric, by its name.
     """
 
     kind: str
@@ -63,25 +63,25 @@ class Line:
 
     @property
     def title(self) -> str:
-        """What it is called in a sentence."""
+        """The setting's name in a sentence."""
         if self.kind == CACHED:
             return " ".join((self.method.partition(":")[0], self.setting.replace(" ", ", "))).strip()
         return {UNCACHED: "uncached", REPEAT: "uncached again", PLAIN: f"{self.steps} plain steps"}[self.kind]
 
     def reaches(self, metric: Metric, target: float, worst: bool = False) -> bool:
-        """Whether it is as good as a target, on average over the runs or in the worst one."""
+        """Whether its quality reaches a target, on average over the runs or in the worst one."""
         score = self.scores[metric.name]
         value = score.worst if worst else score.mean
         return value >= target if metric.higher_is_better else value <= target
 
     def worst_row(self, metric: Metric) -> Mapping[str, Any]:
-        """The prompt and seed that came out worst."""
+        """The row of the worst prompt and seed."""
         value = metric.worst(row[metric.name] for row in self.rows)
         return next(row for row in self.rows if row[metric.name] == value)
 
 
 def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
-    """The lines of a sweep in the order in which they were measured, by method and speed."""
+    """The lines of a sweep, by kind, method in the order of measurement, and speed."""
     measured = [row for row in rows if row["kind"] in MEASURED]
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in measured:
@@ -95,7 +95,7 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
 
 
 def _line(rows: Sequence[Mapping[str, Any]], known: Mapping[tuple[str, int], Pace]) -> Line:
-    # Processes finish in any order: what is shown must not depend on it.
+    # Processes finish in any order; the result must not depend on it.
     rows = sorted(rows, key=unit_of)
     speeds, call_speeds = zip(*(speedups(row, known) for row in rows), strict=True)
     return Line(

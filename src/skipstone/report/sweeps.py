@@ -22,21 +22,21 @@ from skipstone.report.rows import CACHED, PLAIN, REPEAT, SEARCH, UNCACHED, RowFi
 from skipstone.report.workers import Crew
 
 LITTLE = (1.1, 1.25)
-"""Speeds at which fewer plain steps are measured too: methods that skip single layers gain about as much."""
+"""Fewer plain steps are measured at these speeds too: methods that skip single layers gain about as much."""
 
 
 class Progress(Protocol):
-    """Is told what happens."""
+    """Is told about the progress."""
 
     def expect(self, runs: int) -> None:
-        """So many runs are to come."""
+        """Announce how many runs will follow."""
 
     def done(self, title: str) -> None:
-        """One of them is over."""
+        """Count one of them as done."""
 
 
 class Silent:
-    """Tells nobody."""
+    """Shows no progress."""
 
     def expect(self, runs: int) -> None:
         pass
@@ -57,26 +57,26 @@ def sweep(
 ) -> list[dict[str, Any]]:
     """Measure methods on a pipeline, beside fewer plain steps and the noise floor.
 
-    For each method and speed the setting is chosen whose run of the first prompt comes nearest; how fast and
-    how good it is, is then measured on all of them. A sweep that was interrupted goes on where it stopped.
-    Under ``accelerate launch`` the processes share the prompts.
+    For each method and target speed, runs of the first prompt find the nearest setting. Its speed and quality
+    are then measured on all prompts. An interrupted sweep continues where it stopped. Under ``accelerate
+    launch`` the processes share the prompts.
 
     Args:
         pipe: a text-to-video or text-to-image pipeline without a cache, on its device.
         design: the prompts, seeds, methods, speeds and metrics.
-        rows: a file of JSON lines that keeps what is measured, and beside it a folder with the clips; None
-            for neither.
-        fps: frames a second of a video, None for pictures.
-        model: what the model is called in the report.
-        progress: told what happens.
-        arguments: those of the pipeline's call, such as ``num_inference_steps``.
+        rows: a file of JSON lines for the measurements; a folder for the clips is made beside it. None for
+            neither.
+        fps: frames a second of a video; None for images.
+        model: the model's name in the report.
+        progress: is told about the progress.
+        arguments: arguments of the pipeline's call, such as ``num_inference_steps``.
 
     Returns:
         The rows, as `pandas.DataFrame` takes them.
 
     Raises:
-        ValueError: several processes without a file, a file with rows of something else, or a device or a
-            pipeline that nothing can be measured on.
+        ValueError: several processes without a file, a file with rows of another sweep, or a device or
+            pipeline that cannot be measured.
     """
     device = _parameter(pipe).device
     crew = Crew(on_cpu=device.type == "cpu")
@@ -90,7 +90,7 @@ def sweep(
 
 @dataclass
 class Sweep:
-    """A sweep under way; arguments as of `sweep`."""
+    """A sweep in progress; its arguments are those of `sweep`."""
 
     design: Design
     bench: Bench
@@ -122,7 +122,7 @@ class Sweep:
         return self.file.rows
 
     def _leave_out(self) -> None:
-        """Set methods aside that do not work on this model, and note why."""
+        """Leave out methods that do not work on this model, and note why."""
         for found in self.design.candidates:
             try:
                 self.usable.append(self._prepared(found))
@@ -130,10 +130,10 @@ class Sweep:
                 self.left_out[found.label] = str(error)
 
     def _prepared(self, found: Candidate) -> Candidate:
-        """A candidate with what it needs to know of the model.
+        """A candidate with its constants of this model.
 
         Raises:
-            ValueError: it does not work on this model.
+            ValueError: the method does not work on this model.
         """
         if found.is_planned:
             self._plan(found)
@@ -144,7 +144,7 @@ class Sweep:
         return found
 
     def _fitted(self, found: Candidate) -> Candidate:
-        """Measure constants in the first process, for all of them.
+        """Measure constants in the first process, for all processes.
 
         Raises:
             ValueError: there is nothing to measure.
@@ -155,7 +155,7 @@ class Sweep:
         return outcome
 
     def _fit(self, found: Candidate) -> Candidate | str:
-        """The fitted candidate, or why there is none."""
+        """The fitted candidate, or why it cannot be fitted."""
         prompt, seed = self.design.units[0]
         arguments = {**self.bench.arguments, "generator": torch.Generator().manual_seed(seed)}
         self.progress.done(f"fitting {found.label}")
@@ -168,7 +168,7 @@ class Sweep:
         """Make the plans in the first process; the others wait for them.
 
         Raises:
-            ValueError: there is no plan for any of the speeds.
+            ValueError: no speed has a plan.
         """
         refusals = []
         for speedup in self.design.speedups if self.crew.rank == 0 else ():
@@ -183,7 +183,7 @@ class Sweep:
             raise ValueError(refusals[0])
 
     def _check(self) -> None:
-        """Refuse to go on with the rows of something else."""
+        """Refuse to continue with the rows of another sweep."""
         if self.crew.rank == 0:
             self.file.check(self._about())
 
@@ -192,7 +192,7 @@ class Sweep:
         return about(self.bench, self.model, self.design, dtype, self.left_out)
 
     def _open(self) -> None:
-        """Take in what an interrupted sweep left, and say what this one is."""
+        """Take in the rows of an interrupted sweep, and write what this one is."""
         if self.crew.rank == 0:
             self.file.absorb()
             self.file.append(self._about())
@@ -215,7 +215,7 @@ class Sweep:
             yield Setting(PLAIN, steps=steps)
 
     def _cached(self) -> Iterator[Setting]:
-        """The settings that come nearest to the wanted speeds; the processes share the search."""
+        """The settings nearest to the target speeds; the processes share the search."""
         ladders = [found for found in self.usable if not found.is_planned]
         mine = [(found.label, self._rungs(found)) for found in self.crew.share(ladders)]
         rungs = dict(self.crew.gather(mine))
@@ -240,7 +240,7 @@ class Sweep:
         return rungs_for(len(found.rungs), speed, self.design.speedups)
 
     def _look(self, setting: Setting) -> dict[str, Any]:
-        """The row of a search run, of the first prompt and seed, from the file or made now."""
+        """The row of a search run of the first prompt and seed: from the file, or from a run now."""
         prompt, seed = self.design.units[0]
         wanted = {**setting.key(prompt, seed), "kind": SEARCH}
         known = self.file.matching(wanted)
@@ -256,9 +256,9 @@ class Sweep:
         return [setting for setting in settings if setting.key(*unit) not in self.file]
 
     def _warm_up(self, settings: Sequence[Setting]) -> None:
-        """Let no timed run pay for a first use."""
+        """Warm up, so that no timed run includes a first use."""
         arguments = {**self.bench.arguments, "prompt": self.design.prompts[0]}
-        # What was fitted or planned holds for runs of full length only.
+        # Fits and plans hold for runs of full length only.
         whole = {found.label for found in self.usable if found.is_fitted or found.is_planned}
         for setting in {setting.label: setting for setting in settings if setting.method}.values():
             if setting.label in whole:
@@ -273,6 +273,6 @@ def _setting(found: Candidate, rung: int) -> Setting:
 
 
 def _parameter(pipe: Any) -> torch.Tensor:
-    """One of the model's, which is on its device and of its type."""
+    """One parameter of the model, for its device and type."""
     model = next(iter(models_of(pipe).values()))
     return next(model.parameters())

@@ -1,4 +1,4 @@
-"""What the measurements say, in words."""
+"""The measurements in words: where caching pays, and where it does not."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ TARGETS: Mapping[str, Mapping[float, str]] = {
     "ssim": {0.95: "hard to tell apart", 0.9: "small differences", 0.8: "the same scene, other details"},
     "lpips": {0.05: "hard to tell apart", 0.1: "small differences", 0.2: "the same scene, other details"},
 }
-"""How good the mean over prompts must be for what people see; the first metric that was measured decides."""
+"""What people see at which mean over prompts; the first metric that was measured decides."""
 
 TIE = 0.97
-"""Speeds whose ratio is above this are equal for a user: quality decides."""
+"""Two speeds whose ratio is above this count as equal; then quality decides."""
 
 FEW = 8
-"""Fewer prompts and seeds than this say little about others."""
+"""Fewer pairs of prompt and seed than this say little about others."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Finding:
     """One sentence of the verdict.
 
     Args:
-        title: what was asked, empty where nothing was.
+        title: the question; empty without one.
         text: the answer.
-        pays: whether caching pays there, None where that was not asked.
+        pays: whether caching pays; None without a question.
     """
 
     title: str
@@ -45,7 +45,7 @@ def deciding_metric(lines: Sequence[Line]) -> str | None:
 
 
 def verdict(lines: Sequence[Line]) -> list[Finding]:
-    """The best setting for each target, where caching does not pay, and how far to trust that."""
+    """The best setting for each target, where caching does not pay, and how reliable this is."""
     name = deciding_metric(lines)
     targets = TARGETS.get(name or "", {})
     found = [_best(lines, str(name), value, words) for value, words in targets.items()]
@@ -82,7 +82,7 @@ def _best(lines: Sequence[Line], name: str, target: float, words: str) -> Findin
 
 
 def _beats(plain: Line, cached: Line, name: str) -> bool:
-    """Whether fewer plain steps are the better choice: faster, or about as fast and no worse."""
+    """Whether fewer plain steps are better: faster, or about as fast and no worse."""
     sign = 1 if METRICS[name].higher_is_better else -1
     better = sign * (cached.scores[name].mean - plain.scores[name].mean) > 0
     return plain.speedup * (TIE if better else 1) >= cached.speedup

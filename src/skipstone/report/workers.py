@@ -1,4 +1,4 @@
-"""Several processes that share the work of one report, each with a pipeline and a device of its own."""
+"""Processes that share the work of one report, each with its own pipeline and device."""
 
 import os
 import socket
@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)
-"""How long processes wait for each other: one may have much more to do than another."""
+"""How long processes wait for each other: one may have much more work than another."""
 
 
 class Crew:
-    """The processes that ``accelerate launch``, ``torchrun`` or `spread` started; one alone where none did.
+    """The processes that ``accelerate launch``, ``torchrun`` or `spread` started, or this process alone.
 
     Args:
-        on_cpu: whether they work on the CPU.
+        on_cpu: whether the processes work on the CPU.
     """
 
     def __init__(self, on_cpu: bool) -> None:
@@ -33,7 +33,7 @@ class Crew:
         return work[self.rank :: self.count]
 
     def gather(self, found: list[T]) -> list[T]:
-        """What all processes found."""
+        """Collect what all processes found."""
         if self._state is None:
             return found
         from accelerate.utils import gather_object
@@ -41,18 +41,18 @@ class Crew:
         return list(gather_object(found))
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have come here."""
         if self._state is not None:
             self._state.wait_for_everyone()
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes what all have found."""
+    """Whether this is the process that writes the results."""
     return _rank() == 0
 
 
 def local_rank() -> int:
-    """Which of this machine's processes this is."""
+    """The number of this process on this machine."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
@@ -64,7 +64,7 @@ def spread(count: int, work: Callable[..., object], *arguments: Any) -> None:
     """Do the same work in several processes of this machine, as a `Crew`.
 
     Raises:
-        TypeError: the work raised it in one of them.
+        TypeError: the work raised it in one of the processes.
         ValueError: likewise.
     """
     from torch.multiprocessing import Manager
