@@ -1,4 +1,4 @@
-"""Measuring what a cache costs in quality and gains in time, and writing what a pipeline made."""
+"""Measure what a cache costs in quality and gains in time, and write clips and images."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["METRICS", "Comparison", "compare"]
 
 
 def __getattr__(name: str) -> Any:
-    """Bring in the metrics when they are first used: writing a clip needs none of them."""
+    """Import metrics when they are first used: writing a clip needs none of them."""
     if name not in __all__:
         raise AttributeError(f"module 'skipstone.metrics' has no attribute {name!r}")
     from skipstone.metrics import comparison

@@ -1,6 +1,6 @@
-"""The convention of TeaCache's evaluation: both clips are written as mp4, read again, and then compared.
+"""TeaCache's convention: both clips are written as mp4, read again, and then compared.
 
-The loss of the codec is part of these figures, so they compare with published tables alone.
+These figures include the codec's loss, so compare them only with published tables.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from skipstone.metrics.pair import FPS, Pair, pair
 
 
 def after_codec(measure: Callable[[Pair], Tensor]) -> Callable[[Pair], Tensor]:
-    """A metric of what is left after both clips went through imageio's mp4 at its default quality.
+    """A metric of both clips after imageio's mp4 at its default quality.
 
     Source: the evaluation scripts of TeaCache, https://github.com/ali-vilab/TeaCache.
     """

@@ -1,4 +1,4 @@
-"""Holding a clip against the uncached one of the same seed, by any number of metrics."""
+"""Compare a clip with the uncached one of the same seed, by any number of metrics."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from skipstone.metrics import codec, lpips, motion, quality, semantic, vbench, v
 from skipstone.metrics.pair import Pair, pair
 
 TAIL = 0.05
-"""The share of frames, or of clips, that are worse than what is called their 5th percentile."""
+"""The share of frames or clips that are worse than the 5th percentile."""
 
 
 def mean_of_frames(frames: Tensor) -> float:
@@ -23,24 +23,24 @@ def mean_of_errors(decibels: Tensor) -> float:
 
 
 def always(clips: Pair) -> str | None:
-    """No obstacle."""
+    """Any pair can be measured."""
     return None
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One way to say how close a clip is to its reference.
+    """One measure of how close a clip is to its reference.
 
     Args:
-        name: what the command line and the rows call it.
-        title: what people call it.
-        measure: gives a value for each frame, or for each pair of neighbouring ones.
-        unit: of the values, empty where they have none.
-        higher_is_better: which way is better.
-        obstacle: why two clips cannot be measured, None where they can.
-        summary: one value for a clip from those of its frames.
-        digits: how many decimal places are worth showing.
-        is_usual: whether it is measured unless others are asked for.
+        name: its name on the command line and in rows.
+        title: its usual name.
+        measure: returns a value for each frame, or for each pair of neighbouring frames.
+        unit: the unit of the values; empty without one.
+        higher_is_better: whether higher values are better.
+        obstacle: returns why two clips cannot be measured, or None.
+        summary: turns the values of a clip's frames into one.
+        digits: how many decimal places to show.
+        is_usual: whether it is measured by default.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Metric:
         return min(values) if self.higher_is_better else max(values)
 
     def low(self, values: Iterable[float]) -> float:
-        """The value that 5% of these are worse than."""
+        """The value that 5% of these fall behind."""
         share = TAIL if self.higher_is_better else 1 - TAIL
         return float(torch.tensor(list(values), dtype=torch.float64).quantile(share))
 
@@ -114,13 +114,13 @@ USUAL = tuple(metric.name for metric in METRICS.values() if metric.is_usual)
 
 @dataclass(frozen=True)
 class Score:
-    """What one metric says of a clip.
+    """The values of one metric for a clip.
 
     Args:
-        value: of the whole clip.
-        low: the value that 5% of its frames are worse than.
-        worst: that of its worst frame.
-        frames: that of each frame, or of each pair of neighbouring ones.
+        value: the value of the whole clip.
+        low: the value that 5% of its frames fall behind.
+        worst: the value of its worst frame.
+        frames: the value of each frame, or of each pair of neighbouring frames.
     """
 
     value: float
@@ -134,8 +134,8 @@ class Comparison:
     """How close a clip is to its reference.
 
     Args:
-        scores: by the name of the metric.
-        skipped: why other metrics could not be measured, by name.
+        scores: the score of each metric, by name.
+        skipped: for every other metric why it could not be measured, by name.
     """
 
     scores: Mapping[str, Score] = field(default_factory=dict)
@@ -158,15 +158,15 @@ def compare(
     fps: float | None = None,
     prompt: str | None = None,
 ) -> Comparison:
-    """Compare a clip with its reference, on the device that both are on and before any codec.
+    """Compare a clip with its reference, on their device and before any codec.
 
     Args:
         frames: ``(frames, height, width, 3)``, values in [0, 1]; a picture is one frame.
         reference: the same shape, such as the uncached clip of the same prompt and seed.
-        metrics: names from `METRICS`. Those that cannot be measured on these clips are skipped, and it is
-            said why.
-        fps: frames a second of a video; only its codec needs to know.
-        prompt: what was to be shown; only metrics of meaning need to know.
+        metrics: names from `METRICS`. Metrics that cannot be measured on these clips are skipped with a
+            reason.
+        fps: frames a second of a video; only the codec uses it.
+        prompt: the prompt; only semantic metrics use it.
 
     Raises:
         ValueError: different shapes, or an unknown metric.

@@ -13,7 +13,7 @@ from skipstone.metrics.pair import Pair
 WEIGHTS = Path(__file__).parent / "weights/lpips_alexnet.safetensors"
 
 SMALLEST = 31
-"""Pixels that a side needs for all five layers to have something to look at."""
+"""The smallest side in pixels for which all five layers have an output."""
 
 STRIDES, PADDINGS, POOLED = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), (1, 2)
 """Of AlexNet's five convolutions; before those in the last tuple the maps are pooled."""
@@ -35,14 +35,14 @@ def lpips(clips: Pair) -> Tensor:
 
 
 def spatial_lpips(clips: Pair) -> Tensor:
-    """`lpips` with the map of each layer brought to the size of the picture before its mean is taken."""
+    """`lpips`, but each layer's map is resized to the image before its mean is taken."""
     size = clips.frames.shape[-2:]
     spread = ([F.interpolate(m, size, mode="bilinear") for m in maps] for maps in _maps(clips))
     return torch.stack([sum(map(torch.mean, maps), torch.zeros(())) for maps in spread])
 
 
 def _maps(clips: Pair) -> Iterator[list[Tensor]]:
-    """For each frame the distances at each place of each layer; one frame at a time to spare memory."""
+    """Each layer's map of distances, for one frame after the other, to save memory."""
     weights = {name: tensor.to(clips.frames.device) for name, tensor in _weights().items()}
     for pair in zip(clips.frames.unsqueeze(1), clips.reference.unsqueeze(1), strict=True):
         first, second = (_features(picture, weights) for picture in pair)
@@ -53,7 +53,7 @@ def _maps(clips: Pair) -> Iterator[list[Tensor]]:
 
 
 def _features(picture: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
-    """What each layer sees, ``(1, channels, height, width)``, with unit length over channels."""
+    """Each layer's features, ``(1, channels, height, width)``, with unit length over the channels."""
     shift, scale = (picture.new_tensor(values).reshape(1, 3, 1, 1) for values in (SHIFT, SCALE))
     maps, layers = (picture * 2 - 1 - shift) / scale, []
     for n, (stride, padding) in enumerate(zip(STRIDES, PADDINGS, strict=True)):

@@ -1,4 +1,4 @@
-"""Writing clips and pictures: mp4, gif, webp, png, jpg. A file appears whole or not at all."""
+"""Write clips and images: mp4, gif, webp, png, jpg. A file appears whole or not at all."""
 
 import math
 from collections.abc import Callable
@@ -11,33 +11,33 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VIDEO = (".mp4", ".gif", ".webp", ".png")
-"""What a video can be written as; a png is a contact sheet."""
+"""The formats of a video; a png is a contact sheet."""
 
 IMAGE = (".png", ".jpg", ".webp")
-"""What an image can be written as."""
+"""The formats of an image."""
 
 SHEET = 12
-"""How many frames a contact sheet shows at most."""
+"""The most frames of a contact sheet."""
 
 CRF = 16
 """H.264 quality, 0 to 51, lower is better: 16 shows no compression to the eye."""
 
 
 def check_extension(path: Path, accepted: tuple[str, ...]) -> None:
-    """Refuse a file name that cannot be written as this kind of picture.
+    """Refuse a file name whose extension is not accepted.
 
     Raises:
-        ValueError: its extension is none of the accepted ones.
+        ValueError: the extension is not one of the accepted ones.
     """
     if path.suffix.lower() not in accepted:
         raise ValueError(f"cannot write {str(path)!r}: name a file that ends in {', '.join(accepted)}")
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a path that no file can be written to.
+    """Refuse a path that cannot be written.
 
     Raises:
-        ValueError: it is a folder, or its folder is missing or not writable.
+        ValueError: the path is a folder, or its folder is missing or not writable.
     """
     if path.is_dir():
         raise ValueError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
@@ -62,7 +62,7 @@ def write_video(frames: "Tensor", path: Path, fps: float, scale: int = 1, crf: i
         crf: quality of an mp4, 0 to 51, lower is better.
 
     Raises:
-        ValueError: an extension that no video is written as.
+        ValueError: the extension is not that of a video.
     """
     check_extension(path, VIDEO)
     pixels = _pixels(frames, scale)
@@ -84,7 +84,7 @@ def write_image(frames: "Tensor", path: Path, scale: int = 1) -> None:
         scale: whole factor by which pixels are repeated, from 1.
 
     Raises:
-        ValueError: an extension that no image is written as.
+        ValueError: the extension is not that of an image.
     """
     check_extension(path, IMAGE)
     _write(path, lambda part: _write_picture(_pixels(frames, scale)[0], part))
@@ -146,7 +146,7 @@ def _write_animation(pixels: Any, part: Path, durations: list[int], **options: A
 
 
 def _durations(frames: int, fps: float, unit: int = 1) -> list[int]:
-    """Milliseconds of each frame in whole units, rounded so that the clip as a whole keeps its speed."""
+    """The duration of each frame in whole milliseconds, rounded so that the clip keeps its speed."""
     ends = [round(1000 * n / fps / unit) * unit for n in range(frames + 1)]
     return [end - begin for begin, end in pairwise(ends)]
 

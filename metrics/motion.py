@@ -1,4 +1,4 @@
-"""What a comparison of single frames cannot see: flicker, and how fast things move."""
+"""What single frames cannot show: flicker, and the speed of motion."""
 
 import torch
 import torch.nn.functional as F
@@ -10,21 +10,21 @@ LEVELS, ROUNDS, WINDOW = 4, 4, 11
 """Of the optical flow: sizes of the picture, refinements of each, and the side of the windows in pixels."""
 
 NOISE = 1e-6
-"""Gradients, squared, below which a window is taken to show nothing that moves."""
+"""A window whose squared gradients are below this counts as still."""
 
 
 def flicker(clips: Pair) -> Tensor:
     """How much the difference between the clips changes from each frame to the next, ``(frames - 1,)``.
 
-    It is the mean absolute difference of their changes: 0 where the clip differs from its reference in the
-    same way all along, and as visible as grain where it does not.
+    It is the mean absolute difference of their changes: 0 if the clip differs from its reference in the same
+    way in every frame.
     """
     changes, wanted = (clip[1:] - clip[:-1] for clip in (clips.frames, clips.reference))
     return (changes - wanted).abs().mean(dim=(1, 2, 3))
 
 
 def flow_difference(clips: Pair) -> Tensor:
-    """How far the mean speeds of motion are apart, in pixels a frame, ``(frames - 1,)``."""
+    """The difference of the mean speeds of motion, in pixels a frame, ``(frames - 1,)``."""
     return (_speeds(clips.frames) - _speeds(clips.reference)).abs()
 
 
@@ -68,7 +68,7 @@ def _enlarged(flow: Tensor, picture: Tensor) -> Tensor:
 
 
 def _moved_back(picture: Tensor, flow: Tensor) -> Tensor:
-    """The picture that each pixel's flow points at."""
+    """The image, sampled where each pixel's flow points."""
     height, width = picture.shape[-2:]
     rows, columns = torch.meshgrid(
         torch.arange(height, device=picture.device), torch.arange(width, device=picture.device), indexing="ij"
@@ -79,7 +79,7 @@ def _moved_back(picture: Tensor, flow: Tensor) -> Tensor:
 
 
 def _solved(first: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
-    """The flow that best explains the window around each pixel, near the flow by which one was moved."""
+    """The flow that best explains the window around each pixel, close to the flow so far."""
     dx, dy = (_slope((first + moved) / 2, axis) for axis in (-1, -2))
     left = first - moved + dx * flow[:, :1] + dy * flow[:, 1:]
     xx, yy, xy = _window(dx * dx) + NOISE, _window(dy * dy) + NOISE, _window(dx * dy)
@@ -88,7 +88,7 @@ def _solved(first: Tensor, moved: Tensor, flow: Tensor) -> Tensor:
 
 
 def _slope(picture: Tensor, axis: int) -> Tensor:
-    """Half the difference of the two neighbours along an axis; at the edges the picture goes on unchanged."""
+    """Half the difference of the two neighbours along an axis; the edges are repeated."""
     sides = (1, 1, 0, 0) if axis == -1 else (0, 0, 1, 1)
     padded, size = F.pad(picture, sides, mode="replicate"), picture.shape[axis]
     return (padded.narrow(axis, 2, size) - padded.narrow(axis, 0, size)) / 2

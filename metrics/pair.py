@@ -1,11 +1,11 @@
-"""A clip and the one it is held against: what every metric is given."""
+"""A clip and its reference: the input of every metric."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
 FPS = 16.0
-"""Frames a second where nothing else is said."""
+"""The default of frames a second."""
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Pair:
     Args:
         frames: ``(frames, 3, height, width)``, values in [0, 1].
         reference: the same shape.
-        fps: frames a second of a video, None for an image.
-        prompt: what both were to show, None where nobody says.
+        fps: frames a second of a video; None for an image.
+        prompt: the prompt of both; None if unknown.
     """
 
     frames: Tensor
@@ -30,13 +30,13 @@ class Pair:
 
 
 def pair(frames: Tensor, reference: Tensor, fps: float | None = None, prompt: str | None = None) -> Pair:
-    """Both clips with channels first.
+    """Make a pair, with channels first.
 
     Args:
         frames: ``(frames, height, width, channels)``, values in [0, 1].
         reference: the same shape.
-        fps: frames a second; None for an image, and for a video stands for `FPS`.
-        prompt: what both were to show.
+        fps: frames a second; None means `FPS` for a video.
+        prompt: the prompt of both.
 
     Raises:
         ValueError: different shapes.

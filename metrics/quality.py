@@ -15,11 +15,11 @@ from torchmetrics.functional.image import (
 from skipstone.metrics.pair import Pair, pair
 
 MOST = 100.0
-"""What the PSNR of identical frames is taken for, in dB: that of a mean squared error of 1e-10."""
+"""The PSNR that identical frames count as, in dB: that of a mean squared error of 1e-10."""
 
 
 SMALLEST_OF_SCALES = 176
-"""Pixels that a side needs for MS-SSIM, which halves the picture four times and looks at windows of 11."""
+"""The smallest side in pixels for MS-SSIM, which halves the image four times and uses windows of 11."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Quality:
     """How close a clip is to its reference.
 
     Args:
-        psnr: peak signal-to-noise ratio of the whole clip (of its mean squared error) in dB; infinite where
-            the two are identical.
+        psnr: peak signal-to-noise ratio of the whole clip (of its mean squared error) in dB; infinite if the
+            two are identical.
         psnr_worst_frame: the same of the frame that differs most.
-        ssim: structural similarity, mean over frames; 1 where the two are identical.
+        ssim: structural similarity, mean over frames; 1 if the two are identical.
         ssim_worst_frame: the same of the frame that differs most.
     """
 
@@ -87,6 +87,6 @@ def ms_ssim(clips: Pair) -> Tensor:
 
 
 def _by_frame(clips: Pair, measure: Callable[..., Any]) -> Tensor:
-    """One frame at a time, so that a long clip needs no more memory than a picture."""
+    """One frame at a time, so that a long clip needs no more memory than an image."""
     pairs = zip(clips.frames.unsqueeze(1), clips.reference.unsqueeze(1), strict=True)
     return torch.stack([measure(*frames, data_range=1.0) for frames in pairs])

@@ -1,4 +1,4 @@
-"""Metrics of what a picture shows, by packages and models of their own: how much of it the cache changed."""
+"""Metrics of what an image shows, from other packages and models: how much of it the cache changed."""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,14 +11,14 @@ from torch import Tensor
 from skipstone.metrics.pair import Pair
 
 CLIP: Literal["openai/clip-vit-base-patch16"] = "openai/clip-vit-base-patch16"
-"""The model whose agreement of picture and text is measured."""
+"""The CLIP model of the score."""
 
 REWARD = "ImageReward-v1.0"
-"""The model of people's preferences."""
+"""The model of human preferences."""
 
 
 def clip_score(clips: Pair) -> Tensor:
-    """CLIP score of each frame less that of the reference, ``(frames,)``: below 0 where the clip lost.
+    """CLIP score of each frame minus the reference's, ``(frames,)``: below 0 if the clip is worse.
 
     Source: CLIPScore, arXiv:2104.08718, by torchmetrics.
     """
@@ -26,7 +26,7 @@ def clip_score(clips: Pair) -> Tensor:
 
 
 def image_reward(clips: Pair) -> Tensor:
-    """ImageReward of each frame less that of the reference, ``(frames,)``: below 0 where the clip lost.
+    """ImageReward of each frame minus the reference's, ``(frames,)``: below 0 if the clip is worse.
 
     Source: ImageReward, arXiv:2304.05977, by the package image-reward.
     """
@@ -35,12 +35,12 @@ def image_reward(clips: Pair) -> Tensor:
 
 
 def clip_obstacle(clips: Pair) -> str | None:
-    """Why the CLIP score cannot be measured, None where it can."""
+    """Why the CLIP score cannot be measured, or None."""
     return _missing_prompt(clips) or _loaded(_clip, CLIP)
 
 
 def reward_obstacle(clips: Pair) -> str | None:
-    """Why ImageReward cannot be measured, None where it can."""
+    """Why ImageReward cannot be measured, or None."""
     if find_spec("ImageReward") is None:
         return "the package image-reward is not installed"
     return _missing_prompt(clips) or _loaded(_reward, REWARD)

@@ -1,4 +1,4 @@
-"""VBench: what a benchmark of videos says of a clip, and how much of that the cache changed."""
+"""VBench, a benchmark of videos: how much of a clip's score the cache changed."""
 
 import json
 from importlib.util import find_spec
@@ -19,17 +19,17 @@ DIMENSIONS = (
 
 
 def vbench(clips: Pair) -> Tensor:
-    """Mean of VBench's `DIMENSIONS` less that of the reference, ``(1,)``: below 0 where the clip lost.
+    """Mean of VBench's `DIMENSIONS` minus the reference's, ``(1,)``: below 0 if the clip is worse.
 
     Source: VBench, arXiv:2311.17982, https://github.com/Vchitect/VBench.
-    Difference: the plain mean of the dimensions that need no prompt of the benchmark's own.
+    Difference: the plain mean of the dimensions that need no prompt of the benchmark.
     """
     scores = [_score(clip, clips) for clip in (clips.frames, clips.reference)]
     return torch.tensor([scores[0] - scores[1]])
 
 
 def obstacle() -> str | None:
-    """Why VBench cannot be asked, None where it can."""
+    """Why VBench cannot be measured, or None."""
     return "the package vbench is not installed" if find_spec("vbench") is None else None
 
 

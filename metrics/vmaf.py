@@ -1,4 +1,4 @@
-"""VMAF: how close a clip is to its reference to a model of viewers, by the ffmpeg of imageio-ffmpeg."""
+"""VMAF, a model of viewers: how close a clip is to its reference, by the ffmpeg of imageio-ffmpeg."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from torch import Tensor
 from skipstone.metrics.pair import Pair
 
 SMALLEST = 32
-"""Pixels that a side needs: VMAF halves the picture four times."""
+"""The smallest side in pixels: VMAF halves the image four times."""
 
 
 def vmaf(clips: Pair) -> Tensor:
@@ -37,21 +37,21 @@ def vmaf(clips: Pair) -> Tensor:
 
 
 def obstacle() -> str | None:
-    """Why VMAF cannot be measured here, None where it can."""
+    """Why VMAF cannot be measured here, or None."""
     if "libvmaf" not in _filters():
         return "the ffmpeg of imageio-ffmpeg has no libvmaf on this machine"
     return None
 
 
 def _input(clip: Tensor, file: Path, fps: float | None) -> list[str]:
-    """Write raw frames, and say to ffmpeg what they are."""
+    """Write raw frames; return ffmpeg's options for them."""
     file.write_bytes(clip.clamp(0, 1).mul(255).round().byte().movedim(1, -1).cpu().numpy().tobytes())
     size = f"{clip.shape[-1]}x{clip.shape[-2]}"
     return ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps or 1), "-i", file.name]
 
 
 def _run(inputs: Sequence[str], folder: Path) -> None:
-    # VMAF looks at luma alone; yuv444p takes odd sides too.
+    # VMAF uses luma only; yuv444p also accepts odd sides.
     graph = "[0:v]format=yuv444p[a];[1:v]format=yuv444p[b];[a][b]libvmaf=log_fmt=json:log_path=log.json"
     command = [_ffmpeg(), "-hide_banner", "-loglevel", "error", *inputs, "-lavfi", graph, "-f", "null", "-"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Run a pipeline once, cached or not: what it made and how long it took."""
+"""Run a pipeline once, cached or not, and keep its output and its times."""
 
 import time
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ WARM_UP_STEPS = 3
 
 @dataclass(frozen=True)
 class Clip:
-    """What one run of a pipeline made.
+    """The result of one run of a pipeline.
 
     Args:
         frames: ``(frames, height, width, channels)``, values in [0, 1]; an image is one frame.
-        steps: steps of the solver.
-        loop_seconds: time of the denoising loop, from the first evaluation to the end of the last step.
-        call_seconds: time of the whole call: text encoding, loop, decoding.
-        stats: what the cache did, None without one.
+        steps: denoising steps.
+        loop_seconds: the time of the denoising loop, from the first evaluation to the end of the last step.
+        call_seconds: the time of the whole call: text encoding, loop, decoding.
+        stats: what the cache did; None without a cache.
     """
 
     frames: Tensor
@@ -39,7 +39,7 @@ class Clip:
 
 
 def unwatched(step: Step, computed: int, skipped: int) -> None:
-    """Nobody looks at single steps."""
+    """Ignore single steps."""
 
 
 def make_clip(
@@ -53,10 +53,10 @@ def make_clip(
 
     Args:
         pipe: a text-to-video or text-to-image pipeline.
-        arguments: those of its call.
-        seed: of the initial noise, drawn on the CPU so that it is the same for every device.
-        cache: what `attach` has put on the pipeline, None to compute every step.
-        watch: called after each step with the step and its computed and skipped evaluations.
+        arguments: the arguments of its call.
+        seed: the seed of the initial noise, which is drawn on the CPU to be the same for every device.
+        cache: the attached cache; None to compute every step.
+        watch: called after each step with the step and its numbers of computed and skipped evaluations.
     """
     with LoopTimer(pipe) as timer, ExitStack() as stack:
         if cache is None:
@@ -71,14 +71,14 @@ def make_clip(
 
 
 def attached(pipe: Any, method: Cacher[Any] | None) -> AbstractContextManager[CacheHandle | None]:
-    """A method on a pipeline for a while; nothing for None."""
+    """Attach a method while the context is open; for None, do nothing."""
     return nullcontext() if method is None else attach(pipe, method)
 
 
 def warm_up(pipe: Any, arguments: Mapping[str, Any], method: Cacher[Any] | None) -> None:
-    """Run a few steps, if possible with the cache on: no run after this pays for the device's first use.
+    """Run a few steps with the method, so that later runs do not include the device's first use.
 
-    A method that is for one number of steps has a run of as many.
+    A method that is made for one number of steps runs that many.
     """
     steps = None if method is None else method.run_steps
     short = {**arguments, "num_inference_steps": steps or WARM_UP_STEPS}

@@ -1,4 +1,4 @@
-"""Measuring on a user's own pipeline what a method needs to know of the model."""
+"""Measure a method's constants on a user's own pipeline."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,12 +18,12 @@ from skipstone.schedules.published.polynomials import Indicator
 
 
 def fit_magcache(pipe: Any, /, *args: Any, **kwargs: Any) -> MagCache:
-    """Run a pipeline once, uncached, and give the MagCache with the magnitude ratios of its model.
+    """Run a pipeline once, uncached, and return a `MagCache` with the magnitude ratios of its model.
 
     Args:
         pipe: a diffusers pipeline without a cache.
-        args: the pipeline's own, such as a prompt.
-        kwargs: likewise; the number of steps should be that of later runs.
+        args: positional arguments of the pipeline's call, such as a prompt.
+        kwargs: keyword arguments of the call; the number of steps should be that of later runs.
 
     Raises:
         ValueError: the run had fewer than two steps, or its residuals could not be read.
@@ -39,18 +39,18 @@ def fit_magcache(pipe: Any, /, *args: Any, **kwargs: Any) -> MagCache:
 
 
 def fit_adacache(pipe: Any, /, *args: Any, **kwargs: Any) -> AdaCache:
-    """Run a pipeline once, uncached, and give the AdaCache with a codebook measured on its model.
+    """Run a pipeline once, uncached, and return an `AdaCache` with a codebook measured on its model.
 
-    Codebooks are published for Open-Sora only. How the changes seen become one is our rule, not the paper's
-    (`skipstone.schedules.published.codebooks.measured`).
+    Codebooks are published for Open-Sora only. Our own rule, not the paper's, makes one from the measured
+    changes (`skipstone.schedules.published.codebooks.measured`).
 
     Args:
         pipe: a diffusers pipeline without a cache.
-        args: the pipeline's own, such as a prompt.
-        kwargs: likewise; the number of steps should be that of later runs.
+        args: positional arguments of the pipeline's call, such as a prompt.
+        kwargs: keyword arguments of the call; the number of steps should be that of later runs.
 
     Raises:
-        ValueError: the run had fewer than three steps, its attention could not be read, or never changed.
+        ValueError: the run had fewer than three steps, or its attention could not be read or never changed.
     """
     recorder = ChangeRecorder()
     with attach(pipe, recorder) as cache:
@@ -66,18 +66,17 @@ def fit_adacache(pipe: Any, /, *args: Any, **kwargs: Any) -> AdaCache:
 def fit_teacache(
     pipe: Any, prompts: Iterable[Any], /, *, indicator: Indicator = "modulated-input", **kwargs: Any
 ) -> TeaCache:
-    """Run a pipeline uncached, print how well a polynomial fits its model, and give the TeaCache with it.
+    """Run a pipeline uncached, print how well a polynomial fits its model, and return a `TeaCache` with it.
 
     Args:
         pipe: a diffusers pipeline without a cache.
-        prompts: what the runs are of, each the pipeline's first argument; the paper takes 70.
-        indicator: what the polynomial shall be a function of: ``modulated-input``, ``time-embedding`` or
-            ``time-projection``.
-        kwargs: the pipeline's other arguments; the number of steps should be that of later runs.
+        prompts: one run each; every prompt is the call's first argument. The paper uses 70.
+        indicator: the polynomial's variable: ``modulated-input``, ``time-embedding`` or ``time-projection``.
+        kwargs: the other arguments of the call; the number of steps should be that of later runs.
 
     Raises:
-        TypeError: one prompt in place of several.
-        ValueError: the indicator could not be read, or the fit means nothing.
+        TypeError: a single prompt instead of a list.
+        ValueError: the indicator could not be read, or the fit is meaningless.
     """
     recorder = IndicatorRecorder(indicator)
     _record(pipe, recorder, prompts, kwargs)
@@ -89,17 +88,17 @@ def fit_teacache(
 def fit_block_caching(
     pipe: Any, prompts: Iterable[Any], /, *, threshold: float = 0.5, **kwargs: Any
 ) -> BlockCaching:
-    """Run a pipeline uncached and give the BlockCaching that knows how its model's blocks change.
+    """Run a pipeline uncached, and return a `BlockCaching` with the measured changes of its model's blocks.
 
     Args:
         pipe: a diffusers pipeline without a cache.
-        prompts: what the runs are of, each the pipeline's first argument; the paper takes 32, twice each.
-        threshold: that of the method.
-        kwargs: the pipeline's other arguments; the number of steps and the scheduler must be those of later
+        prompts: one run each; every prompt is the call's first argument. The paper uses 32, twice each.
+        threshold: the method's threshold.
+        kwargs: the other arguments of the call; the number of steps and the scheduler must be those of later
             runs.
 
     Raises:
-        TypeError: one prompt in place of several.
+        TypeError: a single prompt instead of a list.
         ValueError: no prompt, or a model without blocks.
     """
     recorder = LayerRecorder(frozenset({LayerKind.BLOCK}))
@@ -111,19 +110,19 @@ def fit_block_caching(
 def fit_smoothcache(
     pipe: Any, prompts: Iterable[Any], /, *, threshold: float = 0.15, lookahead: int = 3, **kwargs: Any
 ) -> SmoothCache:
-    """Run a pipeline uncached and give the SmoothCache that knows how its model's kinds of layers change.
+    """Run a pipeline uncached, and return a `SmoothCache` with the measured changes of its model's layers.
 
     Args:
         pipe: a diffusers pipeline without a cache.
-        prompts: what the runs are of, each the pipeline's first argument; the paper takes 10.
-        threshold: that of the method.
-        lookahead: how many steps may be skipped in a row at most, from 1. While it measures, what every layer
-            gives is held for as many steps.
-        kwargs: the pipeline's other arguments; the number of steps and the scheduler must be those of later
+        prompts: one run each; every prompt is the call's first argument. The paper uses 10.
+        threshold: the method's threshold.
+        lookahead: the most steps that may be skipped in a row, from 1. While measuring, the outputs of every
+            layer are held for that many steps.
+        kwargs: the other arguments of the call; the number of steps and the scheduler must be those of later
             runs.
 
     Raises:
-        TypeError: one prompt in place of several.
+        TypeError: a single prompt instead of a list.
         ValueError: no prompt, a lookahead below 1, or a model without such layers.
     """
     if lookahead < 1:
@@ -139,10 +138,10 @@ def fit_smoothcache(
 
 
 def _record(pipe: Any, recorder: Cacher[Any], prompts: Iterable[Any], kwargs: Mapping[str, Any]) -> int:
-    """Run a pipeline once for each prompt, and give the number of its steps.
+    """Run a pipeline once for each prompt; return the number of steps.
 
     Raises:
-        TypeError: one prompt in place of several.
+        TypeError: a single prompt instead of a list.
         ValueError: no prompt.
     """
     if isinstance(prompts, str):

@@ -1,4 +1,4 @@
-"""The models that come with skipstone, trained by it: small, real, and free to use."""
+"""The two small models that come with skipstone, trained for it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,21 +22,21 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "width": 128,
     },
 }
-"""For each bundled model the arguments of the call that it was trained for."""
+"""For each bundled model, the call's arguments that it was trained for."""
 
 FPS = 16
 """Frames per second that the bundled video model was trained on."""
 
 
 INDEX = "model_index.json"
-"""The file that makes a folder a diffusers pipeline."""
+"""The index file of a diffusers pipeline's folder."""
 
 
 def folder(name: str) -> Path:
-    """Where a bundled model is.
+    """The folder of a bundled model.
 
     Raises:
-        ValueError: no bundled model of that name, or this copy of skipstone comes without its weights.
+        ValueError: there is no bundled model of that name, or this copy of skipstone lacks its weights.
     """
     if name not in DEFAULTS:
         raise ValueError(f"unknown bundled model {name!r}; choose one of: {', '.join(DEFAULTS)}")
@@ -49,7 +49,7 @@ def folder(name: str) -> Path:
 
 
 def default_plan(name: str) -> Path | None:
-    """The plan for 2.5 times the speed that comes with a bundled model, None where there is none."""
+    """The plan for a speedup of 2.5 that comes with a bundled model, or None."""
     file = FOLDER / name / "plan.json"
     return file if name in DEFAULTS and file.is_file() else None
 
@@ -59,7 +59,7 @@ BLOCK_CACHING = "block-caching.safetensors"
 
 
 def block_caching(name: str) -> Path | None:
-    """The trained Block Caching that comes with a bundled model, None where there is none."""
+    """The trained Block Caching that comes with a bundled model, or None."""
     file = FOLDER / name / BLOCK_CACHING
     return file if name in DEFAULTS and file.is_file() else None
 
@@ -67,7 +67,7 @@ def block_caching(name: str) -> Path | None:
 def load(name: str, **kwargs: Any) -> Any:
     """Load a bundled model as an ordinary diffusers pipeline.
 
-    Called with a prompt alone, it makes what the model was trained for: the size, steps and guidance of
+    Called with only a prompt, it uses what the model was trained for: the size, steps and guidance of
     `DEFAULTS` replace the defaults of the pipeline's class.
 
     Args:
@@ -76,7 +76,7 @@ def load(name: str, **kwargs: Any) -> Any:
         kwargs: passed on to ``from_pretrained``.
 
     Raises:
-        ValueError: no bundled model of that name, or this copy of skipstone comes without its weights.
+        ValueError: there is no bundled model of that name, or this copy of skipstone lacks its weights.
     """
     location = folder(name)
     from diffusers import DiffusionPipeline

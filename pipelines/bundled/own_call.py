@@ -1,4 +1,4 @@
-"""Giving a pipeline's call the defaults of the model in it."""
+"""Set the defaults of a pipeline's call to those of its model."""
 
 import functools
 import inspect
@@ -9,7 +9,7 @@ from skipstone.pipelines.model.class_swap import give_subclass
 
 
 def give_defaults(pipe: Any, defaults: Mapping[str, Any]) -> None:
-    """Let a pipeline's call use these values for the arguments that it is not given.
+    """Let a pipeline's call use these values for omitted arguments.
 
     Args:
         pipe: the pipeline; only its class is replaced, by a subclass of the same name.

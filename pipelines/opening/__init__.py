@@ -1,1 +1,1 @@
-"""From what a user names to a pipeline: folders, hub ids, devices, sizes and options."""
+"""Open the pipeline that a user names: folders, hub ids, devices, sizes and options."""

@@ -1,4 +1,4 @@
-"""What a user asks for, as the arguments of one pipeline's call. Nothing asked for is ever dropped."""
+"""A user's options as the arguments of a pipeline's call. No option is ever dropped."""
 
 import inspect
 from dataclasses import dataclass, fields
@@ -15,21 +15,21 @@ PARAMETERS = {
     "height": ("height",),
     "frames": ("num_frames",),
 }
-"""For each option the parameters of a pipeline's call that it can set."""
+"""For each option, the parameters of a pipeline's call that it can set."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a user asks a pipeline for; None leaves it to the model.
+    """A user's options; None leaves a value to the model.
 
     Args:
-        prompt: what to show.
-        negative: what not to show.
-        steps: steps of the solver, from 1.
-        guidance: how strongly the prompt steers; 1 is not at all.
-        width: pixels.
-        height: pixels.
-        frames: frames of a video.
+        prompt: the prompt.
+        negative: the negative prompt.
+        steps: denoising steps, from 1.
+        guidance: the guidance scale; 1 turns guidance off.
+        width: in pixels.
+        height: in pixels.
+        frames: the number of frames of a video.
     """
 
     prompt: str
@@ -41,13 +41,13 @@ class Options:
     frames: int | None = None
 
     def given(self) -> dict[str, Any]:
-        """The options that were given."""
+        """The options that are not None."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
 
 def makes_video(cls: type[Any]) -> bool:
-    """Whether a pipeline makes videos, by its signature."""
+    """Whether a pipeline makes videos, judged by its signature."""
     return "num_frames" in _signature(cls)
 
 
@@ -55,7 +55,7 @@ def check_options(cls: type[Any], options: Options) -> None:
     """Refuse what a pipeline class cannot do, before it is loaded.
 
     Raises:
-        ValueError: an option that the pipeline does not have, or an input that it needs beside the prompt.
+        ValueError: the pipeline lacks an option, or needs another input besides the prompt.
     """
     signature = _signature(cls)
     accepted = [name for name, names in PARAMETERS.items() if any(n in signature for n in names)]
@@ -68,7 +68,7 @@ def check_options(cls: type[Any], options: Options) -> None:
 
 
 def call_arguments(pipe: Any, source: Source, options: Options) -> dict[str, Any]:
-    """The arguments of a pipeline's call.
+    """Turn options into the arguments of a pipeline's call.
 
     Raises:
         ValueError: a negative prompt that the pipeline would ignore.
@@ -90,10 +90,10 @@ def call_arguments(pipe: Any, source: Source, options: Options) -> dict[str, Any
 
 
 def guidance_parameter(pipe: Any) -> str:
-    """Which parameter of a pipeline is classifier-free guidance.
+    """The parameter of a pipeline's call for classifier-free guidance.
 
-    Where the call has ``true_cfg_scale``, its ``guidance_scale`` is an input of distilled models, and does
-    nothing for the others.
+    If the call has ``true_cfg_scale``, its ``guidance_scale`` is an input of distilled models and does
+    nothing for others.
     """
     config = getattr(getattr(pipe, "transformer", None), "config", {})
     distilled = config.get("guidance_embeds", False)

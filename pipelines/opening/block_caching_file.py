@@ -1,4 +1,4 @@
-"""A measured and trained BlockCaching as a file."""
+"""A measured and trained `BlockCaching` as a file."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from skipstone.cachers.scale_shift import ScaleShift
 from skipstone.pipelines import bundled
 
 CHANGES, ADJUSTMENT = "changes.", "adjustment."
-"""What the names of the tensors in a file begin with."""
+"""The prefixes of the tensors' names in the file."""
 
 
 def save_block_caching(method: BlockCaching, path: str | Path, /) -> None:
-    """Write a method with its measured changes, and its adjustment where it has one, to a safetensors file.
+    """Write a method with its measured changes, and its adjustment if it has one, to a safetensors file.
 
     Args:
         method: from `skipstone.fit_block_caching`, or trained.
         path: the file.
 
     Raises:
-        ValueError: there are no changes.
+        ValueError: the method has no changes.
     """
     if not method.changes:
         raise ValueError("nothing was measured: save what skipstone.fit_block_caching(pipe, prompts) gives")
@@ -33,11 +33,11 @@ def save_block_caching(method: BlockCaching, path: str | Path, /) -> None:
 
 
 def load_block_caching(path: str | Path, /, device: str = "cpu") -> BlockCaching:
-    """Read a method that `save_block_caching` wrote.
+    """Read a method from a file that `save_block_caching` wrote.
 
     Args:
         path: the file, or the name of a bundled model that comes with one.
-        device: where the adjustment is kept, best that of the model.
+        device: the adjustment's device; best that of the model.
     """
     with safe_open(bundled.block_caching(str(path)) or path, "pt", device) as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -1,4 +1,4 @@
-"""Where a pipeline runs, and with which numbers."""
+"""The device and the number type of a pipeline."""
 
 import torch
 
@@ -6,19 +6,19 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def available() -> list[str]:
-    """The kinds of device that this machine has, fastest first."""
+    """The kinds of devices of this machine, fastest first."""
     kinds = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [kind for kind, there in kinds.items() if there]
 
 
 def find_device(name: str | None) -> torch.device:
-    """A device that works, by name; without one, the fastest.
+    """Find a device by name; None takes the fastest.
 
     Args:
         name: such as ``cuda``, ``cuda:1``, ``mps`` or ``cpu``.
 
     Raises:
-        ValueError: no such device on this machine.
+        ValueError: this machine has no such device.
     """
     try:
         device = torch.device(name or available()[0])
@@ -31,7 +31,7 @@ def find_device(name: str | None) -> torch.device:
 
 
 def find_dtype(name: str | None, device: torch.device, is_bundled: bool) -> torch.dtype:
-    """A number type by name; without one, float32 on a CPU and for the small bundled models, else bfloat16.
+    """Find a number type by name; None takes float32 on a CPU and for bundled models, else bfloat16.
 
     Raises:
         ValueError: an unknown type.

@@ -1,4 +1,4 @@
-"""Which sizes a pipeline can make, read from the pipeline itself."""
+"""The sizes that a pipeline can make, read from the pipeline itself."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -10,21 +10,21 @@ SPATIAL = (
     "vae_spatial_scale_factor",
     "vae_scale_factor",
 )
-"""Where pipelines keep how many pixels one latent pixel stands for."""
+"""The attributes that tell how many pixels one latent pixel stands for."""
 
 TEMPORAL = ("vae_scale_factor_temporal", "vae_temporal_compression_ratio", "vae_temporal_scale_factor")
-"""Where pipelines keep how many frames one latent frame stands for."""
+"""The attributes that tell how many frames one latent frame stands for."""
 
 
 def check_sizes(pipe: Any, arguments: Mapping[str, Any]) -> None:
-    """Refuse sizes that a pipeline would round to others.
+    """Refuse sizes that a pipeline would round.
 
     Args:
         pipe: the pipeline.
         arguments: those of its call.
 
     Raises:
-        ValueError: a side that is no multiple of what the model needs, or a number of frames between those
+        ValueError: a side that is not a multiple of the model's unit, or a number of frames between those
             that it can make.
     """
     for name, multiple in zip(("height", "width"), side_multiples(pipe), strict=True):
@@ -35,18 +35,18 @@ def check_sizes(pipe: Any, arguments: Mapping[str, Any]) -> None:
 
 
 def side_multiples(pipe: Any) -> tuple[int, int]:
-    """What height and width must be multiples of: latent pixels times the model's patches."""
+    """The unit of height and width: pixels of a latent pixel, times the model's patch size."""
     pixels = _first(pipe, SPATIAL) or 1
     config = getattr(getattr(pipe, "transformer", None), "config", {})
     patch = config.get("patch_size") or 1
     height, width = patch[-2:] if isinstance(patch, Sequence) else (patch, patch)
-    # Pipelines that pack latents themselves say so to their image processor only.
+    # Only the image processor knows that a pipeline packs latents itself.
     processor = getattr(getattr(pipe, "image_processor", None), "config", {}).get("vae_scale_factor", 1)
     return max(pixels * height, processor), max(pixels * width, processor)
 
 
 def _frame_rule(pipe: Any) -> tuple[int, int] | None:
-    """The frames that one latent frame stands for, and what is left over, as the pipeline's default shows."""
+    """The frames of one latent frame, and the remainder that the pipeline's default shows."""
     factor = _first(pipe, TEMPORAL)
     parameter = inspect.signature(type(pipe).__call__).parameters.get("num_frames")
     if factor is None or parameter is None or not isinstance(parameter.default, int):

@@ -1,4 +1,4 @@
-"""Finding and loading the pipeline that a user names: bundled, in a folder, or on the hub."""
+"""Find and load the pipeline that a user names: bundled, in a folder, or on the hub."""
 
 import json
 import re
@@ -14,7 +14,7 @@ class Source:
     """Where a pipeline comes from.
 
     Args:
-        name: what the user called it.
+        name: the user's name for it.
         location: a folder, or a hub id such as ``Wan-AI/Wan2.1-T2V-1.3B-Diffusers``.
     """
 
@@ -27,7 +27,7 @@ class Source:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Arguments of the pipeline's call that this model is meant to be run with."""
+        """The call's arguments that this model was trained for."""
         return dict(bundled.DEFAULTS.get(self.name, {}))
 
 
@@ -35,7 +35,7 @@ def locate(model: str) -> Source:
     """Find a pipeline by a bundled name, a folder or a hub id, without loading anything.
 
     Raises:
-        ValueError: none of these, or a folder without a pipeline.
+        ValueError: not one of these, or a folder without a pipeline.
     """
     if model in bundled.DEFAULTS:
         return Source(model, bundled.folder(model))
@@ -63,7 +63,7 @@ def pipeline_class(source: Source) -> type[Any]:
     """The diffusers class of a pipeline, from its index alone.
 
     Raises:
-        ValueError: the index cannot be read, or names a class that this diffusers does not have.
+        ValueError: the index cannot be read, or names a class that the installed diffusers lacks.
     """
     import diffusers
 
