@@ -1,7 +1,6 @@
 """The public names: the methods that come with skipstone, and what a new method needs."""
 
 from skipstone.cachers.builtin import *  # noqa: F403
-from skipstone.cachers.cfg_cache import CFGCache as CFGCache
 from skipstone.cachers.contract.by_step import ByStep as ByStep
 from skipstone.cachers.contract.cacher import Cacher as Cacher
 from skipstone.cachers.contract.distance import mean_l1 as mean_l1
@@ -28,6 +27,7 @@ from skipstone.cachers.contract.words import Weights as Weights
 from skipstone.cachers.contract.wrapper import Wrapper as Wrapper
 from skipstone.cachers.registry import METHODS as METHODS
 from skipstone.cachers.registry import PREDICTORS as PREDICTORS
+from skipstone.cachers.registry import SAVERS as SAVERS
 from skipstone.cachers.registry import register as register
 from skipstone.cachers.scale_shift import ScaleShift as ScaleShift
 from skipstone.cachers.wrappers.limits import Limit as Limit

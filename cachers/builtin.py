@@ -1,7 +1,8 @@
-"""The methods and predictors that come with skipstone, one line each."""
+"""The methods, predictors and guidance savers that come with skipstone, one line each."""
 
 from skipstone.cachers.adacache import AdaCache as AdaCache
 from skipstone.cachers.block_caching import BlockCaching as BlockCaching
+from skipstone.cachers.cfg_cache import CFGCache as CFGCache
 from skipstone.cachers.dbcache import DBCache as DBCache
 from skipstone.cachers.deepcache import DeepCache as DeepCache
 from skipstone.cachers.delta_dit import DeltaDiT as DeltaDiT

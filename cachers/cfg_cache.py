@@ -15,6 +15,7 @@ from skipstone.cachers.contract.words import Reason, Step
 class CFGCache(Guidance):
     """Estimate the unconditional output from the conditional one and their last difference, band by band.
 
+    Use: with guidance in two branches, added to any method: ``fora+cfg-cache``.
     Source: FasterCache, arXiv:2410.19355, https://github.com/Vchitect/FasterCache.
     Difference: the weights are the paper's; the official code compounds them from one skipped step to the
     next, with other factors for each model. The difference is split into bands when it is stored, so a

@@ -1,11 +1,15 @@
 """A method from its name and hyper-parameters."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
 from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.predictor import Predictor
 from skipstone.cachers.planned import Planned
-from skipstone.cachers.registry import METHODS, PREDICTORS
+from skipstone.cachers.registry import METHODS, PREDICTORS, SAVERS
+from skipstone.cachers.wrappers.with_guidance import WithGuidance
 from skipstone.cachers.wrappers.with_predictor import WithPredictor
 from skipstone.schedules.plan import Plan
 
@@ -27,30 +31,76 @@ def make(method: str | Cacher[Any] | Plan, /, **hyperparameters: Any) -> Cacher[
         return make(Planned.name, plan=method, **hyperparameters)
     if not isinstance(method, str):
         raise TypeError(f"expected the name of a method, a method or a plan, got {method!r}")
-    kinds = kinds_of(method)
-    accepted = [field.name for kind in kinds for field in fields(kind)]
-    for name in hyperparameters:
-        if name not in accepted:
-            raise TypeError(f"{method} has no hyper-parameter {name!r}; it has: {', '.join(accepted)}")
-    for field in (field for kind in kinds for field in fields(kind)):
-        if (
-            field.default is MISSING
-            and field.default_factory is MISSING
-            and field.name not in hyperparameters
-        ):
-            raise TypeError(f"{method} needs {field.name}=...")
-    first, *predictors = (
-        kind(**{f.name: hyperparameters[f.name] for f in fields(kind) if f.name in hyperparameters})
-        for kind in kinds
-    )
-    return WithPredictor(first, *predictors) if predictors else first
+    made, *parts = (_made(*one) for one in _shared_out(method, hyperparameters).items())
+    for part in parts:
+        made = WithPredictor(made, part) if isinstance(part, Predictor) else WithGuidance(made, part)
+    return made
 
 
 def kinds_of(method: str) -> list[Any]:
-    """The classes of a name: a method's, and after a plus a predictor's.
+    """The classes of a name: a method's, and after each plus a predictor's or a guidance saver's.
 
     Raises:
-        ValueError: no such method or predictor.
+        ValueError: no such method, predictor or guidance saver, or two of a kind are added.
     """
-    name, plus, predictor = method.partition("+")
-    return [METHODS.named(name), PREDICTORS.named(predictor)] if plus else [METHODS.named(name)]
+    name, *parts = method.split("+")
+    kinds = [METHODS.named(name), *map(_part, parts)]
+    for kind, word in ((Predictor, "predictor"), (Guidance, "guidance saver")):
+        if sum(issubclass(one, kind) for one in kinds) > 1:
+            raise ValueError(f"{method}: add one {word} at most")
+    return kinds
+
+
+def owner(key: str, kinds: Sequence[Any]) -> tuple[Any, str]:
+    """Whose hyper-parameter a key is, and its name.
+
+    The first that has it, and the one that is named before a dot: ``interval`` of ``fora+cfg-cache`` is that
+    of ``fora``, ``cfg-cache.interval`` the other.
+
+    Raises:
+        TypeError: nobody's.
+    """
+    part, _, name = key.rpartition(".")
+    for kind in kinds:
+        if part in ("", kind.name) and name in _names(kind):
+            return kind, name
+    method, accepted = "+".join(kind.name for kind in kinds), ", ".join(_accepted(kinds))
+    raise TypeError(f"{method} has no hyper-parameter {key!r}; it has: {accepted}")
+
+
+def _part(name: str) -> Any:
+    if name not in PREDICTORS and name not in SAVERS:
+        known = ", ".join((*PREDICTORS, *SAVERS))
+        raise ValueError(f"unknown predictor or guidance saver {name!r}; choose one of: {known}")
+    return PREDICTORS.named(name) if name in PREDICTORS else SAVERS.named(name)
+
+
+def _accepted(kinds: Sequence[Any]) -> list[str]:
+    """All hyper-parameters as they are typed."""
+    found: list[str] = []
+    for kind in kinds:
+        found += (f"{kind.name}.{name}" if name in found else name for name in _names(kind))
+    return found
+
+
+def _shared_out(method: str, hyperparameters: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:
+    """The hyper-parameters of each class that a name stands for."""
+    kinds = kinds_of(method)
+    values: dict[Any, dict[str, Any]] = {kind: {} for kind in kinds}
+    for key, value in hyperparameters.items():
+        kind, name = owner(key, kinds)
+        if name in values[kind]:
+            raise TypeError(f"{method}: {name} of {kind.name} is given twice")
+        values[kind][name] = value
+    return values
+
+
+def _made(kind: Any, values: Mapping[str, Any]) -> Any:
+    for field in fields(kind):
+        if field.default is MISSING and field.default_factory is MISSING and field.name not in values:
+            raise TypeError(f"{kind.name} needs {field.name}=...")
+    return kind(**values)
+
+
+def _names(kind: Any) -> list[str]:
+    return [field.name for field in fields(kind)]

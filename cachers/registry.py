@@ -1,4 +1,4 @@
-"""Methods and predictors by name: those of skipstone, registered ones, and those of installed packages."""
+"""Methods, predictors and guidance savers by name: skipstone's, registered ones, and those of packages."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,10 +10,11 @@ from typing import Any, Generic, TypeVar
 
 from skipstone.cachers import builtin
 from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.predictor import Predictor
 from skipstone.cachers.contract.wrapper import Wrapper
 
-KindT = TypeVar("KindT", bound=Cacher[Any] | Predictor)
+KindT = TypeVar("KindT", bound=Cacher[Any] | Predictor | Guidance)
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -147,20 +148,30 @@ PREDICTORS: Registry[Predictor] = Registry(
 )
 """The classes of predictors by their names."""
 
+SAVERS: Registry[Guidance] = Registry(
+    Guidance,  # type: ignore[type-abstract]
+    "guidance saver",
+    "skipstone.savers",
+    _own(Guidance),
+)
+"""The classes of guidance savers by their names."""
 
-def register(name: str, cls: type[Cacher[Any]] | type[Predictor]) -> None:
-    """Make a method or a predictor available by name in this process.
+
+def register(name: str, cls: type[Cacher[Any]] | type[Predictor] | type[Guidance]) -> None:
+    """Make a method, a predictor or a guidance saver available by name in this process.
 
     To make it available on the command line too, a package declares an entry point: in the group
-    ``skipstone.cachers`` for methods, ``skipstone.predictors`` for predictors.
+    ``skipstone.cachers`` for methods, ``skipstone.predictors`` for predictors, ``skipstone.savers`` for
+    guidance savers.
 
     Args:
         name: the class's ``name``: small letters, digits and hyphens.
-        cls: a frozen dataclass that derives from `Cacher` or `Predictor`.
+        cls: a frozen dataclass that derives from `Cacher`, `Predictor` or `Guidance`.
 
     Raises:
         TypeError: not such a class.
         ValueError: the name is taken, cannot be typed, or differs from the class's own.
     """
-    is_predictor = isinstance(cls, type) and issubclass(cls, Predictor)
-    (PREDICTORS if is_predictor else METHODS).add(name, cls)
+    bases = cls.__mro__ if isinstance(cls, type) else ()
+    registry: Registry[Any] = PREDICTORS if Predictor in bases else SAVERS if Guidance in bases else METHODS
+    registry.add(name, cls)

@@ -6,7 +6,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import short
-from skipstone.cachers.make import kinds_of, make
+from skipstone.cachers.make import kinds_of, make, owner
 
 
 def make_method(
@@ -15,15 +15,15 @@ def make_method(
     """Make a method from its name and typed settings.
 
     Args:
-        name: the method's name, or a method's and a predictor's joined by a plus.
-        settings: each one ``key=value``, with a hyper-parameter of the method as key.
+        name: the method's name; a predictor's and a guidance saver's may follow, each after a plus.
+        settings: each one ``key=value``, with a hyper-parameter as key.
         measured: hyper-parameters whose values cannot be typed.
 
     Raises:
         TypeError: the method has no such hyper-parameter.
         ValueError: an unknown method, a setting without ``=``, or a value that the method refuses.
     """
-    kinds = {key: kind for cls in kinds_of(name) for key, kind in _hints(cls).items()}
+    kinds = kinds_of(name)
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -31,7 +31,8 @@ def make_method(
             raise ValueError(f"--set {setting}: expected key=value")
         if key in values:
             raise ValueError(f"--set {key} is given twice")
-        values[key] = _convert(key, text, kinds.get(key, str))
+        kind, own = owner(key, kinds)
+        values[key] = _convert(key, text, _hints(kind)[own])
     return make(name, **values, **measured)
 
 

@@ -31,6 +31,13 @@ README = FOLDER.parent / "README.md"
 WHY_WORSE = json.loads(Path(__file__).with_name("why_worse.json").read_text())
 """Why methods are worse than fewer steps, where they are: what we found out."""
 
+KINDS = {
+    "Methods that decide": "method",
+    "Predictors": "predictor",
+    "Guidance savers": "guidance saver",
+}
+"""What the page has sections of."""
+
 TARGETS = (35, 30)
 """PSNR in dB that a setting keeps on average over the prompts."""
 
@@ -65,7 +72,7 @@ def page(sweeps: Mapping[str, list[dict[str, Any]]]) -> str:
     lines = {model: summarise(rows) for model, rows in sweeps.items()}
     found = {model: standings(by_work(its, model)) for model, its in lines.items()}
     parts = [HEAD, *(_measured(sweeps, lines, found) if lines else [UNMEASURED])]
-    for title, kind in (("Methods that decide", "method"), ("Predictors", "predictor")):
+    for title, kind in KINDS.items():
         parts.append(f"\n## {title}\n")
         parts += [_section(method, found) for method in catalogue() if method.is_own and method.kind == kind]
     if lines:
@@ -153,9 +160,8 @@ def _of(its: Sequence[Standing], method: str) -> Standing | None:
 
 
 def _section(method: Method, found: Mapping[str, list[Standing]]) -> str:
-    name = method.name if method.kind == "method" else f"+{method.name}"
     parts = [
-        f"\n### `{name}`\n{_code(method.claim)} {_code(method.details)}".rstrip() + "\n\n",
+        f"\n### `{method.typed}`\n{_code(method.claim)} {_code(method.details)}".rstrip() + "\n\n",
         f"**Use it** {_code(method.use)} **Memory**: {memory(method)} **Source**: {method.source}.",
         f" **Difference**: {_code(method.difference)}\n" if method.difference else "\n",
         *(["\n"] if method.parameters else []),
@@ -169,6 +175,8 @@ def memory(method: Method) -> str:
     """What a method holds between steps, in words."""
     if method.kind == "predictor":
         return f"{_residuals(PREDICTORS[method.name]().history)} a branch."
+    if method.kind == "guidance saver":
+        return "the branches' difference in float32, of each call."
     kind = METHODS[method.name]
     if issubclass(kind, PerLayer):
         return "what each layer that it may skip gave last, a branch: much more than the others."

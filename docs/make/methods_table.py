@@ -8,13 +8,12 @@ TABLE = re.compile(r"(<!-- methods: [^\n]*-->\n).*?(<!-- end of methods -->)", r
 
 
 def with_table(readme: str) -> str:
-    """The README with a line for each method and predictor."""
+    """The README with a line for each method, predictor and guidance saver."""
     head = "| method | what it does | source |\n|---|---|---|\n"
     table = head + "".join(_row(method) for method in catalogue() if method.is_own)
     return TABLE.sub(lambda found: found[1] + table + found[2], readme)
 
 
 def _row(method: Method) -> str:
-    name = method.name if method.kind == "method" else f"+{method.name}"
     source = re.sub(r"arXiv:(\d+\.\d+)", r"[arXiv:\1](https://arxiv.org/abs/\1)", method.source)
-    return f"| `{name}` | {method.claim.replace('``', '`')} | {source} |\n"
+    return f"| `{method.typed}` | {method.claim.replace('``', '`')} | {source} |\n"

@@ -11,10 +11,22 @@ import pytest
 import torch
 
 import skipstone
-from skipstone import METHODS, ByStep, Predictor, TeaCache, Warmup
+from skipstone import (
+    FORA,
+    METHODS,
+    ByStep,
+    CFGCache,
+    Predictor,
+    Taylor,
+    TeaCache,
+    Warmup,
+    WithGuidance,
+    WithPredictor,
+)
 from skipstone.cachers import registry
 from skipstone.cachers.make import make
 from skipstone.cachers.registry import Registry
+from skipstone.cachers.settings import make_method
 from skipstone.commands.methods import catalogue
 from support.packages import installed
 from support.toy import ToyModel, ToyPipeline, constant
@@ -44,7 +56,7 @@ class Twice(Predictor):
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
-    for known in (skipstone.METHODS, skipstone.PREDICTORS):
+    for known in (skipstone.METHODS, skipstone.PREDICTORS, skipstone.SAVERS):
         monkeypatch.setattr(known, "_known", dict(known._known))
 
 
@@ -192,3 +204,34 @@ def test_a_package_that_cannot_be_used_is_listed_with_the_others(
     assert working.name == "teacache"
     assert working.is_own
     assert [note.partition(":")[0] for note in working.notes] == ["Use", "Source"]
+
+
+def test_a_predictor_and_a_guidance_saver_are_added_to_any_method_by_name() -> None:
+    made = make("fora+taylor+cfg-cache", interval=3, order=2, **{"cfg-cache.interval": 4}, low=0.5)
+    assert made == WithGuidance(WithPredictor(FORA(3), Taylor(order=2)), CFGCache(interval=4, low=0.5))
+    assert make_method("fora+cfg-cache", ["interval=3", "cfg-cache.interval=4"]) == WithGuidance(
+        FORA(3), CFGCache(interval=4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error", "said"),
+    [
+        ("fora+none", {}, ValueError, "unknown predictor or guidance saver 'none'; choose one of: .*taylor"),
+        ("fora+taylor+foca", {}, ValueError, "fora.taylor.foca: add one predictor at most"),
+        ("fora+cfg-cache+cfg-cache", {}, ValueError, "add one guidance saver at most"),
+        ("fora+cfg-cache", {"inteval": 1}, TypeError, "it has: interval, start, cfg-cache.interval, low"),
+        ("fora+cfg-cache", {"taylor.order": 1}, TypeError, "no hyper-parameter 'taylor.order'"),
+        ("fora", {"interval": 2, "fora.interval": 3}, TypeError, "interval of fora is given twice"),
+    ],
+)
+def test_what_cannot_be_added_is_named(name: str, settings: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        make(name, **settings)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_registered_guidance_saver_is_added_by_name() -> None:
+    mine = dataclass(frozen=True)(type("Mine", (CFGCache,), {"name": "mine", "__module__": __name__}))
+    skipstone.register("mine", mine)
+    assert make("fora+mine", interval=3) == WithGuidance(FORA(3), mine())

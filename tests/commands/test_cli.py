@@ -16,7 +16,7 @@ from rich.console import Console
 
 import skipstone
 from skipstone import cli
-from skipstone.cachers import METHODS, PREDICTORS
+from skipstone.cachers import METHODS, PREDICTORS, SAVERS
 from skipstone.cachers.contract.words import Step
 from skipstone.commands.generated import Generated
 from skipstone.commands.progress import StepLines
@@ -300,7 +300,7 @@ def test_an_interrupted_run_leaves_nothing(
 def test_methods_are_described_by_their_docstrings(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["methods", "--json"]) == 0
     found = {method["name"]: method for method in object_of(capsys)["methods"]}
-    assert sorted(found) == sorted([*METHODS, *PREDICTORS])
+    assert sorted(found) == sorted([*METHODS, *PREDICTORS, *SAVERS])
     for name, method in found.items():
         assert method["claim"].endswith(".")
         assert method["source"], name
@@ -317,8 +317,18 @@ def test_methods_are_described_by_their_docstrings(capsys: pytest.CaptureFixture
 def test_methods_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["methods"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in [*METHODS, *PREDICTORS])
+    assert all(name in out for name in [*METHODS, *PREDICTORS, *SAVERS])
     assert "arXiv:2411.19108" in out
+
+
+def test_methods_that_are_named_are_shown_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["methods", "fora+taylor"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("fora ")
+    assert "+taylor" in out
+    assert "teacache" not in out.lower()
+    assert cli.run(["methods", "no-such"]) == 2
+    assert "unknown method 'no-such'; choose one of:" in capsys.readouterr().err
 
 
 def test_doctor_is_content_with_complete_models(

@@ -35,7 +35,7 @@ def test_the_page_is_fresh() -> None:
 def test_every_method_has_a_section() -> None:
     written = methods.page({})
     for method in catalogue():
-        assert f"### `{'+' * (method.kind == 'predictor')}{method.name}`" in written
+        assert f"### `{method.typed}`" in written
         assert all(f"- `{parameter.name}` (" in written for parameter in method.parameters)
     assert "Nothing was measured for this page yet" in written
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from methods_table import with_table
 
-from skipstone.cachers import METHODS, PREDICTORS
+from skipstone.commands.methods import catalogue
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,4 +16,4 @@ def test_the_table_of_methods_is_fresh() -> None:
 
 def test_every_method_has_a_row() -> None:
     text = (ROOT / "README.md").read_text()
-    assert all(f"| `{name}` |" in text for name in [*METHODS, *(f"+{name}" for name in PREDICTORS)])
+    assert all(f"| `{method.typed}` |" in text for method in catalogue())

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from inspect import cleandoc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -14,8 +15,6 @@ from skipstone.commands.options import JsonOption
 from skipstone.commands.output import table
 
 if TYPE_CHECKING:
-    from skipstone.cachers.contract.cacher import Cacher
-    from skipstone.cachers.contract.predictor import Predictor
     from skipstone.cachers.registry import Registry
 
 
@@ -31,11 +30,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Method:
-    """One caching method or predictor.
+    """One caching method, predictor or guidance saver.
 
     Args:
         name: what `skipstone.attach` and the command line call it.
-        kind: ``method``, or ``predictor``, which goes with any method: ``fora+taylor``.
+        kind: ``method``, or ``predictor`` or ``guidance saver``, which go with any method: ``fora+taylor``.
         claim: what it does, in one sentence.
         details: more about it; may be empty.
         use: when to use it.
@@ -68,7 +67,7 @@ class Method:
 
     @property
     def typed(self) -> str:
-        """The name as typed: a predictor's follows a plus."""
+        """The name as typed: a predictor's and a guidance saver's follow a plus."""
         return self.name if self.kind == "method" else f"+{self.name}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,9 +75,15 @@ class Method:
         return asdict(self)
 
 
-def methods(as_json: JsonOption = False) -> None:
-    """List the caching methods and predictors, their sources and their hyper-parameters."""
-    found = catalogue()
+def methods(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAMES", help="Show only these, such as fora+taylor.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the methods, predictors and guidance savers, their sources and their hyper-parameters."""
+    found = named(names) if names else catalogue()
     if as_json:
         print(json.dumps({"methods": [method.as_dict() for method in found]}))
         return
@@ -91,12 +96,25 @@ def methods(as_json: JsonOption = False) -> None:
 
 
 def catalogue() -> list[Method]:
-    """All methods, then all predictors, each sorted by name."""
-    from skipstone.cachers.registry import METHODS, PREDICTORS
+    """All methods, then all predictors, then all guidance savers, each sorted by name."""
+    from skipstone.cachers.registry import METHODS, PREDICTORS, SAVERS
 
-    return [_entry(METHODS, name, "method") for name in METHODS] + [
-        _entry(PREDICTORS, name, "predictor") for name in PREDICTORS
-    ]
+    registries: Mapping[str, Registry[Any]]
+    registries = {"method": METHODS, "predictor": PREDICTORS, "guidance saver": SAVERS}
+    return [_entry(known, name, kind) for kind, known in registries.items() for name in known]
+
+
+def named(names: Iterable[str]) -> list[Method]:
+    """The entries of some methods, and of what is added to them after a plus.
+
+    Raises:
+        ValueError: there is no such method.
+    """
+    from skipstone.cachers.make import kinds_of
+
+    known = {method.typed: method for method in catalogue()}
+    kinds = dict.fromkeys(kind for name in names for kind in kinds_of(name))
+    return [known.get(kind.name) or known[f"+{kind.name}"] for kind in kinds]
 
 
 def _entry(registry: "Registry[Any]", name: str, kind: str) -> Method:
@@ -107,7 +125,7 @@ def _entry(registry: "Registry[Any]", name: str, kind: str) -> Method:
         return Method(name, kind, f"Not usable: {why}", "", "", "", "", (), "")
 
 
-def _read(cls: "type[Cacher[Any]] | type[Predictor]", kind: str) -> Method:
+def _read(cls: Any, kind: str) -> Method:
     text = cleandoc(cls.__doc__ or "")
     meanings = _meanings(text)
     parameters = tuple(_parameter(field, meanings) for field in fields(cls))
