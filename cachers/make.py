@@ -31,7 +31,8 @@ def make(method: str | Cacher[Any] | Plan, /, **hyperparameters: Any) -> Cacher[
         return make(Planned.name, plan=method, **hyperparameters)
     if not isinstance(method, str):
         raise TypeError(f"expected the name of a method, a method or a plan, got {method!r}")
-    made, *parts = (_made(*one) for one in _shared_out(method, hyperparameters).items())
+    first, *parts = (_made(*one) for one in _shared_out(method, hyperparameters).items())
+    made: Cacher[Any] = first
     for part in parts:
         made = WithPredictor(made, part) if isinstance(part, Predictor) else WithGuidance(made, part)
     return made
