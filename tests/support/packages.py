@@ -46,9 +46,14 @@ def installed(folder: Path, points: dict[str, dict[str, str]] = POINTS, module: 
     """A folder for the module path that holds the package and its entry points."""
     folder.mkdir(exist_ok=True)
     (folder / f"{module}.py").write_text(MODULE)
-    info = folder / f"{module}-1.0.dist-info"
+    return with_entry_points(folder, module, points)
+
+
+def with_entry_points(folder: Path, package: str, points: dict[str, dict[str, str]]) -> Path:
+    """The folder, as if pip had installed a package with such entry points there."""
+    info = folder / f"{package}-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     groups = (
         "\n".join([f"[{group}]", *(f"{name} = {value}" for name, value in named.items())])
         for group, named in points.items()

@@ -76,7 +76,8 @@ def bundled() -> ShortRun:
 
     pipe = load("pebble-image")
     pipe.set_progress_bar_config(disable=True)
-    return ShortRun(pipe, {"prompt": "a red circle on a blue background", "num_inference_steps": STEPS})
+    small = {"height": 64, "width": 64, "num_inference_steps": STEPS}
+    return ShortRun(pipe, {"prompt": "a red circle on a blue background", **small})
 
 
 def _on(made: Callable[[], ShortRun], check: Callable[[Case, ShortRun], None], case: Case) -> None:
