@@ -1,4 +1,4 @@
-"""What docs/extending.md writes from nothing works as printed: files, their use, their tests and the commands."""
+"""What docs/extending.md writes from nothing works as printed: the files, their use, tests and commands."""
 
 import re
 import shlex
@@ -48,7 +48,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         installed = Registry(known._kind, known._word, known._group, ())._installed
         monkeypatch.setattr(known, "_installed", installed)
         monkeypatch.setattr(known, "_known", dict(known._known))
-    size: Any = {**bundled.DEFAULTS["pebble-image"], "height": 32, "width": 32, "num_inference_steps": 8}
+    size: Any = {**bundled.DEFAULTS["pebble-image"], "height": 32, "width": 32, "num_inference_steps": 4}
     monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-image": size})
     yield
     for name in FILES:
