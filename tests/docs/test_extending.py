@@ -43,11 +43,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder.mkdir()
     for name, code in FILES.items():
         (folder / f"{name}.py").write_text(code)
-    monkeypatch.syspath_prepend(with_entry_points(folder, "my_caches", entry_points()))
-    for known in (skipstone.METHODS, skipstone.PREDICTORS, skipstone.SAVERS):
-        installed = Registry(known._kind, known._word, known._group, ())._installed
-        monkeypatch.setattr(known, "_installed", installed)
+    registries = (skipstone.METHODS, skipstone.PREDICTORS, skipstone.SAVERS)
+    # Before the folder is on the path: what is there now comes back after the test.
+    for known in registries:
+        monkeypatch.setattr(known, "_installed", known._installed)
         monkeypatch.setattr(known, "_known", dict(known._known))
+    monkeypatch.syspath_prepend(with_entry_points(folder, "my_caches", entry_points()))
+    for known in registries:
+        known._installed = Registry(known._kind, known._word, known._group, ())._installed
     size: Any = {**bundled.DEFAULTS["pebble-image"], "height": 32, "width": 32, "num_inference_steps": 4}
     monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-image": size})
     yield
