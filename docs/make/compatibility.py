@@ -29,15 +29,15 @@ from support.zoo import ZOO, drawn  # noqa: E402
 
 HEAD = f"""# Compatibility
 Written by `python docs/make/compatibility.py` with diffusers {diffusers.__version__}: each row is a tiny
-model with random weights that was run with a gate that lets every step be skipped. Do not edit it by hand.
+model with random weights, run with a method that may skip every step. Do not edit it by hand.
 
-- **sites**: where methods can work; one made for a stack of blocks works on the first that is named.
-- **first block**, **modulated input**, **time embedding**, **model input**: whether a method that looks at
-  this probe can read it on the model.
-- **layers**: the kinds of layers that methods of layers can skip one by one in its blocks.
-- **pipelines**: the ones of which the tests run a tiny version with this model, and their guidance: in one
-  *batch*, in evaluations *in turn*, *distilled* into an input of the model, or *none*.
-- **notes**: what `last_run.notes` says of a run of TeaCache.
+- **sites**: where methods can work. A method for a stack of blocks works on the first named site.
+- **first block**, **modulated input**, **time embedding**, **model input**: whether methods can read this
+  probe on the model.
+- **layers**: the kinds of layers in its blocks that can be skipped one by one.
+- **pipelines**: the pipelines that the tests run with a tiny version of this model, and their guidance: in
+  one *batch*, in evaluations *in turn*, *distilled* into an input of the model, or *none*.
+- **notes**: `last_run.notes` of a run with TeaCache.
 
 | model | sites | first block | modulated input | time embedding | model input | layers | pipelines | notes |
 |---|---|---|---|---|---|---|---|---|

@@ -42,20 +42,19 @@ TARGETS = (35, 30)
 """PSNR in dB that a setting keeps on average over the prompts."""
 
 HEAD = """# Methods
-Written by `python docs/make/methods.py` from the docstrings of the code and from rows that `skipstone report`
-measured. Do not edit it by hand. `skipstone methods` shows the same in a terminal, [report.md](report.md) how
-to measure your own model.
+Written by `python docs/make/methods.py` from the docstrings of the code and from rows of `skipstone report`.
+Do not edit it by hand. `skipstone methods` shows the same in a terminal. [report.md](report.md) says how to
+measure your own model.
 """
 MEASURED = """
-*Speed* is how many times fewer operations a setting computes, which is how much faster it makes models of
-full size: there a skipped step takes about a hundredth of a computed one ([performance.md](performance.md)).
-These models are so small that on this GPU it took {costs}
-(medians of all settings), nearly all of it launches. The last table has the measured speeds, medians over the
-prompts. PSNR is against the uncached run of the same prompt and seed, the mean over the prompts. `fitted`
-methods know constants that we measured on one run of the first prompt, not published ones; `fora+taylor` and
-its like are predictors at even intervals.
-`planned` was measured with an earlier way to choose its steps; the present one is in
-[planned.md](planned.md), on 64 prompts beside seven of these methods.
+*Speed* is how many times fewer operations a setting computes. Models of full size become that much faster:
+their skipped steps take about a hundredth of a computed one ([performance.md](performance.md)). On these
+small models and this GPU a skipped step took {costs}
+of a computed one (medians of all settings), nearly all of it kernel launches. The last table has the measured
+speeds, medians over the prompts. PSNR is against the uncached run of the same prompt and seed, the mean over
+the prompts. `fitted` methods use constants that were measured on one run of the first prompt, not published
+ones. `fora+taylor` and the like are predictors at even intervals. `planned` was measured with an earlier way
+to choose its steps; [planned.md](planned.md) has the present one, on 64 prompts beside seven other methods.
 
 ![Every method against fewer plain steps](methods.svg)
 
@@ -125,8 +124,8 @@ def _summary(found: Mapping[str, list[Standing]]) -> Iterator[str]:
         row = [cell for its in found.values() for cell in _standing_cells(_of(its, method))]
         yield f"| `{method}` | {' | '.join(row)} |\n"
     yield (
-        "\nThe fastest setting that keeps 35 or 30 dB; at how many of its settings a method is better than "
-        "fewer plain steps of the same speed; and the most that it holds between steps.\n\n"
+        "\nThe columns: the fastest setting that keeps 35 or 30 dB, how many settings are better than "
+        "fewer plain steps at the same speed, and the most that the method holds between steps.\n\n"
     )
 
 
@@ -172,17 +171,17 @@ def _section(method: Method, found: Mapping[str, list[Standing]]) -> str:
 
 
 def memory(method: Method) -> str:
-    """What a method holds between steps, in words."""
+    """What a method holds between steps, as a phrase."""
     if method.kind == "predictor":
-        return f"{_residuals(PREDICTORS[method.name]().history)} a branch."
+        return f"{_residuals(PREDICTORS[method.name]().history)} for each branch."
     if method.kind == "guidance saver":
-        return "the branches' difference in float32, of each call."
+        return "the branches' difference in float32, for each call."
     kind = METHODS[method.name]
     if issubclass(kind, PerLayer):
-        return "what each layer that it may skip gave last, a branch: much more than the others."
+        return "the last output of each layer that it may skip, for each branch: much more than the others."
     # A plan says how many anchors it has: two or three.
     history = 3 if method.name == "planned" else kind().history
-    return f"{_residuals(history)} a branch{', more with a predictor' if history == 1 else ''}."
+    return f"{_residuals(history)} for each branch{', more with a predictor' if history == 1 else ''}."
 
 
 def _residuals(count: int) -> str:

@@ -22,17 +22,17 @@ STEPS = """## A skipped step
 ![The time of a skipped step as a share of a computed one](performance.svg)
 
 By `python benchmarks/step_cost.py`: transformers of full size with random weights, bfloat16, one sample, no
-guidance. The device is waited for after each step: all of Python's work counts. *Share* is the time of
-a skipped step over that of a step without a cache; *more memory* is how much higher the peak is than without
-one. All caches ran in the same process. *End to end* is a run of 50 steps without waiting, against runs of as
-many steps as it computes, before and after it.
+guidance. The program waits for the device after each step, so all of Python's work counts. *Share* is the
+time of a skipped step divided by that of a step without a cache. *More memory* is the rise of the peak
+against no cache. All caches ran in the same process. *End to end* is a run of 50 steps without waiting. It is
+compared with plain runs of as many steps as it computes, before and after it.
 """
 
 COMPILED = """
 ## Graphs and compiled models
-By `python benchmarks/compiled.py`: whole runs of bundled models, whose steps are short, so that Python's time
-counts most. With *graphs* skipped steps are replayed (`attach(..., graphs=True)`), with *blocks* the model's
-blocks are compiled. A run is compared with the uncached one of the same kind.
+By `python benchmarks/compiled.py`: whole runs of the bundled models. Their steps are short, so Python's time
+counts most. *graphs* replays skipped steps (`attach(..., graphs=True)`); *blocks* compiles the model's
+blocks. A run is compared with the uncached run of the same kind.
 
 | model | run | method | evaluations computed | replayed | loop, s | uncached, s | speedup | PSNR, dB |
 |---|---|---|---|---|---|---|---|---|
@@ -44,9 +44,9 @@ RUNS = """| whole run | steps computed | seconds | as many steps alone | over |
 
 KERNELS = """## Kernels
 By `python benchmarks/kernels.py`. *Of copy* is the time of a device-to-device copy that reads and writes as
-many bytes, over the kernel's: 1 is what memory allows. The cache is emptied before each call. *Plain* is the
-same in plain torch, *compiled* that under `torch.compile`. Errors are relative to float64: a result stored in
-bfloat16 has one of about 0.002, one in int8 of 0.007, one in fp8 of 0.03.
+many bytes, divided by the kernel's time; 1 is the limit of the memory. The GPU's cache is emptied before each
+call. *Plain* is the same in plain torch, *compiled* under `torch.compile`. Errors are relative to float64: a
+result stored in bfloat16 has an error of about 0.002, in int8 of 0.007, in fp8 of 0.03.
 
 | tensor | type | operation | kernel, us | of copy | plain, us | compiled, us | error |
 |---|---|---|---|---|---|---|---|
@@ -54,11 +54,11 @@ bfloat16 has one of about 0.002, one in int8 of 0.007, one in fp8 of 0.03.
 
 
 PROMISES = """
-## The speed asked for
-By `python benchmarks/promise.py`: `attach(speedup=...)` on the same models, the third run against uncached
-runs before and after it.
+## Requested and measured speed
+By `python benchmarks/promise.py`: `attach(speedup=...)` on the same models. The third run is compared with
+uncached runs before and after it.
 
-| model | asked | got | steps computed | machine |
+| model | requested | measured | steps computed | machine |
 |---|---|---|---|---|
 """
 
