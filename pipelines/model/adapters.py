@@ -1,4 +1,4 @@
-"""What adapters do to a model at present: read on every evaluation, so read cheaply."""
+"""The present state of a model's adapters, cheap enough to read on every evaluation."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from itertools import chain
@@ -10,32 +10,32 @@ from torch import Tensor, nn
 Read = Callable[[], Hashable]
 
 SWITCHES = ("_disable_adapters", "_active_adapter")
-"""The attributes of peft's layers that say which adapters take part."""
+"""The attributes of peft's layers that switch adapters."""
 
 
 def adapter_signs(model: nn.Module) -> Read:
-    """A sign of the adapters that take part in a model, and of their scales.
+    """A sign of a model's active adapters and their scales.
 
-    It sees what is switched, rescaled, fused, loaded and taken off, also in layers that are added later. It
-    does not see an adapter's weights: whoever overwrites these has to say so.
+    The sign changes if adapters are switched, rescaled, fused, loaded or removed, also in layers that are
+    added later. It does not see an adapter's weights: code that overwrites these must report it.
 
     Args:
         model: the model, as it is written.
 
     Returns:
-        What gives the present sign, equal to the last one as long as nothing has changed. No device is waited
-        for. The places to read are looked for once, and again where adapters were loaded or taken off.
+        A function that returns the present sign; it stays equal as long as nothing changes. It waits for no
+        device. The layers to read are collected once, and again after adapters are loaded or removed.
     """
     return _Places(model).sign
 
 
 def adapter_layers(model: nn.Module) -> Iterator[Any]:
-    """The layers of a model that adapters take part in."""
+    """The layers of a model that have adapters."""
     return (part for part in model.modules() if all(name in vars(part) for name in SWITCHES))
 
 
 def picture_scales(model: nn.Module) -> Iterator[dict[str, Any]]:
-    """Where the attentions that take pictures in keep their ``scale``."""
+    """The objects that keep the ``scale`` of attention to images (IP-Adapter)."""
     for part in model.modules():
         names = getattr(getattr(part, "processor", None), "__dict__", {})
         if "scale" in names:
@@ -43,7 +43,7 @@ def picture_scales(model: nn.Module) -> Iterator[dict[str, Any]]:
 
 
 class _Places:
-    """Where the adapters of a model keep their switches and scales.
+    """The places where a model's adapters keep their switches and scales.
 
     Args:
         model: the model.
@@ -62,11 +62,11 @@ class _Places:
 
     def _find(self) -> None:
         self._found, self._read = self._loaded(), _reader(self._model)
-        # As long as these live, no other settings have their identities.
+        # As long as these objects live, no others can have their ids.
         self._held = list(self._settings().values())
 
     def _loaded(self) -> list[Any]:
-        """What changes as adapters come and go: the model's parts, for pictures, and peft's settings."""
+        """What changes when adapters are loaded or removed: the model's image parts, and peft's settings."""
         return [*self._model._modules.values(), *map(id, self._settings().values())]
 
     def _settings(self) -> Mapping[str, Any]:
@@ -75,7 +75,7 @@ class _Places:
 
 
 def _reader(model: nn.Module) -> Read:
-    """Reads all the places at once."""
+    """A function that reads all the places at once."""
     layers, pictures = list(map(vars, adapter_layers(model))), list(picture_scales(model))
     if not (layers or pictures):
         return lambda: None
@@ -93,18 +93,18 @@ def _reader(model: nn.Module) -> Read:
 
 
 def _numbers(scales: list[dict[str, Any]]) -> Read:
-    """Reads the scales of all layers."""
+    """A function that reads the scales of all layers."""
     present = [named.values() for named in scales]
 
     def read() -> tuple[Any, ...]:
         return tuple(chain.from_iterable(present))
 
-    # Scales are on a device where peft has prepared the model for being compiled.
+    # Scales are on a device if peft has prepared the model for compilation.
     return (lambda: _plain(read())) if any(isinstance(scale, Tensor) for scale in read()) else read
 
 
 def _plain(value: Any) -> Hashable:
-    """A number or a list as a value; a tensor by when it was written, as its values may be on a device."""
+    """A number or a list by its value; a tensor by its version, as its values may be on a device."""
     if isinstance(value, (list, tuple)):
         return tuple(map(_plain, value))
     return (id(value), value._version) if isinstance(value, Tensor) else value

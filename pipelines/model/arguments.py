@@ -1,4 +1,4 @@
-"""The arguments of a model's call: the tensors among them, and all the rest."""
+"""The arguments of a model's call, split into tensors and the rest."""
 
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 PLAIN = (bool, int, float, str, torch.dtype, torch.device, type(None))
-"""What is the same argument where it is equal."""
+"""Arguments of these types are the same if they are equal."""
 
 
 def layout(values: tuple[Any, ...]) -> Iterator[Hashable]:
-    """The tensors' layouts, and the names among the values: other ones mean another trajectory."""
+    """The tensors' layouts and the plain values; if they change, it is another trajectory."""
     for value in values:
         if isinstance(value, Tensor):
             yield tuple(value.shape), value.dtype, value.device
@@ -22,17 +22,17 @@ def layout(values: tuple[Any, ...]) -> Iterator[Hashable]:
 
 
 def taken_apart(arguments: Any) -> tuple[list[Tensor], Hashable]:
-    """The tensors among some arguments, and what all the rest is, down to the tensors' layouts.
+    """Split arguments into their tensors and a description of the rest, with the tensors' layouts.
 
     Raises:
-        TypeError: an argument that is neither a tensor nor a plain value.
+        TypeError: an argument is neither a tensor nor a plain value.
     """
     tensors: list[Tensor] = []
     return tensors, _rest(arguments, tensors)
 
 
 def put_together(arguments: Any, tensors: Iterable[Tensor]) -> Any:
-    """The same arguments with other tensors, in the order of `taken_apart`."""
+    """The same arguments with other tensors, in `taken_apart`'s order."""
     return _refilled(arguments, iter(tensors))
 
 
@@ -55,7 +55,7 @@ def _rest(value: Any, tensors: list[Tensor]) -> Hashable:
     if kind in (list, tuple):
         return kind, *(_rest(part, tensors) for part in value)
     if kind in PLAIN:
-        # One, true and 1.0 are equal, but not the same.
+        # 1, True and 1.0 are equal, but not the same argument.
         return kind, value
     raise TypeError(f"the model is given a {kind.__name__}")
 

@@ -1,4 +1,4 @@
-"""Reading what the self-attention of one block returns, while the block runs."""
+"""Read the output of a block's self attention while the block runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from skipstone.pipelines.model.trace import Place
 
 
 def middle_block(parts: Sequence[nn.Module]) -> Place | None:
-    """The block in the middle of a model's longest list, of the last one where several are as long."""
+    """The middle block of a model's longest list; of the last such list if several are as long."""
     sizes = [len(part) if isinstance(part, nn.ModuleList) else 0 for part in parts]
     longest = max(sizes, default=0)
     if not longest:
@@ -24,10 +24,10 @@ def middle_block(parts: Sequence[nn.Module]) -> Place | None:
 
 @dataclass(frozen=True)
 class WatchedCall(Call):
-    """The call of a block of which the first attention is watched. The block runs uncompiled.
+    """The call of a block whose first attention is watched. The block runs uncompiled.
 
-    ``seen`` gets what that attention returned for the main stream; for text and picture in one where it
-    attends to both together.
+    ``seen`` receives the attention's output for the main stream, or for text and image together if it attends
+    to both jointly.
     """
 
     seen: list[Tensor] = field(default_factory=list)
@@ -52,7 +52,8 @@ def attentions_in(block: nn.Module) -> list[nn.Module]:
 
 
 def watch_for_good(block: nn.Module, attended: Callable[[Any], None]) -> list[Any]:
-    """Have a function given what a block's attentions return, compiled or not, until the hooks go."""
+    """Pass the outputs of a block's attentions to a function, compiled or not, until the hooks are
+    removed."""
 
     def note(module: nn.Module, args: Any, output: Any) -> None:
         del module, args
@@ -62,10 +63,10 @@ def watch_for_good(block: nn.Module, attended: Callable[[Any], None]) -> list[An
 
 
 def note_attention(output: Any, like: Tensor, seen: list[Tensor]) -> None:
-    """Add to ``seen`` what a block's first attention returned for a stream like this one."""
+    """Append to ``seen`` the output of a block's first attention for a stream of this size."""
     returned = list(floats_in(output))
     sized = [t.reshape(like.shape) for t in returned if same_size(t, like)]
     if not seen and returned:
-        # Sorted, because a compiler does not follow the maximum by a key.
+        # Sorted, since the compiler cannot trace max() with a key.
         main = sized[0] if sized else sorted(returned, key=lambda t: -t.numel())[0]
         seen.append(main.detach().clone())

@@ -1,4 +1,4 @@
-"""A model's block lists, and standing in for their blocks while the model runs."""
+"""A model's block lists, and stand-ins for their blocks while the model runs."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ CallBlock = Callable[[Place, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 def block_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
-    """The lists of attention blocks that a model runs, by name, in the order they are defined."""
+    """The lists of attention blocks that a model runs, by name, in the order of their definition."""
     return dict(_lists_in(model))
 
 
 def innermost_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
-    """The lists of attention blocks that hold no other such list, however deep they lie."""
+    """The lists of attention blocks, at any depth, that contain no other such list."""
     lists = {
         name: part
         for name, part in model.named_modules()
@@ -31,7 +31,7 @@ def innermost_lists(model: nn.Module) -> dict[str, nn.ModuleList]:
 
 
 def _lists_in(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.ModuleList]]:
-    """The outermost lists: a list within a block is the block's own."""
+    """The outermost lists; a list within a block belongs to that block."""
     for name, child in module.named_children():
         if not isinstance(child, nn.ModuleList):
             yield from _lists_in(child, f"{prefix}{name}.")
@@ -40,13 +40,13 @@ def _lists_in(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Mod
 
 
 def _holds_blocks(modules: nn.ModuleList) -> bool:
-    """Whether a list holds blocks to call, not lists of their parts."""
+    """Whether a list holds callable blocks, not lists of their parts."""
     callable_ones = not any(isinstance(block, nn.ModuleList) for block in modules)
     return callable_ones and any(is_attention(part) for part in modules.modules())
 
 
 class BlockCall:
-    """What a model gets in place of a block: calling it leaves the choice to the evaluation."""
+    """Stands in for a block; calling it lets the evaluation decide what happens."""
 
     def __init__(self, place: Place, block: nn.Module, call: CallBlock) -> None:
         self._place = place
@@ -58,16 +58,16 @@ class BlockCall:
 
 
 class LookingBlockCall(BlockCall):
-    """One that has the block's attributes, for models that look at them."""
+    """A `BlockCall` with the block's attributes, for models that read them."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_block"], name)
 
 
 class OpenBlockCall(BlockCall):
-    """One that has them as plain values.
+    """A `BlockCall` that has the block's attributes as plain values.
 
-    `torch.compile` follows neither ``__getattr__`` nor two modules that share their parts.
+    `torch.compile` supports neither ``__getattr__`` here nor two modules that share their parts.
     """
 
     def __init__(self, place: Place, block: nn.Module, call: CallBlock) -> None:
@@ -76,19 +76,19 @@ class OpenBlockCall(BlockCall):
 
 
 def block_call(place: Place, block: nn.Module, call: CallBlock) -> BlockCall:
-    """What a model gets in place of a block, in the way that suits whoever looks at it."""
+    """The stand-in for a block that suits its caller."""
     kind = OpenBlockCall if torch.compiler.is_dynamo_compiling() else LookingBlockCall
     return kind(place, block, call)
 
 
 class ProxiedList:
-    """Makes one block list hand out `BlockCall`s while the model runs, and its blocks at any other time.
+    """Make one block list return `BlockCall`s while the model runs, and its blocks at any other time.
 
     Args:
-        number: the list's place among the model's lists.
+        number: the list's number among the model's lists.
         blocks: the list. Its class is swapped until `restore`; its content is never touched.
-        running: whether the model is being evaluated right now.
-        call: what a `BlockCall` does.
+        running: returns whether the model is being evaluated right now.
+        call: the function that a `BlockCall` calls.
     """
 
     def __init__(
@@ -125,16 +125,16 @@ class ProxiedList:
 
 
 class ProxiedModules:
-    """Hands the calls of some modules over while the model runs, and leaves them alone at any other time.
+    """Redirect the calls of some modules while the model runs; at any other time they stay as they are.
 
-    Those that were of one class still are, so that `torch.compile` takes blocks for alike that were so.
+    Modules of one class keep a common class, so `torch.compile` still treats them alike.
 
     Args:
-        numbers: the modules, each with its place among the parts that are proxied. Their classes are swapped
+        numbers: the modules, each with its number among the redirected modules. Their classes are swapped
             until `restore`.
-        running: whether the model is being evaluated right now.
-        call: gets the calls.
-        opaque: whether a compiler must not look into the calls.
+        running: returns whether the model is being evaluated right now.
+        call: receives the calls.
+        opaque: whether the compiler must not trace into the calls.
     """
 
     def __init__(
@@ -168,13 +168,13 @@ class ProxiedModules:
 def proxied(
     parts: Sequence[nn.Module], running: Callable[[], bool], call: CallBlock, opaque: bool
 ) -> list[ProxiedList | ProxiedModules]:
-    """Hand the calls of a model's parts over: of the blocks in lists, and of single modules.
+    """Redirect the calls of a model's blocks in lists, and of single modules.
 
     Args:
         parts: the lists and the modules.
-        running: whether the model is being evaluated right now.
-        call: gets the calls.
-        opaque: whether a compiler must not look into the calls.
+        running: returns whether the model is being evaluated right now.
+        call: receives the calls.
+        opaque: whether the compiler must not trace into the calls.
     """
     call = uncompiled(call) if opaque else call
     lists = [

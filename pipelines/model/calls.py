@@ -1,9 +1,9 @@
-"""Which of a block's outputs carries on which of its inputs, learned from one computed evaluation.
+"""Which of a block's outputs continues which of its inputs, learned from one computed evaluation.
 
-A block takes some streams of tokens (`hidden_states`, often `encoder_hidden_states`) beside constants, and
-returns the streams changed. Models differ in names and order; all agree that what one block returns, the next
-one takes. So streams are found by the identity of tensors, and by name and shape where a model adds something
-between two blocks.
+A block takes streams of tokens (`hidden_states`, often `encoder_hidden_states`) and constants, and returns
+the changed streams. Names and order differ between models, but each block takes what the block before it
+returned. So streams are found by the identity of tensors. If a model changes something between two blocks,
+they are found by name and shape.
 """
 
 import functools
@@ -15,11 +15,11 @@ from typing import Any
 from torch import Tensor, nn
 
 Slot = int | str
-"""Where a block takes a tensor: a position in its arguments or a keyword."""
+"""Where a block takes a tensor: the position of an argument, or a keyword."""
 
 
 def parameters_of(module: nn.Module) -> tuple[str, ...]:
-    """The names of what a module takes, in order."""
+    """The names of a module's parameters, in order."""
     return _parameters(type(module).forward)
 
 
@@ -30,7 +30,7 @@ def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of one block: where it stands, what it took and what it returned."""
+    """One call of one block: its place, its arguments and its outputs."""
 
     place: tuple[int, int]
     block: nn.Module
@@ -62,7 +62,7 @@ class Call:
         return next((slot for slot, value in self.tensors().items() if value is tensor), None)
 
     def main_slot(self) -> Slot:
-        """The slot of the main stream: the parameter ``hidden_states``, else the largest tensor."""
+        """The slot of the main stream: the parameter ``hidden_states``, or else the largest tensor."""
         parameters = parameters_of(self.block)
         slots = self.tensors()
         for slot in slots:
@@ -77,7 +77,7 @@ class Call:
         return self.tensors()[self.main_slot()]
 
     def continues(self, position: int, slot: Slot) -> bool:
-        """Whether an output could be what this call made of what it took in a slot."""
+        """Whether an output could continue the stream in a slot: it has the same shape."""
         taken = self.tensors().get(slot)
         return taken is not None and taken.shape == self.output_tuple()[position].shape
 
@@ -90,23 +90,23 @@ class Call:
 
 
 class NotUnderstoodError(Exception):
-    """A block returns something that continues none of its inputs."""
+    """A block returns something that does not continue any of its inputs."""
 
 
 @dataclass(frozen=True)
 class Passes:
-    """How to leave a block out: for each output the slot whose stream it carries on, None for none."""
+    """How to skip a block: for each output the slot whose stream it continues, or None."""
 
     slots: tuple[Slot | None, ...]
     is_tuple: bool
 
     def through(self, tensors: Mapping[Slot, Tensor]) -> Any:
-        """The block's outputs when every stream passes unchanged."""
+        """The block's outputs if every stream passes unchanged."""
         values = tuple(None if slot is None else tensors[slot] for slot in self.slots)
         return values if self.is_tuple else values[0]
 
     def past(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """The same of a call that is not looked at any closer."""
+        """The same, from a call's plain arguments."""
         values = [
             None if slot is None else args[slot] if isinstance(slot, int) else kwargs[slot]
             for slot in self.slots
@@ -115,14 +115,14 @@ class Passes:
 
 
 def passes(call: Call, hints: Mapping[int, Slot]) -> Passes:
-    """Which stream each output of a finished call carries on.
+    """Find the stream that each output of a finished call continues.
 
     Args:
         call: a finished call.
-        hints: output position to slot, as seen between two calls of the same list.
+        hints: from an output's position to its slot, as seen between two calls of the same list.
 
     Raises:
-        NotUnderstoodError: an output for which no input is left.
+        NotUnderstoodError: an output continues none of the remaining inputs.
     """
     inputs = {slot: tensor for slot, tensor in call.tensors().items() if slot not in hints.values()}
     slots: list[Slot | None] = []
@@ -151,7 +151,7 @@ def _alike(output: Any, inputs: Mapping[Slot, Tensor], call: Call) -> Slot:
 
 
 def links(before: Call, after: Call) -> dict[int, Slot]:
-    """Output position of one call to the slot of the next call that takes the very same tensor."""
+    """From each output's position to the slot of the next call that takes the same tensor."""
     found = {
         position: after.slot_of(output)
         for position, output in enumerate(before.output_tuple())
@@ -162,14 +162,15 @@ def links(before: Call, after: Call) -> dict[int, Slot]:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Calls of one block list that hand the same streams on.
+    """Calls of one block list that pass on the same streams.
 
     Args:
         first: position of its first call in the evaluation.
         last: position of its last call.
-        passes: how to leave out any of its calls.
+        passes: how to skip any of its calls.
         exits: the same for the last call, which may drop a stream by returning None.
-        joint: output position of the call before the stretch to the slot of its first call that takes it.
+        joint: from an output's position in the call before the stretch to the slot of its first call that
+            takes it.
     """
 
     first: int
@@ -181,13 +182,13 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Segment:
-    """Calls that the streams flow through without the model touching them: skipped as one.
+    """Consecutive calls between which the model leaves the streams unchanged, so they are skipped as one.
 
     Args:
         first: position of the first call that may be skipped.
         last: position of the last one.
-        bases: the slots of the first call by which the streams enter.
-        exits: for each output of the last call, the entering slot whose stream it ends.
+        bases: the slots of the first call in which the streams enter.
+        exits: for each output of the last call, the entering slot of its stream.
     """
 
     first: int
@@ -197,7 +198,7 @@ class Segment:
 
 
 def segments(stretches: Sequence[Stretch]) -> list[Segment]:
-    """Join stretches whose streams continue untouched."""
+    """Join stretches whose streams continue unchanged."""
     joined: list[Segment] = []
     for stretch in stretches:
         entry = _continued(joined[-1], stretch) if joined else None
@@ -213,7 +214,7 @@ def segments(stretches: Sequence[Stretch]) -> list[Segment]:
 
 
 def _continued(before: Segment, after: Stretch) -> dict[Slot, Slot] | None:
-    """For each stream slot of ``after`` the entering slot of ``before``; None when a stream is new."""
+    """For each stream slot of ``after`` the entering slot of ``before``; None if a stream is new."""
     if after.first != before.last + 1:
         return None
     entry = {slot: before.exits.slots[position] for position, slot in after.joint.items()}

@@ -1,4 +1,4 @@
-"""Changing the behaviour of single objects by giving them a subclass of their own."""
+"""Change the behaviour of single objects by giving them a subclass."""
 
 import functools
 import weakref
@@ -13,22 +13,22 @@ Members = Mapping[str, Callable[..., Any]]
 def give_subclass(instance: Any, members: Members) -> "Swap":
     """Move one object to a new subclass of its class that has these members, until the swap is undone.
 
-    Nothing is stored on the object, and what is made of it or of its class is plain: copies, pickles, slices.
+    Nothing is stored on the object, and copies, pickles and slices of it have the plain class.
     """
     return Swap(type(instance), [instance], members)
 
 
 class Swap:
-    """Objects of one class that were moved to a subclass with other members.
+    """Objects of one class that are moved to a subclass with other members.
 
-    The members are for these very objects only: any other, and these after `undo`, gets those of the class.
-    Swaps of an object may be undone in any order: one that lies under others stays, without effect, until the
-    last of those above it is undone. The objects are held weakly.
+    The members apply to these objects only; all others, and these after `undo`, use those of the class. Swaps
+    of one object can be undone in any order: a swap under other ones stays, without effect, until the last
+    one above it is undone. The objects are held weakly.
 
     Args:
         cls: the class of the objects.
         instances: the objects.
-        members: methods by name. One that `torch.compile` must not look into stays so.
+        members: methods by name. A method that `torch.compile` must not trace stays so.
     """
 
     def __init__(self, cls: type[Any], instances: Iterable[Any], members: Members) -> None:
@@ -62,7 +62,7 @@ class Swap:
 
 
 class _Given(type):
-    """The class of the subclasses that are given: calling one makes an object of the plain class."""
+    """The metaclass of these subclasses: calling one makes an object of the plain class."""
 
     swap: Swap
 
@@ -71,7 +71,7 @@ class _Given(type):
 
 
 def plain(cls: type[Any]) -> type[Any]:
-    """A class without the subclasses that were given to its object."""
+    """The plain class behind the subclasses of a swap."""
     return next(base for base in cls.__mro__ if not _is_given(base))
 
 
@@ -80,11 +80,11 @@ def _is_given(cls: type[Any]) -> bool:
 
 
 def _subclass(cls: type[Any], members: dict[str, Any]) -> Any:
-    """A subclass that goes by the name of the class itself, and whose objects are made and copied as its."""
+    """A subclass with the class's own name, whose objects are made and copied as objects of the class."""
 
     def new(kind: type[Any], *args: Any, **kwargs: Any) -> Any:
         make: Callable[..., Any] = cls.__new__
-        # `object` takes arguments only from classes that make their objects in its way.
+        # object.__new__ rejects arguments, since this subclass overrides __new__.
         return make(plain(kind)) if make is object.__new__ else make(plain(kind), *args, **kwargs)
 
     def reduce(self: Any, protocol: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Models that are wrapped or compiled as a whole: finding them out, and running them as they are written."""
+"""Models that are wrapped or compiled as a whole: detect them, and run them uncompiled."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,13 +10,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def written(model: nn.Module) -> nn.Module:
-    """The model itself where `torch.compile` or ``accelerate``'s data parallelism has wrapped it."""
+    """The model inside the wrappers of `torch.compile` and of ``accelerate``'s data parallelism."""
     *_, innermost = _layers(model)
     return innermost
 
 
 def _layers(model: nn.Module | None) -> Iterator[nn.Module]:
-    """A model and what it wraps, inwards."""
+    """A model and the models inside it, from the outside in."""
     while model is not None:
         yield model
         inner = "module" if isinstance(model, DistributedDataParallel) else "_orig_mod"
@@ -24,13 +24,13 @@ def _layers(model: nn.Module | None) -> Iterator[nn.Module]:
 
 
 def uncompiled(function: Callable[..., Any], recursive: bool = True) -> Callable[..., Any]:
-    """The function as it is wherever it is called; compiled modules that it calls stay compiled."""
+    """A function that is never compiled; compiled modules that it calls stay compiled."""
     plain: Callable[..., Any] = torch.compiler.disable(function, recursive)  # type: ignore[no-untyped-call]
     return plain
 
 
 def compiles(model: nn.Module) -> bool:
-    """Whether a call of a model runs it compiled as a whole: wrapped, in place, or by a caller that is."""
+    """Whether a call runs the model compiled as a whole: wrapped, in place, or inside a compiled caller."""
     by_caller = callable(get_eval_frame_callback())
     return by_caller or any(
         "_orig_mod" in layer._modules or layer._compiled_call_impl is not None for layer in _layers(model)
@@ -38,6 +38,6 @@ def compiles(model: nn.Module) -> bool:
 
 
 def run_as_written(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """Call a model with its hooks, but not as it was compiled."""
+    """Call a model uncompiled, with its hooks."""
     run: Callable[..., Any] = written(model)._call_impl
     return run(*args, **kwargs)

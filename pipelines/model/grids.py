@@ -1,4 +1,4 @@
-"""Which frame, row and column the tokens of a model's main stream stand for."""
+"""The frames, rows and columns of the tokens in a model's main stream."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from skipstone.pipelines.model.probes import model_input
 
 @dataclass(frozen=True)
 class Grid:
-    """The sample as the blocks see it, in tokens.
+    """The sample's size in tokens.
 
     Args:
-        batch: samples.
-        frames: frames of tokens, 1 for an image.
-        positions: tokens of a frame.
+        batch: how many samples.
+        frames: how many frames of tokens; 1 for an image.
+        positions: how many tokens a frame has.
     """
 
     batch: int
@@ -25,11 +25,11 @@ class Grid:
     positions: int
 
     def framed(self, tokens: Tensor) -> Tensor:
-        """A stream, ``(rows, tokens, dim)``, as ``(batch, frames, positions, dim)``.
+        """Reshape a stream ``(rows, tokens, dim)`` to ``(batch, frames, positions, dim)``.
 
-        Blocks that attend in space or time alone have the other axis among their rows. Text or earlier frames
-        in one sequence with a video's come first, and are left out. Where else the tokens are not those of
-        this grid, all of them are one frame.
+        Blocks that attend only in space or only in time have the other axis among their rows. If text or
+        earlier frames share a sequence with the video, they come first and are left out. If the tokens do not
+        fit this grid otherwise, all of them are one frame.
         """
         length = self.frames * self.positions
         if self.frames > 1 and len(tokens) == self.batch and tokens.shape[1] > length:
@@ -43,9 +43,9 @@ class Grid:
 
 
 def token_grid(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Grid | None:
-    """The grid of the tokens that a model makes of the latents it is called with, None if it takes none.
+    """The token grid of the latents in a model's call; None if the model takes no latents.
 
-    It is that of the latents in patches, or what the model is told of latents that come packed into tokens.
+    It follows from the latents' size and the patch size, or from the positions of packed latents.
     """
     latents = model_input(model, args, kwargs)
     if latents is None:
@@ -62,7 +62,7 @@ def token_grid(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
 
 
 def _patch(model: nn.Module) -> tuple[int, int, int]:
-    """Latent frames, rows and columns that become one token."""
+    """How many latent frames, rows and columns become one token."""
     config = getattr(model, "config", {})
     size = config.get("patch_size") or 1
     if isinstance(size, int):

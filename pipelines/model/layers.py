@@ -1,4 +1,4 @@
-"""The layers within a model's blocks that can be skipped one by one: attentions and feed-forwards."""
+"""The layers in a model's blocks that can be skipped one by one: attentions and feed-forwards."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -14,27 +14,27 @@ from skipstone.pipelines.model.probes import is_attention
 from skipstone.pipelines.model.unets import is_unet
 
 FEED_FORWARDS = ("ff", "ffn", "mlp", "feedforward")
-"""What the names of feed-forwards and of their classes begin or end with, without underscores."""
+"""Names and classes of feed-forwards begin or end with one of these, without underscores."""
 
 ALONG_TIME = ("temporal", "temp_", "motion")
-"""One of these is in the path of what attends along time."""
+"""The path of attention along time contains one of these."""
 
 CONTEXTS = ("encoder_hidden_states", "encoder_states", "context")
-"""What attention layers call the tokens that guide them."""
+"""The names of the context's parameter in attention layers."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A layer, or a block as a whole, as it lies in a model.
+    """A layer of a model, or a whole block.
 
     Args:
         module: the layer.
         name: its path in the model.
-        kind: what it does; all attention is taken for that of the sample until it is called.
-        block: the place of its block among all blocks.
+        kind: what the layer does; attention counts as self attention until it is called.
+        block: the number of its block among all blocks, from 0.
         blocks: how many blocks there are.
-        in_list: the path of the list that its block is in.
-        is_last: whether its block is the last one in that list.
+        in_list: the path of its block's list.
+        is_last: whether its block is the last one of that list.
         is_only_attention: whether its block has no other attention.
     """
 
@@ -49,7 +49,7 @@ class Found:
 
 
 def layers_in(model: nn.Module, kinds: frozenset[LayerKind]) -> tuple[Found, ...]:
-    """The layers of these kinds in a model's blocks, but not in blocks that refine the text beforehand."""
+    """The layers of these kinds in a model's blocks, without the blocks that refine the text."""
     lists = innermost_lists(model) if is_unet(model) else block_lists(model)
     placed = [
         (path, n, block, n == len(blocks) - 1)
@@ -68,10 +68,10 @@ def layers_in(model: nn.Module, kinds: frozenset[LayerKind]) -> tuple[Found, ...
 def kind_when_called(
     found: Found, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
 ) -> LayerKind:
-    """What a layer does, told by a call of it.
+    """The kind of a layer, judged by one of its calls.
 
-    Attention to a context is self attention too where it returns the context as well, and where its block has
-    no other attention: the tokens of both attend as one.
+    Attention with a context counts as self attention if it also returns the context, or if its block has no
+    other attention: then the tokens of both attend jointly.
     """
     if found.kind not in ATTENTION:
         return found.kind
@@ -97,7 +97,7 @@ def _found_in(
 
 
 def _layers(block: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module, LayerKind]]:
-    """The outermost attentions and feed-forwards: a layer within a layer is that one's own."""
+    """The outermost attentions and feed-forwards; layers within a layer belong to it."""
     if not prefix and is_attention(block) and not any(map(is_attention, block.children())):
         yield "", block, LayerKind.SELF_ATTENTION
         return
@@ -112,7 +112,8 @@ def _layers(block: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
 
 
 def _is_feed_forward(name: str, module: nn.Module) -> bool:
-    """Whether a module is a whole feed-forward by its name: a norm, or one projection of several, is none."""
+    """Whether a module is a complete feed-forward, judged by its name; norms and single projections are
+    not."""
     if "norm" in name or not any(True for _ in module.children()):
         return False
     names = (name.lower().replace("_", ""), type(module).__name__.lower())

@@ -1,4 +1,4 @@
-"""The calls of blocks that come before a model's stack: whether they matter where the stack is skipped."""
+"""Calls of blocks before a model's stack, which may be skipped with the stack."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from torch import nn
 from skipstone.pipelines.model.calls import Call, Slot
 
 Origin = Slot | None
-"""Where an argument comes from: a slot of an earlier call, or nowhere, for it is None."""
+"""Where an argument comes from: a slot of an earlier call; None for an argument that is None."""
 
 
 @dataclass(frozen=True)
 class Foretold:
-    """A block's call, as far as it can be made from the arguments of an earlier one.
+    """A block's call that can be made from the arguments of an earlier call.
 
     Args:
-        place: which block list, and which block of it.
+        place: the number of the block list, and the block's number in it.
         block: the block.
-        args: where its positional arguments come from.
-        kwargs: where its keyword arguments come from.
+        args: the origins of its positional arguments.
+        kwargs: the origins of its keyword arguments.
     """
 
     place: tuple[int, int]
@@ -30,7 +30,7 @@ class Foretold:
 
     @classmethod
     def of(cls, earlier: Call, call: Call) -> "Foretold | None":
-        """How to make a call from an earlier one: None where it takes anything that one did not."""
+        """How to make a call from an earlier one; None if it takes anything that the earlier one did not."""
         given = _arguments(earlier)
         origins = [_origin(given, value) for value in (*call.args, *call.kwargs.values())]
         if any(not found for found, _ in origins):
@@ -40,7 +40,7 @@ class Foretold:
         return cls(call.place, call.block, positional, dict(zip(call.kwargs, named, strict=True)))
 
     def by(self, earlier: Call) -> Call:
-        """The call that is to come."""
+        """The call, made from the earlier one."""
         given = _arguments(earlier)
         args = tuple(None if slot is None else given[slot] for slot in self.args)
         kwargs = {name: None if slot is None else given[slot] for name, slot in self.kwargs.items()}
@@ -52,9 +52,9 @@ class Leading:
     """The calls before the stack.
 
     Args:
-        blanks: for each of them what it gives when it is left out, which nobody may read.
-        foretold: the stack's first call as known from the first of these.
-        remarks: what of them is no part of the stack because it is not understood.
+        blanks: for each call, a stand-in for its output that must not be read.
+        foretold: the stack's first call, made from the first of these calls.
+        remarks: which calls could not be traced and so do not belong to the stack.
     """
 
     blanks: tuple[Any, ...] = ()
@@ -67,6 +67,6 @@ def _arguments(call: Call) -> dict[Slot, Any]:
 
 
 def _origin(given: Mapping[Slot, Any], value: Any) -> tuple[bool, Origin]:
-    """Whether a value is among those given, and where."""
+    """Whether an earlier call took this value, and in which slot."""
     slot = next((slot for slot, one in given.items() if one is value), None)
     return value is None or slot is not None, slot

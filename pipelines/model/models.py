@@ -1,11 +1,11 @@
-"""Which models a pipeline calls on its steps."""
+"""The models that a pipeline calls on its steps."""
 
 from typing import Any
 
 from torch import nn
 
 MODELS = ("transformer", "transformer_2", "unet")
-"""Where diffusers pipelines keep the model that is called on every step."""
+"""The attributes in which diffusers pipelines keep these models."""
 
 
 def models_of(pipe: Any) -> dict[str, nn.Module]:

@@ -1,4 +1,4 @@
-"""Other caches on a model: two that skip at once would reuse what the other has estimated."""
+"""Other caches on a model: two caches at once would reuse each other's estimates."""
 
 import functools
 import sys
@@ -10,26 +10,28 @@ from torch import nn
 from skipstone.pipelines.model.blocks import block_lists
 
 FORWARDS = ("forward", "_old_forward", "_original_forward")
-"""Where a module keeps what stands in for its ``forward``, and what that stands in for."""
+"""The attributes that hold a replaced ``forward`` and the original one."""
 
 CACHING = "cach"
-"""A part of the names of what caches: nothing else tells it from what wraps a model for other reasons."""
+"""Names of caches contain this; nothing else tells them from other wrappers of a model."""
 
 
 def other_caches(model: nn.Module) -> list[str]:
-    """The caches of other packages that are on a model, each with the way to switch it off.
+    """The caches of other packages on a model, each with the way to remove it.
 
-    Those of diffusers are its hooks that keep something from call to call, enabled or applied directly.
-    Others are functions that stand in for a module's ``forward`` and have a name or package that says so.
+    In diffusers these are hooks that keep state between calls, whether enabled or applied directly. Other
+    packages replace a module's ``forward`` by a function whose name or package says that it caches.
     """
     return sorted({*_of_diffusers(model), *_standing_in(model)})
 
 
 def forwards(model: nn.Module) -> Callable[[], Any]:
-    """A sign of what a model, its blocks and their parts run, which caches that are switched on change.
+    """A sign of the ``forward`` functions of a model, its blocks and their parts; switching a cache on
+    changes it.
 
     Returns:
-        What gives the present sign, to be compared with an earlier one. It takes some ten microseconds.
+        A function that returns the present sign, to compare with an earlier one. It takes about ten
+        microseconds.
     """
     blocks = [block for blocks in block_lists(model).values() for block in blocks]
     parts = [model, *blocks, *(part for block in blocks for part in block.children())]
@@ -54,7 +56,7 @@ def _hooks(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _registry(module: nn.Module) -> Any:
-    """diffusers' hooks on a module, None where it has none."""
+    """diffusers' hooks on a module, or None."""
     return vars(module).get("_diffusers_hook")
 
 
@@ -75,7 +77,7 @@ def _forwards_of(module: nn.Module) -> Iterator[Any]:
 
 
 def _origin(function: Any) -> tuple[str, str]:
-    """The module and the name that a function was written under, whatever it says of itself."""
+    """The module and the name of a function's source, whatever its attributes say."""
     function = function.func if isinstance(function, functools.partial) else function
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)

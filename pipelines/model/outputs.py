@@ -1,4 +1,4 @@
-"""The tensors in whatever a module returns, and the same structure around other tensors."""
+"""The tensors in a module's output, and the same structure with other tensors."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def floats_in(output: Any) -> Iterator[Tensor]:
-    """The floating-point tensors in a structure of tuples, lists, dicts and dataclasses, in their order."""
+    """The floating-point tensors in a structure of tuples, lists, dicts and dataclasses, in order."""
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield output
@@ -19,29 +19,29 @@ def floats_in(output: Any) -> Iterator[Tensor]:
 
 
 def refilled(output: Any, tensors: Iterable[Tensor]) -> Any:
-    """The same structure with other tensors in place of its floating-point ones."""
+    """The same structure with other tensors instead of its floating-point ones."""
     return _refilled(output, iter(tensors))
 
 
 def hollow(output: Any, value: float = 0.0) -> Any:
-    """The same structure around tensors of the same shapes, of one value, that take no memory."""
+    """The same structure with tensors of the same shapes that take no memory: one expanded value each."""
     return refilled(output, (t.detach().new_full((), value).expand(t.shape) for t in floats_in(output)))
 
 
 def with_own_lists(value: Any) -> Any:
-    """The same values in new lists and dicts, for a model that takes items out of those it is given."""
+    """The same values in new lists and dicts, since a model may remove items from its own."""
     if isinstance(value, dict):
         return {key: with_own_lists(part) for key, part in value.items()}
     return type(value)(map(with_own_lists, value)) if type(value) in (list, tuple) else value
 
 
 def alike(ours: Any, theirs: Any, power: float = 0.5) -> bool:
-    """Whether two outputs hold the same tensors, up to what rounding can do to a sum in their precision.
+    """Whether two outputs hold the same tensors, up to rounding errors of sums in their precision.
 
     Args:
         ours: one output.
         theirs: the other one.
-        power: by how much they may differ in size, as a power of the smallest step of their type at 1.
+        power: the allowed relative difference, as a power of the type's machine epsilon.
     """
     pairs = list(zip(floats_in(ours), floats_in(theirs), strict=True))
     return all(

@@ -1,4 +1,4 @@
-"""Reading a gate's probe out of a model without running its blocks."""
+"""Read a method's probe from a model without running its blocks."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +12,14 @@ from skipstone.pipelines.model.calls import Call, parameters_of
 
 
 class _SeenError(Exception):
-    """Carries the first attention's input out of a block that need not go on."""
+    """Carries the first attention's input out of a block that need not continue."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
 
 
 def is_attention(module: nn.Module) -> bool:
-    """Whether a module is an attention layer, by its class name."""
+    """Whether a module is an attention layer, judged by its class name."""
     return _names_attention(type(module).__name__)
 
 
@@ -29,13 +29,13 @@ def _names_attention(name: str) -> bool:
 
 
 def modulated_input(call: Call) -> Tensor | None:
-    """The block's input after its first norm and modulation: what its first attention is given.
+    """The block's input after its first norm and modulation, which its first attention takes.
 
-    The block runs up to that attention and is left there, which costs a norm and a modulation. It runs
-    uncompiled: a compiled block stays as it was compiled.
+    The block runs up to that attention and stops there, which costs a norm and a modulation. It runs
+    uncompiled; a compiled block stays compiled.
 
     Returns:
-        A tensor of the main stream's size, or None when no attention of the block takes one.
+        A tensor of the main stream's size, or None if no attention of the block takes one.
     """
     like = call.main()
     hooks = [
@@ -64,15 +64,15 @@ def _stopper(like: Tensor) -> Any:
 
 
 def same_size(value: Tensor, like: Tensor) -> bool:
-    """Whether a tensor is the stream's, possibly with batch and tokens swapped."""
+    """Whether a tensor has the stream's size, possibly with batch and tokens swapped."""
     return value.shape[-1:] == like.shape[-1:] and value.numel() == like.numel()
 
 
 def model_input(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """A copy of what the model is to denoise, the first latents it takes: ``(batch, channels, *grid)``.
+    """A copy of the latents that the model denoises, ``(batch, channels, *grid)``.
 
-    Latents that are packed into tokens are spread out again where the model is told the tokens' positions,
-    else they are a grid of one axis.
+    Latents packed into tokens are unpacked if the model takes the tokens' positions; otherwise they are a
+    grid of one axis.
     """
     names = parameters_of(model)
     given = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -82,14 +82,14 @@ def model_input(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, An
 
 
 def model_output(model: nn.Module, output: Any) -> Tensor | None:
-    """The first latents that the model returned, ``(batch, channels, *grid)``."""
+    """The model's output as latents, ``(batch, channels, *grid)``."""
     value = output[0] if isinstance(output, tuple) else getattr(output, "sample", output)
     latents = _latents(value)
     return None if latents is None else _channels_first(model, latents, None)
 
 
 def _latents(value: Any) -> Tensor | None:
-    """A tensor of latents, also where it comes as a list of samples, as in Z-Image."""
+    """A tensor of latents; lists of samples, as in Z-Image, are stacked."""
     if isinstance(value, (list, tuple)):
         parts = [part for part in value if isinstance(part, Tensor)]
         alike = len(parts) == len(value) and len({part.shape for part in parts}) == 1
@@ -112,7 +112,7 @@ def _channels_first(model: nn.Module, latents: Tensor, positions: Any) -> Tensor
 
 
 def _spread(tokens: Tensor, positions: Any) -> Tensor:
-    """``(batch, channels, tokens)`` to rows and columns, by the tokens' ``(index, row, column)``."""
+    """Unpack ``(batch, channels, tokens)`` into rows and columns, by the tokens' ``(index, row, column)``."""
     if not isinstance(positions, Tensor):
         return tokens
     rows, columns = (int(n) + 1 for n in positions.reshape(-1, positions.shape[-1])[:, -2:].amax(0).tolist())
@@ -122,7 +122,7 @@ def _spread(tokens: Tensor, positions: Any) -> Tensor:
 def time_embeddings(model: nn.Module, timesteps: Sequence[float]) -> Tensor | None:
     """The model's time embedding at each timestep, ``(steps, dim)`` float32 on the CPU.
 
-    It depends on nothing but the timestep, so a whole run's probes are read at once, before the run.
+    It depends only on the timestep, so the probes of a whole run are read before the run.
 
     Returns:
         The embeddings, or None for a model without diffusers' ``Timesteps`` and ``TimestepEmbedding``.
@@ -139,10 +139,10 @@ def time_embeddings(model: nn.Module, timesteps: Sequence[float]) -> Tensor | No
 
 
 def time_projections(model: nn.Module, timesteps: Sequence[float]) -> Tensor | None:
-    """What Wan's blocks take their modulations from at each timestep, ``(steps, 6 * dim)``, likewise.
+    """The projected time embedding of Wan's blocks at each timestep, ``(steps, 6 * dim)``, likewise.
 
     Returns:
-        The projections, or None for a model without a linear ``time_proj`` behind its time embedding.
+        The projections, or None for a model without a linear ``time_proj`` after its time embedding.
     """
     embeddings = time_embeddings(model, timesteps)
     named = (module for name, module in model.named_modules() if name.endswith("time_proj"))
@@ -159,7 +159,7 @@ OF_THE_TIME: dict[Probe, Callable[[nn.Module, Sequence[float]], Tensor | None]] 
     Probe.TIME_EMBEDDING: time_embeddings,
     Probe.TIME_PROJECTION: time_projections,
 }
-"""How to read the probes that depend on nothing but the timestep, for a whole run at once."""
+"""The functions that read a whole run's probes, for those that depend only on the timestep."""
 
 
 def _first(model: nn.Module, class_name: str) -> nn.Module | None:

@@ -1,4 +1,4 @@
-"""The order and the streams of a model's blocks, learned while one evaluation is computed."""
+"""The order and the streams of a model's blocks, learned from one computed evaluation."""
 
 import math
 from collections import deque
@@ -25,25 +25,25 @@ from skipstone.pipelines.model.leading import Foretold, Leading
 from skipstone.pipelines.model.outputs import hollow
 
 Place = tuple[int, int]
-"""Which block list, and which block of it."""
+"""The number of a block list, and of a block in it."""
 
 
 @dataclass
 class Entry:
-    """Streams at one point of an evaluation, and whether something has written into them since."""
+    """Streams at one point of an evaluation, and whether anything has written into them since."""
 
     tensors: dict[Slot, Tensor]
     versions: dict[Slot, int | None]
 
     @classmethod
     def of(cls, call: Call, slots: Sequence[Slot] | None = None, copy: bool = False) -> "Entry":
-        """Hold a call's inputs; copies where they are known to be written into or could be so unseen."""
+        """Hold a call's inputs, as copies if something writes into them or could do so unseen."""
         tensors = call.tensors()
         return cls.holding({s: tensors[s] for s in (tensors if slots is None else slots)}, copy)
 
     @classmethod
     def holding(cls, tensors: Mapping[Slot, Tensor], copy: bool = False) -> "Entry":
-        """Hold tensors, in the same way."""
+        """Hold tensors in the same way."""
         held = {s: t.clone() if copy or _unseen(t) else t for s, t in tensors.items()}
         return cls(held, {s: _version(t) for s, t in held.items()})
 
@@ -53,7 +53,7 @@ class Entry:
 
 
 def _unseen(tensor: Tensor) -> bool:
-    """Whether writing into a tensor goes unseen; a model is watched before it runs compiled."""
+    """Whether writes into a tensor go unseen; so a model is watched before it runs compiled."""
     return not torch.compiler.is_dynamo_compiling() and tensor.is_inference()
 
 
@@ -63,14 +63,14 @@ def _version(tensor: Tensor) -> int | None:
 
 @dataclass(frozen=True)
 class Trace:
-    """What one evaluation of a model showed.
+    """What was learned from one evaluation of a model.
 
     Args:
         places: the blocks in call order.
-        passes: for each call, how to leave it out; None where that is not understood.
-        segments: the parts that are skipped as one.
-        leading: the calls before the stack, whose head blocks run from there.
-        remarks: what is computed on every step because it is not understood.
+        passes: for each call how to skip it; None if that is not known.
+        segments: the ranges of calls that are skipped as one.
+        leading: the calls before the stack's first one.
+        remarks: what is computed on every step because it could not be traced.
     """
 
     places: tuple[Place, ...]
@@ -91,13 +91,13 @@ class Trace:
 
     @cached_property
     def inner(self) -> tuple[Passes | None, ...]:
-        """For each call amid a segment how to leave it out, None for the first, the last and all others."""
+        """For each inner call of a segment how to skip it; None for all other calls."""
         within = [any(s.first < n < s.last for s in self.segments) for n in range(len(self.places))]
         return tuple(way if is_within else None for way, is_within in zip(self.passes, within, strict=True))
 
     @cached_property
     def skipped(self) -> frozenset[Place]:
-        """The blocks that are left out where the stack is skipped."""
+        """The blocks that do not run when the stack is skipped."""
         return frozenset(p for n, p in enumerate(self.places) if self.segment_at(n) is not None)
 
     def has(self, position: int, place: Place) -> bool:
@@ -110,14 +110,14 @@ class Trace:
 
 
 class _Chain:
-    """Calls of one block list that hand the same streams on, while they are being made.
+    """Calls of one block list that pass on the same streams, collected as they happen.
 
     Calls of other lists may come between them.
 
     Args:
-        call: the first of them.
-        joint: output position of the call before it to the slot that takes it.
-        tail_blocks: how many last calls may turn out to be computed on every step.
+        call: the first call.
+        joint: from an output's position in the call before it to the slot that takes that output.
+        tail_blocks: how many last calls may be computed on every step.
 
     ``exits`` holds the outputs of that many calls and one more, newest first.
     """
@@ -132,7 +132,7 @@ class _Chain:
         self._moves: bool | None = None
 
     def goes_on(self, call: Call) -> bool:
-        """Whether a call takes up the streams as the ones before it did, not crosswise."""
+        """Whether a call takes the streams in the same slots as the calls before it."""
         taken = links(self.last, call)
         agrees = all(self._hints.get(position, slot) == slot for position, slot in taken.items())
         return agrees and all(self.last.continues(position, slot) for position, slot in taken.items())
@@ -150,7 +150,7 @@ class _Chain:
             self.first = call
 
     def passes(self) -> Passes | None:
-        """How to leave out any of the calls, None if that is not understood."""
+        """How to skip any of the calls; None if that is not known."""
         try:
             if self._moves is False and self.first.main_slot() not in self._hints.values():
                 raise NotUnderstoodError(f"{type(self.first.block).__name__} does not change its main stream")
@@ -160,31 +160,31 @@ class _Chain:
             return None
 
     def work(self, inner: Passes) -> int:
-        """How much the calls do: the size of the streams times the number of calls."""
+        """The work of the calls: the size of the streams times the number of calls."""
         tensors = self.first.tensors()
         return sum(tensors[slot].numel() for slot in inner.slots if slot is not None) * len(self.positions)
 
     def stretch(self, inner: Passes, head: int, tail: int) -> Stretch:
-        """The calls but the first ``head`` and the last ``tail``."""
+        """The calls without the first ``head`` and the last ``tail``."""
         exits = inner if tail else self._last_exits(inner)
         first, last = self.positions[head], self.positions[-1 - tail]
         return Stretch(first, last, inner, exits, {} if head else self.joint)
 
     def _last_exits(self, inner: Passes) -> Passes:
-        """Those of the last call, which may drop a stream by returning None."""
+        """The exits of the last call, which may drop a stream by returning None."""
         dropped = [output is None for output in self.last.output_tuple()]
         slots = tuple(None if gone else slot for slot, gone in zip(inner.slots, dropped, strict=True))
         return replace(inner, slots=slots)
 
 
 class Learner:
-    """Watches a computed evaluation call by call.
+    """Watch a computed evaluation, call by call.
 
     Args:
-        head_blocks: how many blocks of the stack run on every step, before the ones that may be skipped.
-        tail_blocks: how many run on every step after them.
+        head_blocks: how many first blocks of the stack run on every step.
+        tail_blocks: how many last blocks of the stack run on every step.
 
-    ``intact`` tells whether the model has left alone what its blocks returned.
+    ``intact`` tells whether the model left its blocks' outputs unchanged.
     """
 
     def __init__(self, head_blocks: int, tail_blocks: int = 0) -> None:
@@ -199,7 +199,7 @@ class Learner:
         self.intact = True
 
     def place_in_chain(self, call: Call) -> int:
-        """How many blocks have handed on the streams that a call is about to take."""
+        """How many blocks have passed on the streams that a call will take."""
         chain = self._open.get(call.list_index)
         return len(chain.positions) if chain is not None and chain.goes_on(call) else 0
 
@@ -226,10 +226,10 @@ class Learner:
         self._open[call.list_index].finished(call)
 
     def trace(self) -> Trace:
-        """What was learned.
+        """The trace of the evaluation.
 
         Raises:
-            NotUnderstoodError: there is no block whose outputs could be traced to its inputs.
+            NotUnderstoodError: no block's outputs could be traced to its inputs.
         """
         known = [(chain, chain.passes()) for chain in self._chains]
         stack = self._stack([(chain, inner) for chain, inner in known if inner is not None])
@@ -253,7 +253,7 @@ class Learner:
         return Leading(tuple(self._blanks[:head]), foretold, remarks)
 
     def ends(self, trace: Trace) -> list[tuple[Segment, Entry, Entry]]:
-        """Each segment with what entered and what left it."""
+        """Each segment, with the streams that entered and left it."""
         exits = {
             position: exit
             for chain in self._chains
@@ -262,7 +262,7 @@ class Learner:
         return [(s, self._entries[s.first], exits[s.last]) for s in trace.segments]
 
     def _stretches(self, stack: list[tuple[_Chain, Passes]]) -> list[Stretch]:
-        """The parts of the chains that are skipped: all but the stack's first and last calls."""
+        """The skipped parts of the chains: all but the stack's first and last calls."""
         stretches, tail = [], self._tail_blocks
         for n, (chain, inner) in reversed([*enumerate(stack)]):
             head, length = (0 if n else self._head_blocks), len(chain.positions)
@@ -272,10 +272,11 @@ class Learner:
         return stretches[::-1]
 
     def _stack(self, understood: list[tuple[_Chain, Passes]]) -> list[tuple[_Chain, Passes]]:
-        """The chains that are skipped, in call order.
+        """The skipped chains, in call order.
 
-        Chains that run between the calls of an earlier one belong to it. Small ones that lead in, as the
-        refiners of text do, tell a gate little about the sample: they are computed, and the gate comes later.
+        Chains that run between the calls of an earlier chain belong to it. Small chains at the start, such as
+        the refiners of text, tell a method little about the sample. They are computed, and the method decides
+        after them.
         """
         most = max((chain.work(inner) for chain, inner in understood), default=0)
         stack: list[tuple[_Chain, Passes]] = []
@@ -287,6 +288,6 @@ class Learner:
 
 
 def _remarks(chains: Iterable[_Chain]) -> tuple[str, ...]:
-    """Why some chains are no part of the stack."""
+    """Why some chains do not belong to the stack."""
     problems = dict.fromkeys(chain.problem for chain in chains if chain.problem is not None)
     return tuple(f"{problem}: it is computed on every step" for problem in problems)

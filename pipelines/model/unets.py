@@ -1,4 +1,4 @@
-"""The deep branch of a UNet: all that lies below the outermost skip connections."""
+"""The deep branch of a UNet: everything below the outermost skip connections."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ from torch import nn
 
 
 def is_unet(model: nn.Module) -> bool:
-    """Whether a model is built of down, mid and up blocks, as the UNets of diffusers are."""
+    """Whether a model consists of down, mid and up blocks, like the UNets of diffusers."""
     return all(hasattr(model, name) for name in ("down_blocks", "mid_block", "up_blocks"))
 
 
 def deep_branch(unet: Any, layers: int) -> list[nn.Module]:
-    """The parts that are left out, none of them within another, when only the outermost layers run.
+    """The modules that are skipped if only the outermost layers run; none is inside another.
 
     Args:
         unet: the model.
-        layers: how many of the first down block's layers run; that many and one more of the last up block's
-            do, so that every skip connection that was fed is used.
+        layers: how many layers of the first down block run. In the last up block one more runs, so that every
+            filled skip connection is used.
 
     Raises:
         ValueError: the first down block has fewer layers.
@@ -38,7 +38,7 @@ def deep_branch(unet: Any, layers: int) -> list[nn.Module]:
 
 
 def _layers(block: Any) -> list[tuple[nn.Module, ...]]:
-    """The layers of a block, each with its parts: a resnet, attentions, motion modules."""
+    """The layers of a block, each with its modules: a resnet, attentions, motion modules."""
     count = len(block.resnets)
     lists = [part for part in block.children() if isinstance(part, nn.ModuleList) and len(part) == count]
     sampling = (_downsamplers(block), getattr(block, "upsamplers", None))
