@@ -52,8 +52,7 @@ def attentions_in(block: nn.Module) -> list[nn.Module]:
 
 
 def watch_for_good(block: nn.Module, attended: Callable[[Any], None]) -> list[Any]:
-    """Pass the outputs of a block's attentions to a function, compiled or not, until the hooks are
-    removed."""
+    """Pass the outputs of a block's attentions to a function, compiled or not, until the hooks go."""
 
     def note(module: nn.Module, args: Any, output: Any) -> None:
         del module, args

@@ -112,8 +112,7 @@ def _layers(block: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
 
 
 def _is_feed_forward(name: str, module: nn.Module) -> bool:
-    """Whether a module is a complete feed-forward, judged by its name; norms and single projections are
-    not."""
+    """Whether a module is a complete feed-forward by its name; norms and single projections are not."""
     if "norm" in name or not any(True for _ in module.children()):
         return False
     names = (name.lower().replace("_", ""), type(module).__name__.lower())
