@@ -1,7 +1,7 @@
 """AdaCache: the change of an attention layer in the middle of the model decides how many steps to skip."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -151,42 +151,3 @@ def differences(residual: Tensor) -> Tensor:
 def motion_of(residual: Tensor) -> Tensor:
     """`differences`, divided by the sum of the frames' mean absolute values: between 0 and 1."""
     return differences(residual) / (mean_l1(residual[:, 1:]) + mean_l1(residual[:, :-1]))
-
-
-@dataclass
-class Previous:
-    """The attention's residual on the step before."""
-
-    residual: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class ChangeRecorder(Cacher[Previous]):
-    """Compute every step, and record how a middle block's attention changes: a codebook is made from that.
-
-    ``changes`` and ``motions`` collect a value for each step from the second, of each branch.
-    """
-
-    name: ClassVar[str] = "change-recorder"
-    probe = Probe.NONE
-    watches_attention = True
-
-    changes: list[float] = field(default_factory=list)
-    motions: list[float] = field(default_factory=list)
-
-    def new_state(self) -> Previous:
-        return Previous()
-
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Previous) -> str | None:
-        return Reason.RECORDING
-
-    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Previous) -> None:
-        before, now = state.residual, outcome.attention
-        if before is not None and now is not None:
-            self.changes.append(change_of(now, before).max().item())
-            if now.shape[1] > 1:
-                self.motions.append(motion_of(now).max().item())
-        state.residual = now
-
-    def describe(self) -> str:
-        return self.name

@@ -1,7 +1,7 @@
 """MagCache: how the residual's magnitude changes from step to step is the same for every prompt."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -95,47 +95,3 @@ class MagCache(Cacher[State]):
 
     def describe(self) -> str:
         return f"{self.name} threshold {self.threshold:g}, max_skips {self.max_skips}, warmup {self.warmup:g}"
-
-
-@dataclass
-class Previous:
-    """The residual of the step before."""
-
-    residual: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class MagnitudeRecorder(Cacher[Previous]):
-    """Compute every step, and record how the residual's magnitude changes: MagCache's calibration.
-
-    Source: MagCache, arXiv:2506.09045.
-
-    ``seen`` collects the ratios of each step, one for each branch.
-    """
-
-    name: ClassVar[str] = "magnitude-recorder"
-    probe = Probe.NONE
-
-    seen: dict[int, list[float]] = field(default_factory=dict)
-
-    def new_state(self) -> Previous:
-        return Previous()
-
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Previous) -> str | None:
-        return Reason.RECORDING
-
-    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Previous) -> None:
-        before, now = state.residual, outcome.residual
-        if before is not None and now is not None:
-            ratio = (now.float().norm(dim=-1) / before.float().norm(dim=-1)).mean().item()
-            self.seen.setdefault(step.index, []).append(ratio)
-        state.residual = now
-
-    @property
-    def ratios(self) -> tuple[float, ...]:
-        """The mean ratio of each step; 1 for steps without one, such as the first."""
-        count = max(self.seen, default=0) + 1
-        return tuple(sum(r) / len(r) if (r := self.seen.get(n)) else 1.0 for n in range(count))
-
-    def describe(self) -> str:
-        return self.name

@@ -1,7 +1,7 @@
 """TeaCache: sum the changes of the timestep-aware input, and compute when the sum is large."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -12,7 +12,6 @@ from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.schedules.published.polynomials import (
     IDENTITY,
-    Indicator,
     Polynomial,
     published,
     published_for,
@@ -107,49 +106,3 @@ class TeaCache(Cacher[State]):
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.accumulated = 0.0
-
-
-@dataclass
-class Previous:
-    """The indicator and the model's output on the step before."""
-
-    probe: Tensor | None = None
-    output: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class IndicatorRecorder(Cacher[Previous]):
-    """Compute every step, and record how the indicator and the output change: a polynomial is fitted to that.
-
-    Source: TeaCache, arXiv:2411.19108, section 3.3.
-
-    Args:
-        indicator: the probe whose relative change is recorded.
-
-    ``seen`` collects the relative changes of indicator and output, for each branch and step but the first.
-    """
-
-    name: ClassVar[str] = "indicator-recorder"
-
-    indicator: Indicator = "modulated-input"
-    seen: list[tuple[float, float]] = field(default_factory=list)
-
-    @property
-    def probe(self) -> Probe:
-        return Probe(self.indicator)
-
-    def new_state(self) -> Previous:
-        return Previous()
-
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Previous) -> str | None:
-        return Reason.RECORDING
-
-    def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Previous) -> None:
-        before, output_before = state.probe, state.output
-        state.probe, state.output = probe, outcome.output
-        if before is None or probe is None or output_before is None or outcome.output is None:
-            return
-        self.seen.append((relative_l1(probe, before), relative_l1(outcome.output, output_before)))
-
-    def describe(self) -> str:
-        return self.name

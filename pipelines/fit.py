@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from skipstone.cachers.adacache import AdaCache, ChangeRecorder
+from skipstone.cachers.adacache import AdaCache
 from skipstone.cachers.block_caching import BlockCaching
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import ATTENTION, LayerKind
-from skipstone.cachers.magcache import MagCache, MagnitudeRecorder
+from skipstone.cachers.magcache import MagCache
+from skipstone.cachers.recorders.changes import AttentionRecorder, IndicatorRecorder, MagnitudeRecorder
 from skipstone.cachers.recorders.layers import LayerRecorder, Seen, course
 from skipstone.cachers.smoothcache import SmoothCache
-from skipstone.cachers.teacache import IndicatorRecorder, TeaCache
+from skipstone.cachers.teacache import TeaCache
 from skipstone.pipelines.attach import attach
 from skipstone.schedules.published.codebooks import measured
 from skipstone.schedules.published.fitting import fitted
@@ -52,7 +53,7 @@ def fit_adacache(pipe: Any, /, *args: Any, **kwargs: Any) -> AdaCache:
     Raises:
         ValueError: the run had fewer than three steps, or its attention could not be read or never changed.
     """
-    recorder = ChangeRecorder()
+    recorder = AttentionRecorder()
     with attach(pipe, recorder) as cache:
         pipe(*args, **kwargs)
     if len(recorder.changes) < 2:

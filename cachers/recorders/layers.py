@@ -10,7 +10,8 @@ from torch import Tensor
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import mean_l1
 from skipstone.cachers.contract.per_layer import PerLayer
-from skipstone.cachers.contract.words import Layer, LayerKind, Outcome, Probe, Reason, Step
+from skipstone.cachers.contract.words import Layer, LayerKind, Outcome, Step
+from skipstone.cachers.recorders.recording import Recording
 
 Seen = dict[tuple[int, int], list[float]]
 """From a step and a number of steps after it to the changes between the two, relative to the later."""
@@ -20,7 +21,7 @@ Recent = deque[Tensor]
 
 
 @dataclass(frozen=True)
-class Listener(Cacher[Recent]):
+class Listener(Recording[Recent]):
     """Compute one layer on every step, and note how what it gives changes.
 
     Args:
@@ -29,16 +30,12 @@ class Listener(Cacher[Recent]):
     """
 
     name: ClassVar[str] = "listener"
-    probe = Probe.NONE
 
     lags: int
     seen: Seen
 
     def new_state(self) -> Recent:
         return deque(maxlen=self.lags)
-
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: Recent) -> str | None:
-        return Reason.RECORDING
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Recent) -> None:
         now = outcome.residual

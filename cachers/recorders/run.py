@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from skipstone.cachers.contract.by_step import ByStep
 from skipstone.cachers.contract.coordinates import Coordinates
-from skipstone.cachers.contract.words import ModelFacts, Outcome, Reason, RunFacts, Step
+from skipstone.cachers.contract.words import ModelFacts, Outcome, RunFacts, Step
+from skipstone.cachers.recorders.recording import Recording
 
 COORDINATES = 2048
 """Random elements of each sample that are kept of a residual."""
@@ -35,7 +35,7 @@ class Tape:
 
 
 @dataclass(frozen=True)
-class Recorder(ByStep):
+class Recorder(Recording[None]):
     """Compute every step, and keep a few random elements of each residual and of each output.
 
     That is ``steps x branches x 2 x batch x 2048`` numbers of four bytes: less than 2 MB in a run of 50
@@ -46,7 +46,6 @@ class Recorder(ByStep):
     """
 
     name: ClassVar[str] = "recorder"
-    history = 0
     coordinates = COORDINATES
 
     tapes: dict[str, Tape] = field(default_factory=dict)
@@ -60,8 +59,8 @@ class Recorder(ByStep):
         self.tapes[self.model] = Tape(run)
         return self
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> str | None:
-        return Reason.RECORDING
+    def new_state(self) -> None:
+        return None
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: None) -> None:
         tape = self.tapes[self.model]
