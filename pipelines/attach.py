@@ -1,7 +1,7 @@
 """Attaching a caching method to a pipeline, and taking it off again."""
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
@@ -15,14 +15,19 @@ from skipstone.cachers.contract.words import Step
 from skipstone.cachers.make import make
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.memory.storage import storage
+from skipstone.pipelines.model.adapters import adapter_signs
 from skipstone.pipelines.model.compiled import written
 from skipstone.pipelines.model.models import MODELS, models_of
 from skipstone.pipelines.model.other_caches import other_caches
 from skipstone.pipelines.opening.devices import find_device
 from skipstone.pipelines.planning.autoplan import Autoplan
-from skipstone.pipelines.run.clock import Clock
-from skipstone.pipelines.run.pipeline_calls import PipelineCalls
-from skipstone.pipelines.run.stats import RunLog, RunStats
+from skipstone.pipelines.run.call_log import CallLog
+from skipstone.pipelines.run.controls import Controls
+from skipstone.pipelines.run.pipeline_calls import PipelineCall, PipelineCalls
+from skipstone.pipelines.run.run import Run
+from skipstone.pipelines.run.runs import NamedRun, Runs
+from skipstone.pipelines.run.stats import RunStats
+from skipstone.pipelines.run.stopwatch import Mark
 from skipstone.schedules.plan import Plan
 
 Watcher = Callable[[Step, int, int], None]
@@ -144,25 +149,59 @@ class CacheHandle:
     def __init__(self, pipe: Any, engines: list[Engine]) -> None:
         self._engines = engines
         self._watchers: list[Watcher] = []
+        self._logs: weakref.WeakKeyDictionary[PipelineCall, CallLog] = weakref.WeakKeyDictionary()
         self._log = self._new_log()
         with ExitStack() as undo:
-            self._clock = Clock(pipe, self._begin_run, self._end_step)
-            self._calls = PipelineCalls(pipe, self._end_call)
             undo.callback(self.remove)
+            self._controls = Controls(pipe, *(adapter_signs(engine.model) for engine in engines))
+            self._calls = PipelineCalls(pipe, self._begin_call, self._end_call)
+            self._runs = Runs(
+                pipe, lambda: self._calls.current, self._begin_run, self._end_step, self._end_run
+            )
             for engine in engines:
-                engine.install(self._clock, self._log)
+                engine.install(self._runs, self._note, self._controls)
                 _attached[id(engine.model)] = self
             undo.pop_all()
 
     @property
     def method(self) -> str:
         """The method with its hyper-parameters."""
-        return self._new_log().method
+        return self._new_log().stats().method
 
     @property
     def last_run(self) -> RunStats:
-        """The statistics of the last run, or of the one that is going on."""
+        """The statistics of the last call of the pipeline, or of the one that is going on.
+
+        Those of a program's own loop are its run's.
+        """
         return self._log.stats()
+
+    def run(self, key: Hashable, steps: int) -> NamedRun:
+        """Name the run that calls belong to, for programs whose loops cannot be told apart otherwise.
+
+        Enter it for each step of a server that steps requests in turns, or once around a loop::
+
+            with cache.run(request.id, steps=28):
+                request.latents = one_step(pipe, request)
+
+        A scheduler that takes its steps inside drives it. Without one, a step is another time given to the
+        model, or another entry.
+
+        Args:
+            key: names the run; the same key goes on with it until it is over.
+            steps: how many it has, where no scheduler says so.
+
+        Raises:
+            ValueError: fewer than one step.
+        """
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        return self._runs.name(key, steps)
+
+    def compute_next(self) -> None:
+        """Have the next step of every run computed, after a change that cannot be seen from outside."""
+        for run in self._runs.open:
+            run.forget()
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Have a function called after each step of the coming runs; call what is returned to end that."""
@@ -171,12 +210,13 @@ class CacheHandle:
 
     def remove(self) -> None:
         """Leave the pipeline as it was. The statistics stay readable; a second call does nothing."""
+        self._runs.stop()
         for engine in self._engines:
             engine.remove()
             if _attached.get(id(engine.model)) is self:
                 del _attached[id(engine.model)]
-        self._clock.stop()
         self._calls.restore()
+        self._controls.restore()
 
     def __enter__(self) -> "CacheHandle":
         return self
@@ -186,44 +226,46 @@ class CacheHandle:
     ) -> None:
         self.remove()
 
-    def _begin_run(self) -> None:
-        self._log = self._new_log()
+    def _new_log(self) -> CallLog:
+        return CallLog({engine.name: engine.cacher for engine in self._engines})
+
+    def _note(self, text: str) -> None:
+        self._log.note(text)
+
+    def _begin_call(self, call: PipelineCall) -> None:
+        self._log = self._logs[call] = self._new_log()
+
+    def _end_call(self, call: PipelineCall) -> None:
+        """What comes after a pipeline's call is not part of its runs, also where these were broken off."""
+        self._runs.end_call(call)
+
+    def _begin_run(self, run: Run) -> None:
+        """Write down a run that is called or stepped for the first time."""
+        log = None if run.call is None else self._logs.get(run.call)
+        if log is None:
+            log = self._log = self._new_log()
+        run.log.methods = {engine.name: engine.cacher for engine in self._engines} | run.log.methods
+        log.passes.append(run.log)
+
+    def _end_step(self, run: Run, step: Step) -> None:
+        if run.log.entries:
+            self._note_sampler(run)
+            self._tell_watchers(run, step)
+            run.log.end = Mark(run.log.entries[-1].device)
+
+    def _end_run(self, run: Run) -> None:
         for engine in self._engines:
-            engine.begin_run(self._log, self._calls.scales)
+            engine.end_run(run)
 
-    def _new_log(self) -> RunLog:
-        return RunLog({engine.name: engine.cacher for engine in self._engines})
-
-    def _end_step(self, step: Step) -> None:
-        for engine in self._engines:
-            engine.new_step()
-        if self._clock.finished:
-            self._end_run()
-        if self._log.entries:
-            self._note_sampler()
-            self._tell_watchers(step)
-            self._log.end = self._engines[0].mark()
-
-    def _end_run(self) -> None:
-        for engine in self._engines:
-            engine.end_run()
-
-    def _end_call(self) -> None:
-        """A run that was broken off ends with the pipeline's call: what comes next is not part of it."""
-        if not self._clock.finished:
-            self._clock.break_off()
-            for engine in self._engines:
-                engine.forget()
-
-    def _note_sampler(self) -> None:
-        if self._clock.noisy_sampler is not None:
-            self._log.note(
-                f"{self._clock.noisy_sampler} adds new noise on every step, which changes the model's input: "
+    def _note_sampler(self, run: Run) -> None:
+        if run.noisy_sampler is not None:
+            run.log.note(
+                f"{run.noisy_sampler} adds new noise on every step, which changes the model's input: "
                 "expect few skips, or take a sampler without noise"
             )
 
-    def _tell_watchers(self, step: Step) -> None:
-        evaluations = self._log.step_entries(step.index)
+    def _tell_watchers(self, run: Run, step: Step) -> None:
+        evaluations = run.log.step_entries(step.index)
         computed = sum(entry.reason is not None for entry in evaluations)
         skipped = sum(entry.reason is None or entry.skipped_in_part for entry in evaluations)
         for watcher in self._watchers:

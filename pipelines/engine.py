@@ -1,16 +1,19 @@
-"""One model under a cache: notices its calls, and hands each to an evaluation."""
+"""One model under a cache: notices its calls, finds the run of each, and hands it to an evaluation."""
 
 import functools
+import threading
+import weakref
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import ModelFacts, Probe, Reason, RunFacts, Site, Step
+from skipstone.cachers.contract.words import ModelFacts, Probe, Reason, RunFacts, Site
 from skipstone.pipelines.evaluations.base import Branch, Evaluation, GivenEvaluation
 from skipstone.pipelines.evaluations.guided_branches import GuidedBranches
 from skipstone.pipelines.evaluations.layers import LayerEvaluation
@@ -19,6 +22,7 @@ from skipstone.pipelines.evaluations.sites import at_output, parts_at, place
 from skipstone.pipelines.evaluations.stack import StackEvaluation
 from skipstone.pipelines.evaluations.trial import Verdicts
 from skipstone.pipelines.graphs.graphs import Graphs, NotCapturedError
+from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.model.arguments import layout
 from skipstone.pipelines.model.attention import middle_block, watch_for_good
@@ -30,10 +34,13 @@ from skipstone.pipelines.model.grids import token_grid
 from skipstone.pipelines.model.outputs import alike, floats_in, refilled, with_own_lists
 from skipstone.pipelines.model.probes import OF_THE_TIME, model_input, model_output
 from skipstone.pipelines.model.trace import Place
-from skipstone.pipelines.run.branches import BranchNames
-from skipstone.pipelines.run.clock import Clock
+from skipstone.pipelines.model_run import ModelRun
+from skipstone.pipelines.run.branches import BranchKey, CacheContexts
+from skipstone.pipelines.run.controls import Controls
 from skipstone.pipelines.run.ranks import any_rank, process_group
-from skipstone.pipelines.run.stats import LogEntry, RunLog
+from skipstone.pipelines.run.run import Run
+from skipstone.pipelines.run.runs import Runs
+from skipstone.pipelines.run.stats import LogEntry
 from skipstone.pipelines.run.stopwatch import Mark
 
 NO_BRANCH = (
@@ -46,6 +53,8 @@ BETWEEN_GRAPHS = (
     "between compiled pieces of the rest"
 )
 
+GRADIENTS = "gradients are recorded through it, so steps are computed exactly as the model is written"
+
 EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
     Site.STACK: StackEvaluation,
     Site.DEEP: DeepEvaluation,
@@ -53,9 +62,41 @@ EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
     Site.OUTPUT: OutputEvaluation,
 }
 
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass
+class ModelCall:
+    """One call of the model that is under way.
+
+    Args:
+        memory: what the model remembers of the run.
+        evaluation: stands between the pipeline and the model.
+        entry: what the log says of it.
+        arguments: what the model is given: half of a batch, where the other half is estimated.
+        kept: the same for trials, in lists of their own: a model may take items out of those it is given.
+        output: what the pipeline gets without the model, None to run it.
+        ready: whether the model may run the way it is compiled.
+    """
+
+    memory: ModelRun
+    evaluation: Evaluation[Any]
+    entry: LogEntry
+    arguments: Arguments
+    kept: Arguments
+    output: Any = None
+    ready: bool = True
+
+
+class Here(threading.local):
+    """The calls of a model that are under way in the present thread, innermost last."""
+
+    def __init__(self) -> None:
+        self.calls: list[ModelCall] = []
+
 
 class Engine:
-    """Runs one method on one model.
+    """Runs one method on one model, for as long as it is attached.
 
     Args:
         name: the model's name in the pipeline.
@@ -84,29 +125,29 @@ class Engine:
         self._called = model
         self._placement = place(self.cacher, self.model)
         self._parts = parts_at(self._placement, self.model, self.cacher.head_blocks)
-        self._method = self.cacher
-        self._clock: Clock | None = None
-        self._log: RunLog | None = None
-        self._scales: Mapping[str, float] = {}
-        self._branches: dict[Hashable, Branch[Any]] = {}
         self._verdicts = Verdicts()
+        self._half_verdicts: dict[Hashable, bool] = {}
         self._graphs = Graphs(self.model, self._parts, self._run_as_written) if graphs else None
-        self._embeddings: Tensor | None = None
-        self._evaluation: Evaluation[Any] | None = None
-        self._given: tuple[tuple[Any, ...], dict[str, Any]] = (), {}
-        guidance = self.cacher.guidance
-        self._guided = None if guidance is None else GuidedBranches(guidance, self.model)
-        self._names: BranchNames | None = None
-        self._device = torch.device("cpu")
+        self._graphs_of: Run | None = None
+        self._memories: weakref.WeakSet[ModelRun] = weakref.WeakSet()
+        self._here = Here()
+        self._compiling = threading.RLock()
+        self._traced: Evaluation[Any] | None = None
         self._storage = storage
         self._undo = ExitStack()
         self._hooks: list[Any] = []
 
-    def install(self, clock: Clock, log: RunLog) -> None:
-        """Start noticing the model's calls; the log is for those before the first run."""
-        self._clock, self._log = clock, log
-        self._names = BranchNames(self.model)
-        self._undo.callback(self._names.restore)
+    def install(self, runs: Runs, note: Callable[[str], None], controls: Controls) -> None:
+        """Start noticing the model's calls.
+
+        Args:
+            runs: says which run a call belongs to.
+            note: takes what a user should know of calls that belong to none.
+            controls: say what state the pipeline's other networks are in.
+        """
+        self._runs, self._note, self._controls = runs, note, controls
+        self._contexts = CacheContexts(self.model)
+        self._undo.callback(self._contexts.restore)
         decides_on_the_way = self._placement.site is Site.LAYER
         for proxy in proxied(self._parts, self._running, self._call, decides_on_the_way):
             self._undo.callback(proxy.restore)
@@ -115,217 +156,280 @@ class Engine:
     def remove(self) -> None:
         """Leave the model as it was."""
         self._undo.close()
-        self._names = None
-        self.forget()
         if self._graphs is not None:
             self._graphs.clear()
 
-    def begin_run(self, log: RunLog, scales: Mapping[str, float]) -> None:
-        """Forget everything and write to a new log; the scales are those of `RunFacts`."""
-        self.forget()
-        if self._graphs is not None:
-            self._graphs.new_run()
-        self._log, self._scales = log, scales
-
-    def new_step(self) -> None:
-        if self._names is not None:
-            self._names.new_step()
-        if self._guided is not None:
-            self._guided.new_step()
-
-    def end_run(self) -> None:
-        """Say what the run has shown of this model, forget it, and tell the method."""
-        assert self._log is not None
-        if not self._log.called(self.name):
-            self._log.note(f"{self.name}: the run never called it, so nothing of it was cached")
-        elif self._guided is not None and not self._guided.found:
-            self._log.note(f"{self.name}: {NO_BRANCH}")
-        self.forget()
-        self.cacher.end_run(self._log.skip_cost)
-
-    def forget(self) -> None:
-        """Drop all that is held for reuse."""
-        self._branches.clear()
-        self._embeddings = None
-        self._evaluation = None
-        self._given = (), {}
-        if self._guided is not None:
-            self._guided.forget()
-        if self._names is not None:
-            self._names.new_run()
-        if self._graphs is not None:
-            self._graphs.rest()
-
     @property
     def bytes_held(self) -> int:
-        others = sum(part.nbytes for part in (self._guided, self._graphs) if part is not None)
-        return others + sum(branch.nbytes for branch in self._branches.values())
+        graphs = 0 if self._graphs is None else self._graphs.nbytes
+        return graphs + sum(memory.nbytes for memory in self._memories if not memory.run.ended)
 
-    def mark(self) -> Mark:
-        """This moment on the device of the model's inputs; its weights may be elsewhere."""
-        return Mark(self._device)
+    def end_run(self, run: Run) -> None:
+        """Say what a run has shown of this model, and tell the method that it is over."""
+        memory: ModelRun | None = run.models.get(self.name)
+        if memory is None:
+            if run.finished:
+                run.log.note(f"{self.name}: the run never called it, so nothing of it was cached")
+            return
+        if run.finished and memory.guided is not None and not memory.guided.found:
+            run.log.note(f"{self.name}: {NO_BRANCH}")
+        if self._graphs is not None and self._graphs_of is run:
+            self._graphs_of = None
+            self._graphs.rest()
+        memory.method.end_run(run.log.skip_cost)
+
+    # Noticing calls
 
     def _watch_model(self) -> None:
         model, cls = self._called, type(self._called)
-        run = functools.partial(cls.__call__, model)
         as_written = functools.partial(uncompiled(run_as_written), model)
         begin, finish, end = uncompiled(self._begin), uncompiled(self._finish), uncompiled(self._end)
-        elsewhere, compiled_now = uncompiled(self._elsewhere), uncompiled(compiles, recursive=False)
+        compiled_now, alone = uncompiled(compiles, recursive=False), self._compiling
+        run = functools.partial(cls.__call__, model)
 
         def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            compiled = compiled_now(model)
-            if elsewhere():
-                return (as_written if compiled else run)(*args, **kwargs)
+            if not compiled_now(model):
+                return follow(False, args, kwargs)
+            # What a compiled model is traced with is the same for all threads.
+            with alone:
+                return follow(True, args, kwargs)
+
+        @functools.partial(uncompiled, recursive=False)
+        def follow(compiled: bool, args: Any, kwargs: Any) -> Any:
+            present = begin(compiled, args, kwargs)
+            if present is None:
+                return run(*args, **kwargs)
             try:
-                ready, output, args, kwargs = begin(compiled, args, kwargs)
+                output = present.output
                 if output is None:
-                    output = (run if ready else as_written)(*args, **kwargs)
-                return finish(output)
+                    given, named = present.arguments
+                    output = (run if present.ready else as_written)(*given, **named)
+                return finish(present, output)
             finally:
-                end()
+                end(present)
 
-        swap = give_subclass(model, {"__call__": uncompiled(call, recursive=False)})
-        self._undo.callback(swap.undo)
-
-    def _elsewhere(self) -> bool:
-        """Whether this call comes from another thread than the run's."""
-        assert self._clock is not None
-        assert self._log is not None
-        elsewhere = self._clock.elsewhere
-        if elsewhere:
-            self._log.note(f"{self.name}: another thread called it during the run, and that was not cached")
-        return elsewhere
+        self._undo.callback(give_subclass(model, {"__call__": uncompiled(call, recursive=False)}).undo)
 
     def _running(self) -> bool:
-        assert self._clock is not None
-        if self._evaluation is None:
-            return False
-        # Other threads do not run the compiled model meanwhile.
-        return torch.compiler.is_dynamo_compiling() or not self._clock.elsewhere
+        if torch.compiler.is_dynamo_compiling():
+            return self._traced is not None
+        return bool(self._here.calls)
 
     def _call(self, place: Place, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        assert self._evaluation is not None
-        return self._evaluation.call(place, block, args, kwargs)
+        if torch.compiler.is_dynamo_compiling():
+            assert self._traced is not None
+            return self._traced.call(place, block, args, kwargs)
+        present = self._here.calls
+        # A block's stand-in may outlive the evaluation, as where its input is computed again for gradients.
+        return present[-1].evaluation.call(place, block, args, kwargs) if present else block(*args, **kwargs)
 
-    def _begin(self, compiled: bool, args: Any, kwargs: Any) -> tuple[bool, Any, Any, Any]:
-        """How the pipeline gets its output.
+    def _begin(self, compiled: bool, args: Any, kwargs: Any) -> ModelCall | None:
+        """The call that begins now, None where the model runs as if there were no cache."""
+        context = self._contexts.name
+        found = self._runs.find(self.name, self.model, args, kwargs, context)
+        self._traced = None
+        if isinstance(found, str):
+            self._note(f"{self.name}: {found}")
+            return None
+        run, memory = found.run, self._memory(found.run, args, kwargs)
+        key = memory.key(context, found.conditioning)
+        if records_gradients(self.model, args, kwargs):
+            self._pass_by(memory, key)
+            return None
+        present = self._present_call(memory, key, args, kwargs)
+        run.log.entries.append(present.entry)
+        self._here.calls.append(present)
+        self._traced = present.evaluation
+        try:
+            self._decide(present, compiled)
+        except BaseException:
+            self._end(present)
+            raise
+        return present
 
-        Returns:
-            Whether the model may run the way it is compiled, the output or None to run it, and its arguments.
-        """
-        assert self._clock is not None
-        assert self._names is not None
-        assert self._log is not None
-        step = self._clock.step
-        if step is None:
-            self._log.note(f"{self.name}: it was called outside a run's steps, and that was not cached")
-            return True, None, args, kwargs
-        if not self._branches or step.count != self._log.planned_steps:
-            self._meet_run(args, kwargs)
-        name, whole = self._names.next(kwargs), (args, kwargs)
-        known = None if self._guided is None else self._guided.begin(name, step, args, kwargs)
-        half = None if self._guided is None else self._guided.half
+    def _pass_by(self, memory: ModelRun, key: BranchKey) -> None:
+        """Take note of a step that is computed without a cache."""
+        memory.forget(Reason.GRADIENTS)
+        mark = Mark(memory.device)
+        entry = LogEntry(self.name, key.name, memory.run.index, Reason.GRADIENTS, mark, mark)
+        memory.run.log.entries.append(entry)
+        memory.run.log.note(f"{self.name}: {GRADIENTS}")
+
+    def _memory(self, run: Run, args: Any, kwargs: Any) -> ModelRun:
+        """What the model remembers of a run; asked for anew where its steps turn out to be others."""
+        memory: ModelRun | None = run.models.get(self.name)
+        made_for = run.first, run.count, run.schedule
+        if memory is not None and memory.made_for == made_for:
+            return memory
+        method = self.cacher.for_run(self._run_facts(run, args, kwargs))
+        if memory is None:
+            guidance = self.cacher.guidance
+            guided = None if guidance is None else GuidedBranches(guidance, self.model, self._half_verdicts)
+            memory = run.models[self.name] = ModelRun(run, method, made_for, guided, self._controls)
+            memory.device = next((tensor.device for tensor in floats_in([args, kwargs])), memory.device)
+            self._memories.add(memory)
+        memory.change_method(method, made_for)
+        run.log.methods[self.name] = method
+        run.log.planned_steps = run.count
+        return memory
+
+    def _run_facts(self, run: Run, args: Any, kwargs: Any) -> RunFacts:
+        latents = model_input(self.model, args, kwargs)
+        scales = {} if run.call is None else run.call.scales
+        if latents is None:
+            return RunFacts(run.steps, scales=scales, key=run)
+        shape, dtype = tuple(latents.shape[1:]), str(latents.dtype).removeprefix("torch.")
+        return RunFacts(run.steps, shape, dtype, scales, run)
+
+    def _present_call(self, memory: ModelRun, key: BranchKey, args: Any, kwargs: Any) -> ModelCall:
+        run, guided = memory.run, memory.guided
+        step, whole = run.step, (args, kwargs)
+        known = None if guided is None else guided.begin(key.name, step, args, kwargs)
+        half = None if guided is None else guided.half
         if half is not None:
             args, kwargs = half.arguments(args, kwargs)
-        self._given = with_own_lists((args, kwargs))
+        kept = with_own_lists((args, kwargs))
         # Layers share what they keep between a batch and its half; all else is another trajectory.
         given = whole if self._placement.site is Site.LAYER else (args, kwargs)
-        key = (name, tuple(layout((*given[0], *given[1].values()))))
-        if key not in self._branches:
-            self._branches[key] = self._new_branch(*key)
-            self._watch_attention(self._branches[key])
-        self._device = next((tensor.device for tensor in floats_in([args, kwargs])), self._device)
-        self._evaluation = self._new_evaluation(self._branches[key], step, known)
-        mark = self.mark()
-        self._log.planned_steps = step.count
-        self._log.entries.append(LogEntry(self.name, name, step.index, None, mark, mark))
-        output, look = self._evaluation.begin(), functools.partial(self._run_as_written, *self._given)
-        if compiled:
-            self._meet_compiled()
-        if output is None and self._graphs is not None:
-            output = self._by_graph(self._graphs, self._evaluation, compiled)
-        ready = not compiled or output is not None or self._evaluation.prepare(look)
-        return ready, output, args, kwargs
+        branch = self._branch(memory, key, tuple(layout((*given[0], *given[1].values()))), kept)
+        if known is not None:
+            evaluation: Evaluation[Any] = GivenEvaluation(memory.method, Now(step), branch, known)
+        else:
+            evaluation = self._new_evaluation(memory, branch, Now(step, half=half), kept)
+        mark = Mark(memory.device)
+        entry = LogEntry(self.name, key.name, run.index, None, mark, mark)
+        return ModelCall(memory, evaluation, entry, (args, kwargs), kept)
 
-    def _by_graph(self, graphs: Graphs, evaluation: Evaluation[Any], compiled: bool) -> Any:
+    def _decide(self, present: ModelCall, compiled: bool) -> None:
+        """Find out what the pipeline gets without the model, and how the model may run."""
+        evaluation = present.evaluation
+        output, look = evaluation.begin(), functools.partial(self._run_as_written, *present.kept)
+        if compiled:
+            self._meet_compiled(present.memory)
+        if output is None and self._graphs is not None:
+            output = self._by_graph(self._graphs, present, compiled)
+        present.output = output
+        present.ready = not compiled or output is not None or evaluation.prepare(look)
+
+    def _by_graph(self, graphs: Graphs, present: ModelCall, compiled: bool) -> Any:
         """What a skipped evaluation returns as a graph, None where the model has to run."""
-        assert self._log is not None
+        memory = present.memory
         try:
             if compiled:
                 raise NotCapturedError("it is compiled as a whole")
-            output = graphs.output(evaluation, self._device, self._given)
+            self._take_graphs(graphs, memory.run)
+            output = graphs.output(present.evaluation, memory.device, present.kept)
         except NotCapturedError as why:
-            self._log.note(f"{self.name}: skipped steps run as they are written, not as graphs: {why}")
+            memory.run.log.note(f"{self.name}: skipped steps run as they are written, not as graphs: {why}")
             return None
-        if not evaluation.replayed:
-            self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
+        if not present.evaluation.replayed:
+            self._note_bytes(memory.run)
         return output
 
-    def _finish(self, output: Any) -> Any:
+    def _take_graphs(self, graphs: Graphs, run: Run) -> None:
+        """Have the graphs for one run: they share their memory, and are proven anew in each."""
+        if self._graphs_of is run:
+            return
+        if self._graphs_of is not None and not self._graphs_of.ended:
+            raise NotCapturedError("another run uses them now")
+        self._graphs_of = run
+        graphs.new_run()
+
+    def _finish(self, present: ModelCall, output: Any) -> Any:
         """What the pipeline gets, once what the model returned has been learned from."""
-        evaluation = self._evaluation
-        if evaluation is None:
-            return output
+        memory, evaluation = present.memory, present.evaluation
         latents = None if evaluation.skipped else model_output(self.model, output)
         try:
             evaluation.finish(output, latents)
-            right = functools.partial(self._gives_again, output)
+            right = functools.partial(self._gives, present, output, arguments=present.kept)
             self._verdicts.verify(evaluation, type(self.model).__name__, right)
         except NotUnderstoodError as problem:
-            # The output is known: let it be the first one that is kept where the method works from now on.
-            branch = evaluation.branch
-            self._verdicts.reject(branch.layout, problem)
-            branch = self._branches[branch.name, branch.layout] = self._new_branch(branch.name, branch.layout)
-            self._evaluation = self._new_evaluation(branch, evaluation.step)
-            self._evaluation.begin()
-            self._evaluation.finish(output, latents)
-        if self._guided is None or isinstance(evaluation, GivenEvaluation):
+            self._begin_anew(present, output, latents, problem)
+        if memory.guided is None or isinstance(evaluation, GivenEvaluation):
             return output
-        self._try_half(self._guided, output)
-        return self._guided.finish(output)
+        self._try_half(memory.guided, present, output)
+        return memory.guided.finish(output)
 
-    def _end(self) -> None:
-        evaluation, self._evaluation = self._evaluation, None
-        self._given = (), {}
-        if evaluation is None:
-            return
-        assert self._log is not None
-        entry = self._log.entries[-1]
+    def _begin_anew(self, present: ModelCall, output: Any, latents: Any, problem: NotUnderstoodError) -> None:
+        """Let a known output be the first that is kept where the method works from now on."""
+        memory, branch, now = present.memory, present.evaluation.branch, present.evaluation.now
+        self._verdicts.reject(branch.layout, problem)
+        key = next(key for key, known in memory.branches.items() if known is branch)
+        branch = memory.branches[key] = self._new_branch(memory, branch.name, branch.layout)
+        present.evaluation = self._new_evaluation(memory, branch, now, present.kept)
+        present.evaluation.begin()
+        present.evaluation.finish(output, latents)
+
+    def _end(self, present: ModelCall) -> None:
+        calls = self._here.calls
+        calls.remove(present)
+        self._traced = calls[-1].evaluation if calls else None
+        memory, evaluation, entry = present.memory, present.evaluation, present.entry
         entry.reason = evaluation.reason
-        entry.parts = evaluation.parts + (Counter() if self._guided is None else self._guided.parts)
-        entry.replayed, entry.end = evaluation.replayed, self.mark()
-        if evaluation.skipped and self._guided is None:
+        entry.parts = evaluation.parts + (Counter() if memory.guided is None else memory.guided.parts)
+        entry.replayed, entry.end = evaluation.replayed, Mark(memory.device)
+        if evaluation.skipped and memory.guided is None:
             return
-        if not self._method.history:
+        if not memory.method.history:
             evaluation.branch.snapshots.clear()
         elif not evaluation.skipped:
             evaluation.branch.snapshots.settle()
-        self._log.bytes_held = max(self._log.bytes_held, self.bytes_held)
-        for branch in self._branches.values():
+        self._note_bytes(memory.run)
+        for branch in memory.branches.values():
             for remark in branch.remarks:
-                self._log.note(f"{self.name}: {remark}")
+                memory.run.log.note(f"{self.name}: {remark}")
 
-    def _new_branch(self, name: str, given: Hashable) -> Branch[Any]:
-        problem = self._verdicts.problem(given)
-        placement = self._placement if problem is None else at_output(self._method, problem)
-        branch = Branch(name, given, self._method, placement or self._placement, self._storage)
-        self._verdicts.tell(branch)
-        branch.problem = problem if placement is None else None
-        if any(other.name == name for other in self._branches.values()):
-            branch.why_empty = Reason.SHAPE_CHANGED
+    def _note_bytes(self, run: Run) -> None:
+        graphs = 0 if self._graphs is None else self._graphs.nbytes
+        held = graphs + sum(memory.nbytes for memory in run.models.values())
+        run.log.bytes_held = max(run.log.bytes_held, held)
+
+    # Branches and evaluations
+
+    def _branch(
+        self, memory: ModelRun, key: BranchKey, shapes: Hashable, arguments: Arguments
+    ) -> Branch[Any]:
+        known = memory.branches.get((key, shapes))
+        if known is not None:
+            return known
+        branch = self._new_branch(memory, key.name, shapes)
+        memory.keep((key, shapes), branch)
+        if memory.method.watches_attention:
+            branch.watched = middle_block(self._parts)
+            branch.grid = token_grid(self.model, *arguments)
         return branch
 
-    def _watch_attention(self, branch: Branch[Any]) -> None:
-        if self._method.watches_attention:
-            branch.watched = middle_block(self._parts)
-            branch.grid = token_grid(self.model, *self._given)
+    def _new_branch(self, memory: ModelRun, name: str, shapes: Hashable) -> Branch[Any]:
+        problem = self._verdicts.problem(shapes)
+        placement = self._placement if problem is None else at_output(memory.method, problem)
+        branch = Branch(name, shapes, memory.method, placement or self._placement, self._storage)
+        self._verdicts.tell(branch)
+        branch.problem = problem if placement is None else None
+        return branch
 
-    def _meet_compiled(self) -> None:
+    def _new_evaluation(
+        self, memory: ModelRun, branch: Branch[Any], now: Now, arguments: Arguments
+    ) -> Evaluation[Any]:
+        probe = self._early_probe(memory, branch.placement.probe, *arguments)
+        kind = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
+        now = now if probe is None else Now(now.step, probe, now.half)
+        return kind(memory.method, now, branch, process_group(self.model), memory.device)
+
+    def _early_probe(self, memory: ModelRun, probe: Probe, args: Any, kwargs: Any) -> Tensor | None:
+        if probe is Probe.MODEL_INPUT:
+            return model_input(self.model, args, kwargs)
+        if probe not in OF_THE_TIME:
+            return None
+        if memory.embeddings is None:
+            memory.embeddings = OF_THE_TIME[probe](self.model, list(memory.run.timesteps))
+        index = memory.run.index
+        return None if memory.embeddings is None else memory.embeddings[index : index + 1]
+
+    def _meet_compiled(self, memory: ModelRun) -> None:
         """Say how layers are skipped in a compiled model, or see to it that attention is watched in it."""
-        assert self._log is not None
         if self._placement.site is Site.LAYER:
-            self._log.note(f"{self.name}: {BETWEEN_GRAPHS}")
-        place = middle_block(self._parts) if self._method.watches_attention else None
+            memory.run.log.note(f"{self.name}: {BETWEEN_GRAPHS}")
+        place = middle_block(self._parts) if memory.method.watches_attention else None
         if place is not None and not self._hooks:
             # For good, because the hooks that a model has when it is compiled are compiled with it.
             block = list(self._parts[place[0]].children())[place[1]]
@@ -334,64 +438,39 @@ class Engine:
                 self._undo.callback(hook.remove)
 
     def _attended(self, output: Any) -> None:
-        if self._evaluation is not None:
-            self._evaluation.attended(output)
+        if self._here.calls:
+            self._here.calls[-1].evaluation.attended(output)
 
-    def _new_evaluation(self, branch: Branch[Any], step: Step, known: Any = None) -> Evaluation[Any]:
-        if known is not None:
-            return GivenEvaluation(self._method, step, branch, known)
-        probe = self._early_probe(branch.placement.probe, step, *self._given)
-        kind = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
-        evaluation = kind(self._method, step, branch, probe, process_group(self.model), self._device)
-        evaluation.half = None if self._guided is None else self._guided.half
-        return evaluation
+    # Trials
 
-    def _meet_run(self, args: Any, kwargs: Any) -> None:
-        """Take what this run is made with.
-
-        Asked again where the first step has shown that the run begins late in the schedule. What was kept for
-        another method is dropped.
-        """
-        assert self._log is not None
-        method = self.cacher.for_run(self._run_facts(args, kwargs))
-        if method != self._method:
-            self._branches.clear()
-        self._method = self._log.methods[self.name] = method
-
-    def _run_facts(self, args: Any, kwargs: Any) -> RunFacts:
-        assert self._clock is not None
-        latents = model_input(self.model, args, kwargs)
-        steps, scales = self._clock.steps, self._scales
-        if latents is None:
-            return RunFacts(steps, scales=scales)
-        shape, dtype = tuple(latents.shape[1:]), str(latents.dtype).removeprefix("torch.")
-        return RunFacts(steps, shape, dtype, scales)
-
-    def _try_half(self, guided: GuidedBranches, output: Any) -> None:
+    def _try_half(self, guided: GuidedBranches, present: ModelCall, output: Any) -> None:
         """Compute half of a batch that was just computed, once for each layout of the inputs, and compare."""
-        half, evaluation = guided.untried, self._evaluation
-        if half is None or evaluation is None:
+        half = guided.untried
+        if half is None:
             return
-        plain: Evaluation[Any] = Evaluation(self._method, evaluation.step, evaluation.branch)
+        memory, branch = present.memory, present.evaluation.branch
+        plain: Evaluation[Any] = Evaluation(memory.method, present.evaluation.now, branch)
         expected = refilled(output, map(half.of, floats_in(output)))
-        right = self._gives(expected, plain, *half.arguments(*self._given))
+        right = self._gives(present, expected, plain, half.arguments(*present.kept))
         guided.judge(right)
-        if not right and self._log is not None:
-            self._log.note(f"{self.name}: half of its batch gives another output, so all of it is computed")
+        if not right:
+            memory.run.log.note(
+                f"{self.name}: half of its batch gives another output, so all of it is computed"
+            )
 
-    def _gives_again(self, output: Any, evaluation: Evaluation[Any]) -> bool:
-        return self._gives(output, evaluation, *self._given)
-
-    def _gives(self, expected: Any, evaluation: Evaluation[Any], args: Any, kwargs: Any) -> bool:
+    def _gives(
+        self, present: ModelCall, expected: Any, evaluation: Evaluation[Any], arguments: Arguments
+    ) -> bool:
         """Whether the model returns an output under another evaluation, here and in all of its processes."""
-        present, self._evaluation = self._evaluation, evaluation
+        own, present.evaluation = present.evaluation, evaluation
         try:
-            right = alike(self._run_as_written(args, kwargs), expected)
+            right = alike(self._run_as_written(*arguments), expected)
         except Exception:  # A model may raise anything where its blocks, or parts of its input, are left out.
             right = False
-        self._evaluation = present
+        finally:
+            present.evaluation = own
         group = process_group(self.model)
-        return right if group is None else not any_rank(group, not right, self._device)
+        return right if group is None else not any_rank(group, not right, present.memory.device)
 
     def _run_as_written(self, args: Any, kwargs: Any) -> Any:
         """Run the model once more.
@@ -401,15 +480,13 @@ class Engine:
         args, kwargs = with_own_lists((args, kwargs))
         return self.model.forward(*args, **kwargs)
 
-    def _early_probe(self, probe: Probe, step: Step, args: Any, kwargs: Any) -> Tensor | None:
-        if probe is Probe.MODEL_INPUT:
-            return model_input(self.model, args, kwargs)
-        if probe not in OF_THE_TIME:
-            return None
-        assert self._clock is not None
-        if self._embeddings is None:
-            self._embeddings = OF_THE_TIME[probe](self.model, self._clock.timesteps)
-        return None if self._embeddings is None else self._embeddings[step.index : step.index + 1]
+
+def records_gradients(model: nn.Module, args: Any, kwargs: Any) -> bool:
+    """Whether what a call returns could be asked for its gradients."""
+    if not torch.is_grad_enabled():
+        return False
+    given = any(tensor.requires_grad for tensor in floats_in([args, kwargs]))
+    return given or any(parameter.requires_grad for parameter in model.parameters())
 
 
 def facts(name: str, model: nn.Module, siblings: tuple[str, ...]) -> ModelFacts:

@@ -20,6 +20,11 @@ class Late:
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._copied.record(torch.cuda.current_stream(tensor.device))
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether `read` would not wait."""
+        return self._copied is None or bool(self._copied.query())
+
     def read(self) -> list[float]:
         """The numbers. Waits until the device has got to where they were made, not for what it did since."""
         if self._copied is not None:

@@ -89,6 +89,9 @@ class Reason(str, Enum):
     NOT_UNDERSTOOD = "the block stack is not understood"
     IN_PART = "only parts of it could be skipped"
     OTHER_RANK = "another process of the group computes"
+    CONDITION_CHANGED = "its prompt, adapters or control changed"
+    GRADIENTS = "gradients are recorded"
+    ASKED_FOR = "the program asked for it"
 
     def __str__(self) -> str:
         return self.value
@@ -169,12 +172,14 @@ class RunFacts:
             cannot be read.
         dtype: their type.
         scales: how strongly the prompt steers, by the names of the call's parameters, where they are known.
+        key: stands for the run, the same for all of its models.
     """
 
     steps: tuple[Step, ...]
     shape: tuple[int, ...] = ()
     dtype: str = ""
     scales: Mapping[str, float] = field(default_factory=dict)
+    key: object = field(default=None, compare=False, repr=False)
 
     @property
     def guidance(self) -> float | None:

@@ -28,6 +28,12 @@ class Tape:
     coordinates: Coordinates = field(default_factory=lambda: Coordinates(COORDINATES))
 
     @property
+    def is_complete(self) -> bool:
+        """Whether the run went on to its last step, as far as its models were called."""
+        last = len(self.run.steps) - 1
+        return any(last in steps for steps in self.seen.values())
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         tensors = (tensor for steps in self.seen.values() for pair in steps.values() for tensor in pair)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -10,10 +11,10 @@ from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.coordinates import Coordinates
-from skipstone.cachers.contract.words import LayerKind, Probe, Reason, Step, Weights
+from skipstone.cachers.contract.words import LayerKind, Outcome, Probe, Reason, Weights
 from skipstone.pipelines.evaluations.sites import EARLY, Placement
-from skipstone.pipelines.memory.halves import Half
 from skipstone.pipelines.memory.layer import LayerMemory, reason_to_compute
+from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.snapshots import Snapshots
 from skipstone.pipelines.memory.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.model.calls import Slot
@@ -34,14 +35,20 @@ class Branch(Generic[StateT]):
         placement: where the method works.
         storage: the form in which residuals are kept.
 
-    ``method`` is the method's own state, ``why_empty`` why there is nothing to reuse at first, ``trace`` how
-    the model runs its blocks, ``hollows`` the structure of what each part at the site gives, ``layers`` what
-    each call of a layer remembers (all three once seen), ``writes_in_place`` whether streams are written into
-    on their way, ``checked`` whether skipping was tried with these shapes, ``watched`` the block whose
-    attention the method watches, ``watched_slot`` where that takes its main stream, ``grid`` how its tokens
-    are laid out, ``coordinates`` those that a method reads which asks for no more, ``spares_leading`` whether
-    the blocks before the stack are left out where that is skipped, and ``problem`` why this branch cannot be
-    skipped at all.
+    What is learned while it lives:
+        state: the method's own.
+        why_empty: why there is nothing to reuse at first.
+        trace: how the model runs its blocks, once seen.
+        layers: what each call of a layer remembers, once seen.
+        hollows: the structure of what each part at the site gives, once seen.
+        writes_in_place: whether streams are written into on their way.
+        checked: whether skipping was tried with these shapes.
+        watched: the block whose attention the method watches.
+        watched_slot: where that takes its main stream.
+        grid: how that stream's tokens are laid out.
+        coordinates: those that a method reads which asks for no more.
+        spares_leading: whether the blocks before the stack are left out where that is skipped.
+        problem: why this branch cannot be skipped at all.
     """
 
     def __init__(
@@ -55,7 +62,7 @@ class Branch(Generic[StateT]):
         self.name = name
         self.layout = layout
         self.placement = placement
-        self.method = cacher.new_state()
+        self.state = cacher.new_state()
         self.storage = storage
         # One at least: whether skipping is right is tried with a computed step's own residual.
         self.snapshots = Snapshots(max(1, cacher.history), storage)
@@ -72,6 +79,13 @@ class Branch(Generic[StateT]):
         self.spares_leading = False
         self.problem: str | None = None
         self._layer_kinds = cacher.layer_kinds - {LayerKind.TEMPORAL_ATTENTION}
+
+    def forget(self, why: Reason) -> None:
+        """Drop what could be reused, so that the next step is computed, for this reason."""
+        self.why_empty = why
+        self.snapshots.clear()
+        for memory in dict.fromkeys(self.layers.values()):
+            memory.forget()
 
     @property
     def nbytes(self) -> int:
@@ -104,39 +118,38 @@ class Branch(Generic[StateT]):
         return [f"it has no {kind.value}, so none of that is skipped" for kind in missing]
 
 
+CPU = torch.device("cpu")
+
+
 class Evaluation(Generic[StateT]):
     """Stands between a pipeline and its model while that is called once. This one computes it all.
 
     Args:
-        cacher: the method.
-        step: where the run is.
+        method: the run's method.
+        now: where the evaluation stands.
         branch: this branch's memory.
-        probe: the method's probe where it is known before the model runs.
         group: the processes that must decide alike, None where there is only this one.
         device: where the model's inputs are.
 
-    ``half`` tells which half of the batch is computed, where that is not all of it. ``parts`` counts the
-    calls of parts that are skipped on their own, by what they are and whether they were. ``foreseen`` tells
-    whether the decision fell before the model runs, ``replayed`` whether it was skipped by a graph.
+    ``parts`` counts the calls of parts that are skipped on their own, by what they are and whether they were.
+    ``foreseen`` tells whether the decision fell before the model runs, ``replayed`` whether it was skipped by
+    a graph.
     """
 
     def __init__(
         self,
-        cacher: Cacher[StateT],
-        step: Step,
+        method: Cacher[StateT],
+        now: Now,
         branch: Branch[StateT],
-        probe: Tensor | None = None,
         group: Any = None,
-        device: torch.device | None = None,
+        device: torch.device = CPU,
     ) -> None:
-        self.step = step
-        self.reason: str | None = Reason.NOT_UNDERSTOOD
-        self.cacher = cacher
+        self.method = method
+        self.now = now
         self.branch = branch
-        self._probe = probe
+        self.reason: str | None = Reason.NOT_UNDERSTOOD
         self._group = group
-        self._device = device or torch.device("cpu")
-        self.half: Half | None = None
+        self._device = device
         self.parts: Counter[tuple[str, bool]] = Counter()
         self.foreseen = False
         self.replayed = False
@@ -181,15 +194,15 @@ class Evaluation(Generic[StateT]):
         """
 
     def _decide(self, probe: Tensor | None) -> None:
-        self._probe = probe
-        branch = self.branch
-        self.reason = reason_to_compute(self.cacher, probe, self.step, branch.method, branch.snapshots)
+        if probe is not self.now.probe:
+            self.now = replace(self.now, probe=probe)
+        self.reason = reason_to_compute(self.method, self.now, self.branch.state, self.branch.snapshots)
         if self.reason is Reason.NO_SNAPSHOT:
             self.reason = self.branch.why_empty
 
     def _decide_early(self) -> None:
         """Decide by a probe that is known before the model runs."""
-        self._decide(self._probe)
+        self._decide(self.now.probe)
         self._agree()
 
     def _agree(self) -> None:
@@ -197,16 +210,20 @@ class Evaluation(Generic[StateT]):
 
         All processes ask, whatever they decided. Gates that look at no tensor of the sample decide alike.
         """
-        if self._group is None or not self.cacher.looks:
+        if self._group is None or not self.method.looks:
             return
         if any_rank(self._group, not self.skipped, self._device) and self.skipped:
             self.reason = Reason.OTHER_RANK
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Let the method learn what a computed step gave."""
+        self.method.update(self.now.probe, outcome, self.now.step, self.branch.state)
 
     @cached_property
     def weights(self) -> Weights:
         """The predictor's, for a step that is skipped."""
         branch = self.branch
-        return self.cacher.weights(self.step, branch.snapshots.steps, branch.method)
+        return self.method.weights(self.now.step, branch.snapshots.steps, branch.state)
 
 
 class GivenEvaluation(Evaluation[StateT]):
@@ -216,8 +233,8 @@ class GivenEvaluation(Evaluation[StateT]):
         output: what the pipeline gets.
     """
 
-    def __init__(self, cacher: Cacher[StateT], step: Step, branch: Branch[StateT], output: Any) -> None:
-        super().__init__(cacher, step, branch)
+    def __init__(self, method: Cacher[StateT], now: Now, branch: Branch[StateT], output: Any) -> None:
+        super().__init__(method, now, branch)
         self.reason = None
         self._output = output
 

@@ -4,13 +4,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
-
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Layer, LayerKind, Step
+from skipstone.cachers.contract.words import Layer, LayerKind
 from skipstone.pipelines.evaluations.base import Branch
 from skipstone.pipelines.memory.block_range import BlockMemory
-from skipstone.pipelines.memory.halves import Half
+from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.model.calls import Call, Slot, links
 from skipstone.pipelines.model.layers import Found
 from skipstone.pipelines.model.trace import Entry
@@ -43,29 +41,25 @@ class BlockWalk:
 
     Args:
         cacher: the method.
-        step: where the run is.
+        now: where the evaluation stands.
         branch: the branch's memory.
         decide: says why a range is computed, None to skip it, and takes note of that.
-        probe: the method's probe.
     """
 
     def __init__(
         self,
         cacher: Cacher[Any],
-        step: Step,
+        now: Now,
         branch: Branch[Any],
         decide: Callable[[BlockMemory], str | None],
-        probe: Tensor | None,
     ) -> None:
         self._cacher = cacher
-        self._step = step
+        self._now = now
         self._branch = branch
         self._decide = decide
-        self._probe = probe
         self._open: dict[str, Passage] = {}
         self._hints: dict[str, dict[int, Slot]] = {}
         self._newest: Hashable = None
-        self.half: Half | None = None
 
     def call(self, found: Found, member: Hashable, call: Call, run: Any) -> tuple[Any, bool | None]:
         """What the model gets for a block, and whether it was skipped; None where it always runs."""
@@ -125,7 +119,7 @@ class BlockWalk:
                 "step on which it is skipped; skipstone cannot cache a model that changes its blocks mid-run"
             )
         if memory.ends_with(member):
-            return memory.estimate_from(passage.inputs.tensors, self._step, self.half)
+            return memory.estimate_from(passage.inputs.tensors, self._now)
         return memory.through(member, call)
 
     def _learn(self, in_list: str, passage: Passage, after: Call | None) -> None:
@@ -149,6 +143,6 @@ class BlockWalk:
         if passage.position != len(memory.members):
             memory.snapshots.clear()
         elif passage.inputs.intact and passage.outputs.intact:
-            memory.keep_added(passage.inputs.tensors, last, self._probe, self._step, self.half)
+            memory.keep_added(passage.inputs.tensors, last, self._now)
         else:
-            memory.keep_nothing(self._probe, self._step)
+            memory.keep_nothing(self._now)

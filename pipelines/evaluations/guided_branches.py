@@ -32,7 +32,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Call:
+class GuidedCall:
     """One call of the model: its branch, its step, and what it was given."""
 
     name: str
@@ -50,19 +50,20 @@ class GuidedBranches:
     Args:
         guidance: the method.
         model: the model.
+        verdicts: whether half of a batch can be computed alone, by what it is called with: of all its runs.
 
     ``found`` tells whether there was an unconditional branch in this run, ``half`` which half of its batch
     the present call is to compute, ``parts`` counts the halves as an evaluation's parts.
     """
 
-    def __init__(self, guidance: Guidance, model: nn.Module) -> None:
+    def __init__(self, guidance: Guidance, model: nn.Module, verdicts: dict[Hashable, bool]) -> None:
         self._guidance = guidance
         self._model = model
         self._seen: dict[str, Seen] = {}
         self._parts_of: dict[Hashable, list[Sequence[Tensor]]] = {}
         self._grids: dict[Hashable, tuple[int, ...]] = {}
-        self._verdicts: dict[Hashable, bool] = {}
-        self._call: Call | None = None
+        self._verdicts = verdicts
+        self._call: GuidedCall | None = None
         self.found = False
         self.half: Half | None = None
         self.parts: Counter[tuple[str, bool]] = Counter()
@@ -83,7 +84,6 @@ class GuidedBranches:
         """Drop all that is held for reuse."""
         self._seen.clear()
         self._parts_of.clear()
-        self.found = False
 
     def begin(self, name: str, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """What the unconditional branch gives without being computed; None where this call is computed.
@@ -96,7 +96,7 @@ class GuidedBranches:
         latents = next((value for value in given.values() if _is_latents(value)), None)
         if latents is None:
             return None
-        call = self._call = Call(name, step, latents)
+        call = self._call = GuidedCall(name, step, latents)
         if call.key not in self._grids:
             self._grids[call.key] = _grid(given)
         cond = self._conditional(call)
@@ -139,7 +139,7 @@ class GuidedBranches:
         assert self._call is not None
         self._verdicts[self._call.key] = right
 
-    def _conditional(self, call: Call) -> Seen | None:
+    def _conditional(self, call: GuidedCall) -> Seen | None:
         """The conditional branch's part of this step, where the call is of the unconditional one."""
         seen = self._seen.get(CONDITIONAL.get(call.name, ""))
         return seen if seen is not None and seen.shape == call.latents.shape else None

@@ -5,12 +5,15 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Layer, LayerKind, Reason
-from skipstone.pipelines.evaluations.base import Evaluation
+from skipstone.pipelines.evaluations.base import CPU, Branch, Evaluation
 from skipstone.pipelines.evaluations.block_walk import BlockWalk
 from skipstone.pipelines.memory.layer import LayerMemory
+from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.model.calls import Call
 from skipstone.pipelines.model.layers import Found, kind_when_called
 from skipstone.pipelines.model.trace import Place
@@ -21,11 +24,18 @@ StateT = TypeVar("StateT")
 class LayerEvaluation(Evaluation[StateT]):
     """Stands in for the layers that a method works on, each with a memory and a decision of its own."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(
+        self,
+        method: Cacher[StateT],
+        now: Now,
+        branch: Branch[StateT],
+        group: Any = None,
+        device: torch.device = CPU,
+    ) -> None:
+        super().__init__(method, now, branch, group, device)
         self._reasons: list[str] = []
         self._calls: Counter[Place] = Counter()
-        self._walk = BlockWalk(self.cacher, self.step, self.branch, self._decide_on, self._probe)
+        self._walk = BlockWalk(method, now, branch, self._decide_on)
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
         found = self.branch.placement.layers[place[0]]
@@ -38,32 +48,31 @@ class LayerEvaluation(Evaluation[StateT]):
         if memory is not None and memory.cacher is None:
             return block(*args, **kwargs)
         if memory is not None and self._skips(memory):
-            return memory.estimate(self.step, self.half)
+            return memory.estimate(self.now)
         finished = replace(call, outputs=block(*args, **kwargs))
         if memory is None:
             memory = self.branch.layers[key] = self._new_memory(found, finished)
         if memory.cacher is not None:
-            memory.keep(finished, self._probe, self.step, self.half)
+            memory.keep(finished, self.now)
         return finished.outputs
 
     def finish(self, output: Any, latents: Tensor | None) -> None:
         self._walk.finish()
         if not self.parts:
-            self.branch.problem = f"it called no layer that {self.cacher.name} skips"
+            self.branch.problem = f"it called no layer that {self.method.name} skips"
         elif any(skipped for _, skipped in self.parts):
             self.reason = Reason.IN_PART
         else:
             self.reason = self._reasons[0]
 
     def _at_block(self, found: Found, key: Hashable, call: Call, block: Any) -> Any:
-        self._walk.half = self.half
         outputs, skipped = self._walk.call(found, key, call, block)
         if skipped is not None:
             self.parts[LayerKind.BLOCK.value, skipped] += 1
         return outputs
 
     def _decide_on(self, memory: LayerMemory) -> str | None:
-        reason = memory.reason_to_compute(self._probe, self.step, self.half)
+        reason = memory.reason_to_compute(self.now)
         if reason is not None:
             self._reasons.append(self.branch.why_empty if reason is Reason.NO_SNAPSHOT else reason)
         return reason
@@ -76,7 +85,7 @@ class LayerEvaluation(Evaluation[StateT]):
     def _new_memory(self, found: Found, call: Call) -> LayerMemory:
         kind = kind_when_called(found, call.args, call.kwargs, call.outputs)
         layer = Layer(kind, found.name, found.block, found.blocks)
-        memory = LayerMemory(layer, self.cacher.for_layer(layer), self.branch.storage)
+        memory = LayerMemory(layer, self.method.for_layer(layer), self.branch.storage)
         if memory.cacher is not None:
             self._skips(memory)
         return memory

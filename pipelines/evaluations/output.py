@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, zeros_like
 
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Outcome
-from skipstone.pipelines.evaluations.base import Evaluation
+from skipstone.pipelines.evaluations.base import CPU, Branch, Evaluation
+from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.snapshots import Residual
 from skipstone.pipelines.model.outputs import floats_in, hollow, refilled
 from skipstone.pipelines.model.trace import Place
@@ -32,10 +35,8 @@ class OutputEvaluation(Evaluation[StateT]):
     def _keep(self, output: Any, latents: Tensor | None) -> None:
         # Clones, because what was handed out may be written into.
         value: Residual = {position: t.detach().clone() for position, t in enumerate(floats_in(output))}
-        self.branch.snapshots.push(self.step, [value])
-        self.cacher.update(
-            self._probe, Outcome(output=latents, branch=self.branch.name), self.step, self.branch.method
-        )
+        self.branch.snapshots.push(self.now.step, [value])
+        self._tell(Outcome(output=latents, branch=self.branch.name))
 
     def _estimate(self, place: Place) -> Any:
         template, weights = self.branch.hollows[place], self.weights
@@ -49,8 +50,15 @@ class OutputEvaluation(Evaluation[StateT]):
 class DeepEvaluation(OutputEvaluation[StateT]):
     """Stands in for the parts of a UNet's deep branch, of which only the last one's output is used."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(
+        self,
+        method: Cacher[StateT],
+        now: Now,
+        branch: Branch[StateT],
+        group: Any = None,
+        device: torch.device = CPU,
+    ) -> None:
+        super().__init__(method, now, branch, group, device)
         self._last: tuple[Place, Any] | None = None
 
     def begin(self) -> Any:

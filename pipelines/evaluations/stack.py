@@ -6,10 +6,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Weights
-from skipstone.pipelines.evaluations.base import Evaluation
+from skipstone.pipelines.evaluations.base import CPU, Branch, Evaluation
 from skipstone.pipelines.evaluations.modes import Computing, Learning, Mode, Passing, Skipping
 from skipstone.pipelines.evaluations.sites import EARLY
+from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.snapshots import Residual, Snapshots, main_residual
 from skipstone.pipelines.model.attention import WatchedCall, note_attention
 from skipstone.pipelines.model.calls import Call, NotUnderstoodError
@@ -22,8 +24,15 @@ StateT = TypeVar("StateT")
 class StackEvaluation(Evaluation[StateT]):
     """Stands in for a model's blocks."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(
+        self,
+        method: Cacher[StateT],
+        now: Now,
+        branch: Branch[StateT],
+        group: Any = None,
+        device: torch.device = CPU,
+    ) -> None:
+        super().__init__(method, now, branch, group, device)
         self.reason = Reason.NO_PROBE
         self._calls = 0
         self._heads: dict[int, Entry] = {}
@@ -96,11 +105,9 @@ class StackEvaluation(Evaluation[StateT]):
             residuals = [{slot: tensor.clone() for slot, tensor in one.items()} for one in residuals]
             latents = None if latents is None else latents.clone()
         if residuals and not self._samples:
-            self.branch.snapshots.push(self.step, residuals)
-        outcome = Outcome(
-            self._asked_for(main_residual(residuals)), latents, self._attended(), self.branch.name
-        )
-        self.cacher.update(self._probe, outcome, self.step, self.branch.method)
+            self.branch.snapshots.push(self.now.step, residuals)
+        shown = self._asked_for(main_residual(residuals))
+        self._tell(Outcome(shown, latents, self._attended(), self.branch.name))
 
     def _attended(self) -> Tensor | None:
         """What the watched block's attention returned, ``(batch, frames, positions, dim)``."""
@@ -110,7 +117,7 @@ class StackEvaluation(Evaluation[StateT]):
 
     def _computing(self) -> Mode:
         if self.branch.trace is None:
-            return Learning(self.cacher.head_blocks, self.cacher.tail_blocks)
+            return Learning(self.method.head_blocks, self.method.tail_blocks)
         coordinates = self.branch.coordinates if self._samples else None
         return Computing(self.branch.trace, self.branch.writes_in_place, coordinates)
 
@@ -128,7 +135,7 @@ class StackEvaluation(Evaluation[StateT]):
 
     def _look(self, call: Call) -> None:
         """Read the probe where the head of the stack ends: of every chain until one is known to lead."""
-        trace, heads = self.branch.trace, self.cacher.head_blocks
+        trace, heads = self.branch.trace, self.method.head_blocks
         if isinstance(self._mode, Learning):
             number = self._mode.place_in_chain(call)
             self._look_at_head(call, number == 0)
@@ -144,7 +151,7 @@ class StackEvaluation(Evaluation[StateT]):
         return 0 if self.branch.spares_leading else trace.start
 
     def _look_at_head(self, call: Call, begins: bool) -> None:
-        if begins and self.cacher.head_blocks:
+        if begins and self.method.head_blocks:
             self._heads[call.list_index] = Entry.of(call, [call.main_slot()], self.branch.writes_in_place)
 
     def _decide_at(self, call: Call, trace: Trace) -> None:
@@ -167,7 +174,7 @@ class StackEvaluation(Evaluation[StateT]):
                 states = self._head_states(call)
                 return None if states is None else torch.stack(states)
             case _:
-                return self._probe
+                return self.now.probe
 
     def _modulated_input(self, call: Call) -> Tensor | None:
         """Read it from copies as long as the blocks may write into what they are given."""
@@ -210,15 +217,14 @@ class StackEvaluation(Evaluation[StateT]):
 
 
 class Replay(Evaluation[StateT]):
-    """Skips a step that was just computed, with the same input: its output shows whether that is right."""
+    """Skips a step that was just computed, with the same input: its output shows whether that is right.
 
-    @classmethod
-    def of(cls, computed: Evaluation[StateT]) -> "Replay[StateT]":
-        """The replay of an evaluation that has just been finished."""
-        return cls(computed.cacher, computed.step, computed.branch)
+    Args:
+        computed: the evaluation that has just been finished.
+    """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, computed: Evaluation[StateT]) -> None:
+        super().__init__(computed.method, computed.now, computed.branch)
         branch = self.branch
         assert branch.trace is not None
         newest = (1.0,) + (0.0,) * (len(branch.snapshots) - 1)

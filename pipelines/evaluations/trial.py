@@ -48,10 +48,10 @@ class Verdicts:
         if branch.trace is None or branch.layout in self._problems or not len(branch.snapshots):
             return
         branch.spares_leading = branch.decides_before_leading
-        is_right = right(Replay.of(evaluation))
+        is_right = right(Replay(evaluation))
         if branch.spares_leading and not is_right:
             branch.spares_leading = False
-            is_right = right(Replay.of(evaluation))
+            is_right = right(Replay(evaluation))
         if not is_right:
             raise NotUnderstoodError(f"{name} does more with its blocks than run them in turn")
         self._problems[branch.layout] = None

@@ -1,14 +1,15 @@
 """What a range of blocks remembers within a run, and what it gives when it is skipped."""
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Layer, Step
-from skipstone.pipelines.memory.halves import Half
+from skipstone.cachers.contract.words import Layer
 from skipstone.pipelines.memory.layer import LayerMemory
+from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.storage import Storage
 from skipstone.pipelines.model.calls import Call, NotUnderstoodError, Passes, Slot, passes
 
@@ -51,26 +52,19 @@ class BlockMemory(LayerMemory):
         slots = tuple(None if output is None else slot for slot, output in pairs)
         self.members[member] = Passes(slots, found.is_tuple)
 
-    def keep_added(
-        self,
-        inputs: Mapping[Slot, Tensor],
-        last: Call,
-        probe: Tensor | None,
-        step: Step,
-        half: Half | None,
-    ) -> None:
+    def keep_added(self, inputs: Mapping[Slot, Tensor], last: Call, now: Now) -> None:
         """Learn from what entered the first block, as it was then, and the finished call of the last one."""
         outputs, exits = last.output_tensors(), self._exits()
         if not all(slot in inputs and inputs[slot].shape == outputs[n].shape for n, slot in exits.items()):
             name = type(last.block).__name__
             self.cacher, self.problem = None, f"{name} is not called alike each time: it is never skipped"
             return
-        self._keep({s: (outputs[n] - inputs[s]).detach() for n, s in exits.items()}, probe, step, half)
+        self._keep({s: (outputs[n] - inputs[s]).detach() for n, s in exits.items()}, now)
 
-    def keep_nothing(self, probe: Tensor | None, step: Step) -> None:
+    def keep_nothing(self, now: Now) -> None:
         """Learn from calls that wrote into their inputs, and have them copied from now on."""
         self.writes_in_place = True
-        self._keep(None, probe, step, None)
+        self._keep(None, replace(now, half=None))
 
     def through(self, member: Hashable, call: Call) -> Any:
         """What a block gives that is left out."""
@@ -78,12 +72,12 @@ class BlockMemory(LayerMemory):
         assert how is not None
         return how.through(call.tensors())
 
-    def estimate_from(self, inputs: Mapping[Slot, Tensor], step: Step, half: Half | None) -> Any:
+    def estimate_from(self, inputs: Mapping[Slot, Tensor], now: Now) -> Any:
         """What the last block gives when all are left out, from what entered the first one."""
         last = next(reversed(self.members.values()))
         assert last is not None
         bases = {slot: inputs[slot] for slot in self._exits().values()}
-        return last.through(self._estimates(bases, step, half))
+        return last.through(self._estimates(bases, now))
 
     def _exits(self) -> dict[int, Slot]:
         """The streams that leave the last block, by their positions among its outputs."""

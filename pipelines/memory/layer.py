@@ -8,19 +8,17 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Layer, Outcome, Reason, Step
-from skipstone.pipelines.memory.halves import Half
+from skipstone.cachers.contract.words import Layer, Outcome, Reason
+from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.snapshots import Residual, Snapshots, main_residual
 from skipstone.pipelines.memory.storage import Storage
 from skipstone.pipelines.model.calls import Call, Slot
 from skipstone.pipelines.model.outputs import floats_in, hollow, refilled
 
 
-def reason_to_compute(
-    cacher: Cacher[Any], probe: Tensor | None, step: Step, state: Any, snapshots: Snapshots
-) -> str | None:
+def reason_to_compute(cacher: Cacher[Any], now: Now, state: Any, snapshots: Snapshots) -> str | None:
     """What the gate says, but compute where there is nothing to reuse."""
-    reason = cacher.reason_to_compute(probe, step, state)
+    reason = cacher.reason_to_compute(now.probe, now.step, state)
     if reason is not None and not (isinstance(reason, str) and reason):
         raise TypeError(
             f"{cacher.name} gave {reason!r} as its reason to compute a step; give words, or None to skip it"
@@ -51,44 +49,49 @@ class LayerMemory:
         self._halves: deque[bool] = deque(maxlen=0 if cacher is None else cacher.history)
         self._hollow: Any = None
 
-    def reason_to_compute(self, probe: Tensor | None, step: Step, half: Half | None) -> str | None:
+    def reason_to_compute(self, now: Now) -> str | None:
         """Why the layer runs, None to skip it."""
         assert self.cacher is not None
-        reason = reason_to_compute(self.cacher, probe, step, self._state, self.snapshots)
-        return Reason.NO_SNAPSHOT if reason is None and half is None and any(self._halves) else reason
+        reason = reason_to_compute(self.cacher, now, self._state, self.snapshots)
+        return Reason.NO_SNAPSHOT if reason is None and now.half is None and any(self._halves) else reason
 
-    def keep(self, call: Call, probe: Tensor | None, step: Step, half: Half | None) -> None:
+    def forget(self) -> None:
+        """Drop what could be reused."""
+        self.snapshots.clear()
+        self._halves.clear()
+
+    def keep(self, call: Call, now: Now) -> None:
         """Learn from a finished call."""
         self._hollow = hollow(call.outputs)
         # Clones, because what was handed out may be written into.
-        self._keep(dict(enumerate(t.detach().clone() for t in floats_in(call.outputs))), probe, step, half)
+        self._keep(dict(enumerate(t.detach().clone() for t in floats_in(call.outputs))), now)
 
-    def estimate(self, step: Step, half: Half | None) -> Any:
+    def estimate(self, now: Now) -> Any:
         """What the layer gives without running."""
         zeros = floats_in(self._hollow)
+        half = now.half
         is_whole = half is not None and not self._halves[0]
         bases: dict[Slot, Tensor] = dict(enumerate(map(half.of, zeros) if half and is_whole else zeros))
-        return refilled(self._hollow, self._estimates(bases, step, half).values())
+        return refilled(self._hollow, self._estimates(bases, now).values())
 
-    def _keep(self, values: Residual | None, probe: Tensor | None, step: Step, half: Half | None) -> None:
+    def _keep(self, values: Residual | None, now: Now) -> None:
         assert self.cacher is not None
         if values:
-            self.snapshots.push(step, [values])
+            self.snapshots.push(now.step, [values])
             self.snapshots.settle()
-            self._halves.appendleft(half is not None)
+            self._halves.appendleft(now.half is not None)
         residual = main_residual([values] if values else None)
-        self.cacher.update(probe, Outcome(residual), step, self._state)
+        self.cacher.update(now.probe, Outcome(residual), now.step, self._state)
 
-    def _estimates(self, bases: Mapping[Slot, Tensor], step: Step, half: Half | None) -> dict[Slot, Tensor]:
+    def _estimates(self, bases: Mapping[Slot, Tensor], now: Now) -> dict[Slot, Tensor]:
         assert self.cacher is not None
-        weights = self.cacher.weights(step, self.snapshots.steps, self._state)
+        weights = self.cacher.weights(now.step, self.snapshots.steps, self._state)
         correct = self.cacher.correction(self._state)
         if correct is None:
-            return {
-                slot: self.snapshots.estimate(0, slot, base, weights, half) for slot, base in bases.items()
-            }
+            estimate = self.snapshots.estimate
+            return {slot: estimate(0, slot, base, weights, now.half) for slot, base in bases.items()}
         corrected = {}
         for stream, (slot, base) in enumerate(bases.items()):
-            residual = self.snapshots.estimate(0, slot, torch.zeros_like(base), weights, half)
+            residual = self.snapshots.estimate(0, slot, torch.zeros_like(base), weights, now.half)
             corrected[slot] = correct(residual, base, stream)
         return corrected

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+NESTED = (dict, list, tuple)
+
 
 def floats_in(output: Any) -> Iterator[Tensor]:
     """The floating-point tensors in a structure of tuples, lists, dicts and dataclasses, in order."""
@@ -31,7 +33,7 @@ def hollow(output: Any, value: float = 0.0) -> Any:
 def with_own_lists(value: Any) -> Any:
     """The same values in new lists and dicts, since a model may remove items from its own."""
     if isinstance(value, dict):
-        return {key: with_own_lists(part) for key, part in value.items()}
+        return {key: with_own_lists(part) if type(part) in NESTED else part for key, part in value.items()}
     return type(value)(map(with_own_lists, value)) if type(value) in (list, tuple) else value
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import ModelFacts, RunFacts
+from skipstone.cachers.contract.words import ModelFacts, RunFacts, Step
 from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Planned, Unplanned, checked_guard
 from skipstone.cachers.recorders.run import Recorder, Tape
@@ -52,69 +52,66 @@ class Autoplan:
         self._models = models
         self._speedup = Target(speedup=speedup).speedup or 1.0
         self._guard = checked_guard(guard)
-        self._recorder = Recorder()
         self._methods: dict[str, Cacher[Any]] = {}
-        self._made_for: dict[str, Any] = {}
-        self._asked: set[str] = set()
-        self._chosen: Cacher[Any] = self._recorder
+        self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
 
     @property
     def method(self) -> Cacher[Any]:
         """What stands for this in an engine."""
         guarded = "" if self._guard is None else f", guard {self._guard:g}"
-        return Automatic(self._recorder, self, f"planned for speedup {self._speedup:g}{guarded}")
+        return Automatic(Recorder(), self, f"planned for speedup {self._speedup:g}{guarded}")
 
     def method_for(self, model: ModelFacts, run: RunFacts) -> Cacher[Any]:
         """What a run is made with; one answer for all models of a run."""
-        if model.name in self._asked or not self._asked:
-            self._begin(run)
-        self._asked.add(model.name)
-        return self._chosen.for_model(model).for_run(run)
+        session = self._sessions.get(run.key)
+        if session is None or session.steps != run.steps:
+            session = self._sessions[run.key] = self._begin(run)
+        session.models += 1
+        return InSession(session.method.for_model(model).for_run(run), self, session)
 
-    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+    def end(self, session: "Session", skip_cost: Callable[[], float | None]) -> None:
         """Plan when a recorded run is over, and again when a planned one has shown what skipping costs."""
-        self._asked.clear()
-        tapes = {model: tape for model, tape in self._recorder.tapes.items() if tape.seen}
-        if tapes:
-            self._learn_tapes(tapes)
-            self._recorder.tapes.clear()
-        elif isinstance(self._chosen, Planned) and not self._chosen.plan.record.skip_cost:
-            self._learn_cost(self._chosen.plan.record, skip_cost() or 0.0)
+        session.models -= 1
+        if session.models:
+            return
+        tapes = {model: tape for model, tape in session.tapes.items() if tape.seen}
+        if any(tape.is_complete for tape in tapes.values()):
+            self._learn_tapes(session.made_for, tapes)
+        elif isinstance(session.method, Planned) and not session.method.plan.record.skip_cost:
+            self._learn_cost(session.made_for, session.method.plan.record, skip_cost() or 0.0)
 
-    def _learn_tapes(self, tapes: Mapping[str, Tape]) -> None:
+    def _learn_tapes(self, made_for: Mapping[str, Any], tapes: Mapping[str, Tape]) -> None:
         try:
-            self._learn(record_of(self._made_for, tapes))
+            self._learn(record_of(made_for, tapes))
         except ValueError as why:
-            self._methods[digest(self._made_for)] = Unplanned(str(why))
+            self._methods[digest(made_for)] = Unplanned(str(why))
 
-    def _learn_cost(self, record: Profile, cost: float) -> None:
+    def _learn_cost(self, made_for: Mapping[str, Any], record: Profile, cost: float) -> None:
         """Plan anew with a known cost, where the speedup can be reached so; else the plan stays."""
         known = replace(record, skip_cost=cost)
         if cost and self._speedup <= expected_speedup(known, fewest(known)):
             self._learn(known)
 
-    def _begin(self, run: RunFacts) -> None:
-        self._asked.clear()
-        self._recorder.tapes.clear()
-        self._made_for = conditions(self._pipe(), self._models, run)
-        key = digest(self._made_for)
+    def _begin(self, run: RunFacts) -> "Session":
+        made_for = conditions(self._pipe(), self._models, run)
+        key = digest(made_for)
         if any(process_group(model) is not None for model in self._models.values()):
             self._methods[key] = Unplanned(SHARED)
         if key not in self._methods:
             self._methods[key] = self._from_file(key)
-        self._chosen = self._methods[key]
+        return Session(run.steps, made_for, self._methods[key])
 
     def _from_file(self, key: str) -> Cacher[Any]:
         path = self._path(key)
         if not path.is_file():
-            return replace(self._recorder, why="from which later runs are planned")
+            return Recorder(why="from which later runs are planned")
         try:
             return self._planned(load_record(path))
         except ValueError as why:
-            return replace(self._recorder, why=str(why))
+            return Recorder(why=str(why))
 
     def _learn(self, record: Profile) -> None:
-        key = digest(self._made_for)
+        key = digest(record.made_for)
         self._methods[key] = self._planned(record)
         try:
             self._path(key).parent.mkdir(parents=True, exist_ok=True)
@@ -131,6 +128,45 @@ class Autoplan:
 
     def _path(self, key: str) -> Path:
         return records_folder() / f"{key}.json"
+
+
+class Session:
+    """One run that is recorded or planned.
+
+    Args:
+        steps: its steps.
+        made_for: what a record of it is good for.
+        method: what it is made with; what records has tapes of its own here.
+    """
+
+    def __init__(self, steps: tuple[Step, ...], made_for: Mapping[str, Any], method: Cacher[Any]) -> None:
+        self.steps = steps
+        self.made_for = made_for
+        self.tapes: dict[str, Tape] = {}
+        self.method = replace(method, tapes=self.tapes) if isinstance(method, Recorder) else method
+        self.models = 0
+
+
+@dataclass(frozen=True)
+class InSession(Wrapper):
+    """Tells an `Autoplan` when its run is over.
+
+    Args:
+        cacher: what the run is made with.
+        autoplan: what to tell.
+        session: the run.
+    """
+
+    name: ClassVar[str] = "in-session"
+
+    autoplan: Autoplan
+    session: Session
+
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        self.autoplan.end(self.session, skip_cost)
+
+    def describe(self) -> str:
+        return self.cacher.describe()
 
 
 @dataclass(frozen=True)
@@ -156,9 +192,6 @@ class Automatic(Wrapper):
     def for_run(self, run: RunFacts) -> Cacher[Any]:
         assert self.model is not None
         return self.autoplan.method_for(self.model, run)
-
-    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
-        self.autoplan.end_run(skip_cost)
 
     def describe(self) -> str:
         return self.text

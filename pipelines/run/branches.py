@@ -1,109 +1,114 @@
-"""Which guidance branch an evaluation belongs to."""
+"""Which branch an evaluation belongs to."""
 
 import functools
-import weakref
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from skipstone.pipelines.model.class_swap import Swap, give_subclass
-
-
-@dataclass
-class _Prompt:
-    """A prompt's embeddings, the branch that they belong to, and how often they were used in this run."""
-
-    tensor: weakref.ref[Tensor]
-    name: str
-    uses: int = 0
+from skipstone.pipelines.model.class_swap import give_subclass
+from skipstone.pipelines.run.per_task import PerTask
 
 
-class BranchNames:
-    """Names each evaluation of a model.
-
-    The name is that of the pipeline's ``cache_context``, where it sets one. Else a prompt's embeddings tell:
-    pipelines make them once a run, so the same tensor is the same branch, even after guidance was switched
-    off and the order within the step has changed; in one step it is another branch each time, as in a pass
-    with perturbed blocks. Else the order within the step has to do.
+class CacheContexts:
+    """Notes the names that a pipeline gives to a model's calls by ``cache_context``.
 
     Args:
         model: the model. Where it has ``cache_context``, its class is swapped until `restore`.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._context: str | None = None
-        self._used: list[str] = []
-        self._step = 0
-        self._prompts: list[_Prompt] = []
-        self._swap = self._watch_context(model) if hasattr(model, "cache_context") else None
+        self._name: PerTask[str | None] = PerTask(None)
+        self._swap = self._watch(model) if hasattr(model, "cache_context") else None
 
-    def next(self, kwargs: Mapping[str, Any]) -> str:
-        """The name of the evaluation that begins now, with these arguments of the model."""
-        name = self._context or self._by_prompt(kwargs.get("encoder_hidden_states"))
-        self._used.append(name)
-        return name
-
-    def new_step(self) -> None:
-        """Begin another step."""
-        self._used.clear()
-        self._step += 1
-
-    def new_run(self) -> None:
-        """Forget the last run's prompts."""
-        self._used.clear()
-        self._step = 0
-        self._prompts.clear()
-
-    def _by_prompt(self, tensor: Any) -> str:
-        by_order = f"branch {len(self._used)}"
-        if not isinstance(tensor, Tensor):
-            return by_order
-        self._prompts = [prompt for prompt in self._prompts if prompt.tensor() is not None]
-        known = next((prompt for prompt in self._prompts if prompt.tensor() is tensor), None)
-        if known is None:
-            known = _Prompt(weakref.ref(tensor), self._free(by_order, tensor))
-            self._prompts.append(known)
-        known.uses += 1
-        name = known.name
-        while name in self._used:
-            name += ", again"
-        return name
-
-    def _free(self, by_order: str, tensor: Tensor) -> str:
-        """The name by order, unless it is that of a prompt that may be used again.
-
-        Prompts that were used repeatedly may be, and on the second step those of the first one, unless this
-        is one of them made anew.
-        """
-        new = self._step == 1
-        taken = {p.name for p in self._prompts if p.uses > 1 or (new and not _same(p.tensor(), tensor))}
-        names = (by_order, *(f"branch {number}" for number in range(len(taken) + 1)))
-        return next(name for name in names if name not in taken)
+    @property
+    def name(self) -> str | None:
+        """That of the call which begins here, None where it has none."""
+        return self._name.get()
 
     def restore(self) -> None:
         if self._swap is not None:
             self._swap.undo()
 
-    def _watch_context(self, model: Any) -> Swap:
-        cls, names = type(model), self
+    def _watch(self, model: Any) -> Any:
+        cls, current = type(model), self._name
 
         @functools.wraps(cls.cache_context)
         @contextmanager
         def cache_context(self: Any, name: str, **kwargs: Any) -> Iterator[None]:
-            outer = names._context
+            outer = current.get()
             with cls.cache_context(self, name, **kwargs):
-                names._context = name
+                current.set(name)
                 try:
                     yield
                 finally:
-                    names._context = outer
+                    current.set(outer)
 
         return give_subclass(model, {"cache_context": cache_context})
 
 
-def _same(known: Tensor | None, tensor: Tensor) -> bool:
-    return known is not None and known.shape == tensor.shape and torch.equal(known, tensor)
+@dataclass(frozen=True)
+class BranchKey:
+    """A branch of a run.
+
+    Args:
+        name: what the statistics call it.
+        conditioning: the number of its conditioning.
+        ordinal: the how-manieth use of that name with that conditioning it is in a step.
+    """
+
+    name: str
+    conditioning: int
+    ordinal: int
+
+
+class BranchNames:
+    """Names the evaluations of one model in one run.
+
+    The name is that of the pipeline's ``cache_context``, where it sets one. Else the conditioning has one, by
+    its order in the step in which it was first seen: the same one is the same branch, even after guidance was
+    switched off and the order within the step has changed. What is used again in a step, as a prompt is in
+    each window of a long clip or in a pass with perturbed blocks, is a branch of its own each time.
+    """
+
+    def __init__(self) -> None:
+        self._step: int | None = None
+        self._used: Counter[tuple[str | None, int]] = Counter()
+        self._names: dict[int, str] = {}
+        self._uses: Counter[int] = Counter()
+
+    def next(self, context: str | None, conditioning: int, by_order: bool, step: int) -> BranchKey:
+        """The branch of the evaluation that begins now.
+
+        Args:
+            context: what the pipeline calls it, None where it does not.
+            conditioning: the number of its conditioning.
+            by_order: whether nothing but the order within the step tells branches apart.
+            step: where the run is.
+        """
+        if step != self._step:
+            self._step = step
+            self._used.clear()
+        ordinal = self._used[context, conditioning]
+        by_number = f"branch {ordinal}" if by_order else self._by_conditioning(conditioning, ordinal)
+        name = context or by_number
+        self._used[context, conditioning] += 1
+        return BranchKey(name, conditioning, ordinal)
+
+    def _by_conditioning(self, conditioning: int, ordinal: int) -> str:
+        if conditioning not in self._names:
+            self._names[conditioning] = self._free(f"branch {self._used.total()}")
+        self._uses[conditioning] += 1
+        return self._names[conditioning] + ", again" * ordinal
+
+    def _free(self, by_order: str) -> str:
+        """The name by order, unless it is that of a conditioning that may be used again.
+
+        One that was used repeatedly may be, and on the second step those of the first one.
+        """
+        taken = {name for known, name in self._names.items() if self._uses[known] > 1 or self._step == 1}
+        names = (by_order, *(f"branch {number}" for number in range(len(taken) + 1)))
+        return next(name for name in names if name not in taken)

@@ -1,16 +1,19 @@
 """The time of a denoising loop, cached or not, by the same clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
 from torch import nn
 
 from skipstone.cachers.contract.words import Step
-from skipstone.pipelines.model.class_swap import Swap, give_subclass
+from skipstone.pipelines.model.class_swap import give_subclass
 from skipstone.pipelines.model.compiled import uncompiled
 from skipstone.pipelines.model.models import models_of
-from skipstone.pipelines.run.clock import Clock
+from skipstone.pipelines.run.pipeline_calls import PipelineCall, PipelineCalls
+from skipstone.pipelines.run.run import Run
+from skipstone.pipelines.run.runs import Runs
+from skipstone.pipelines.run.schedulers import Following
 from skipstone.pipelines.run.stopwatch import Mark
 
 
@@ -28,9 +31,14 @@ class LoopTimer:
         self._watchers: list[Callable[[Step], None]] = []
         self._begin: Mark | None = None
         self._end: Mark | None = None
+        self._newest: Step | None = None
         self._models = list(models_of(pipe).values())
         self._swaps = [self._follow(model) for model in self._models]
-        self._clock = Clock(pipe, self._start, self._note_step)
+        self._calls = PipelineCalls(pipe, self._start, lambda call: None)
+        self._following = Following(self)
+        self._following.follow(pipe.scheduler)
+        ignored: Callable[[Run], None] = lambda run: None  # noqa: E731
+        self._runs = Runs(pipe, lambda: self._calls.current, ignored, self._note_step, ignored)
 
     @property
     def seconds(self) -> float:
@@ -47,14 +55,24 @@ class LoopTimer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._runs.stop()
+        self._following.stop()
+        self._calls.restore()
         for swap in self._swaps:
             swap.undo()
-        self._clock.stop()
 
-    def _start(self) -> None:
-        self.steps, self._begin, self._end = 0, None, None
+    def on_set(self, scheduler: Any) -> None:
+        """A loop of a program's own begins; in a pipeline's call it is another pass."""
+        if self._calls.current is None:
+            self._start()
 
-    def _follow(self, model: nn.Module) -> Swap:
+    def on_step(self, scheduler: Any, timestep: Any, arguments: Mapping[str, Any]) -> None:
+        """Steps are counted where they are told apart."""
+
+    def _start(self, call: PipelineCall | None = None) -> None:
+        self.steps, self._begin, self._end, self._newest = 0, None, None, None
+
+    def _follow(self, model: nn.Module) -> Any:
         # A hook would become a part of a compiled model, and keep a skipped step from being a graph.
         cls, note = type(model), self._note_begin
 
@@ -68,7 +86,12 @@ class LoopTimer:
         if self._begin is None:
             self._begin = self._now()
 
-    def _note_step(self, step: Step) -> None:
+    def _note_step(self, run: Run, step: Step) -> None:
+        del run
+        if step == self._newest:
+            # Another frame's scheduler has taken the same step.
+            return
+        self._newest = step
         self.steps += 1
         self._end = self._now()
         for watcher in self._watchers:

@@ -30,7 +30,8 @@ def levels(scheduler: Any, timesteps: Sequence[float], sigmas: Sequence[float]) 
 def _is_flow(scheduler: Any) -> bool:
     """Whether sigma mixes sample and noise in a straight line."""
     config = scheduler.config
-    return "FlowMatch" in type(scheduler).__name__ or any(
+    of_a_flow = any("FlowMatch" in kind.__name__ for kind in type(scheduler).__mro__)
+    return of_a_flow or any(
         (config.get("use_flow_sigmas"), config.get("prediction_type") == "flow_prediction")
     )
 

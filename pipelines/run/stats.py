@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import mean, median
 from typing import Any
 
+import torch
+
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Reason
 from skipstone.pipelines.run.stopwatch import Mark
@@ -28,6 +30,11 @@ class LogEntry:
     end: Mark
     parts: Counter[tuple[str, bool]] = field(default_factory=Counter)
     replayed: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where it ran."""
+        return self.begin.device
 
     @property
     def skipped_in_part(self) -> bool:
@@ -66,6 +73,8 @@ class RunStats:
             None without both kinds.
         deviations: for each sample, the errors of estimates that were compared with computed residuals,
             over the errors that the record leads to expect; empty for methods that do not compare.
+        passes: the statistics of each pass, where one call of the pipeline went through several runs, such as
+            the sections of a long video; empty for a single one.
         notes: what a user should know beside the figures.
     """
 
@@ -86,6 +95,7 @@ class RunStats:
     bytes_held: int = 0
     skip_cost: float | None = None
     deviations: tuple[float, ...] = ()
+    passes: tuple["RunStats", ...] = ()
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -96,6 +106,8 @@ class RunStats:
         if not self.evaluations:
             return "; ".join((self.method, *self.notes)) if self.notes else f"{self.method}: no run yet"
         line = f"{self.skipped_steps} of {self.steps} steps skipped"
+        if self.passes:
+            line += f" in {len(self.passes)} passes"
         for kind, n in self.parts.items():
             line += f", {n['skipped']} of {sum(n.values())} {kind} calls"
         if self.speedup is not None:

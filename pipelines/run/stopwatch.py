@@ -10,6 +10,7 @@ class Mark:
     """A moment in a device's stream of work, or in wall time where there is no CUDA device."""
 
     def __init__(self, device: torch.device) -> None:
+        self.device = device
         self._event: Any = None
         if device.type == "cuda":
             self._event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]

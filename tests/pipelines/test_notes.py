@@ -113,6 +113,7 @@ def test_a_model_that_the_run_never_called_is_named() -> None:
         assert "transformer: the run never called it" in str(cache.last_run)
 
 
+@torch.no_grad()
 def test_calls_outside_a_run_are_said() -> None:
     pipe, ones = ToyPipeline(ToyModel()), torch.ones(1, 4, 2)
     note = "transformer: it was called outside a run's steps, and that was not cached"

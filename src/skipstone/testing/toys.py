@@ -7,6 +7,8 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
+from skipstone.pipelines.run.model_time import model_time
+
 
 class ToyAttention(nn.Module):
     """Counts its calls and returns its input."""
@@ -55,6 +57,19 @@ class ToyModel(nn.Module):
         return [attention.calls for attention in attentions]
 
 
+class Replaying(diffusers.FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]  # diffusers has no types
+    """Sets the time that the model is given, where that is the same on every step."""
+
+    time: float | None = None
+    timesteps: Tensor
+
+    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
+        super().set_timesteps(*args, **kwargs)
+        if self.time is not None:
+            self.set_begin_index(0)
+            self.timesteps = torch.full_like(self.timesteps, self.time)
+
+
 class ToyPipeline:
     """Calls the model with given inputs, whatever it returns, and the scheduler after each step.
 
@@ -65,12 +80,14 @@ class ToyPipeline:
 
     def __init__(self, model: nn.Module, branches: int = 1) -> None:
         self.transformer = model
-        self.scheduler: Any = diffusers.FlowMatchEulerDiscreteScheduler()
+        self.scheduler: Any = Replaying()
         self.branches = branches
 
+    @torch.no_grad()
     def __call__(self, inputs: Iterable[Any], steps: int | None = None, **kwargs: Any) -> list[Tensor]:
         """The model's outputs; an input is the keyword arguments of one step, for all its branches."""
         inputs = list(inputs)
+        self.scheduler.time = time_of(self.transformer, inputs)
         self.scheduler.set_timesteps(steps or len(inputs))
         outputs = []
         for t, given in zip(self.scheduler.timesteps, inputs, strict=False):
@@ -79,6 +96,15 @@ class ToyPipeline:
                 outputs.append(self.transformer(**{**one, **kwargs}))
             self.scheduler.step(torch.zeros(1), t, torch.zeros(1))
         return outputs
+
+
+def time_of(model: nn.Module, inputs: list[Any]) -> float | None:
+    """The time in the inputs of the first call, None where there is none."""
+    if not inputs:
+        return None
+    first = inputs[0][0] if isinstance(inputs[0], (list, tuple)) else inputs[0]
+    time = model_time(model, (), first)
+    return None if time is None else time.bounds[1]
 
 
 def constant(steps: int, value: float = 1.0, batch: int = 1) -> list[dict[str, Tensor]]:

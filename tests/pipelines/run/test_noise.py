@@ -1,4 +1,4 @@
-"""What the clock says of a step's noise, and how the model's latents are laid out for a gate."""
+"""What a step knows of its noise, and how the model's latents are laid out for a gate."""
 
 from typing import Any
 
@@ -6,18 +6,16 @@ import diffusers
 import pytest
 import torch
 
-from skipstone.cachers import Step
 from skipstone.pipelines.model.probes import model_input, model_output
-from skipstone.pipelines.run.clock import Clock
 from skipstone.pipelines.run.noise import levels
 from support import tiny
+from support.followed import followed
 from support.toy import ToyModel, ToyPipeline, constant
 
 
 def test_a_flow_mixes_in_a_straight_line() -> None:
     pipe = ToyPipeline(ToyModel())
-    taken: list[Step] = []
-    Clock(pipe, lambda: None, taken.append)
+    _, taken = followed(pipe)
     pipe(constant(5))
     assert [step.noise for step in taken] == [step.sigma for step in taken]
     assert [step.signal for step in taken] == [1 - step.sigma for step in taken if step.sigma is not None]

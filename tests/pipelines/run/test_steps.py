@@ -1,4 +1,4 @@
-"""The clock: steps are read from the scheduler, in every way that pipelines drive it."""
+"""Steps are read from the scheduler, in every way that pipelines drive it."""
 
 import copy
 import inspect
@@ -10,35 +10,30 @@ import torch
 
 import skipstone
 from skipstone import TeaCache
-from skipstone.cachers import Step
-from skipstone.pipelines.run.clock import Clock
+from skipstone.testing.toys import Replaying
 from support import tiny
+from support.followed import followed
 from support.toy import ToyModel, ToyPipeline, constant
 
 NEVER = TeaCache(threshold=1e9)
 
 
-def clock_of(pipe: Any) -> tuple[Clock, list[Step]]:
-    taken: list[Step] = []
-    return Clock(pipe, lambda: None, taken.append), taken
-
-
 def test_steps_carry_the_schedulers_times_and_sigmas() -> None:
     pipe = ToyPipeline(ToyModel())
-    clock, taken = clock_of(pipe)
-    assert clock.step is None
+    runs, taken = followed(pipe)
+    assert not any(run.began for run in runs.open)
     pipe(constant(4))
     assert [step.index for step in taken] == [0, 1, 2, 3]
     assert [step.timestep for step in taken] == pipe.scheduler.timesteps.tolist()
     assert [step.sigma for step in taken] == pipe.scheduler.sigmas.tolist()[:4]
     assert [step.is_last for step in taken] == [False, False, False, True]
-    assert clock.step is None
+    assert not runs.open
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["begin index set", "only the timestep tells"])
 def test_image_to_image_counts_only_the_steps_it_executes(announced: bool) -> None:
     pipe = ToyPipeline(ToyModel())
-    clock, taken = clock_of(pipe)
+    runs, taken = followed(pipe)
     scheduler = pipe.scheduler
     scheduler.set_timesteps(10)
     if announced:
@@ -47,7 +42,7 @@ def test_image_to_image_counts_only_the_steps_it_executes(announced: bool) -> No
         scheduler.step(torch.zeros(1), t, torch.zeros(1))
     assert [(step.index, step.count) for step in taken] == [(0, 3), (1, 3), (2, 3)]
     assert taken[-1].timestep == scheduler.timesteps[-1]
-    assert clock.step is None
+    assert not runs.open
 
 
 def test_heun_counts_both_evaluations_of_a_step() -> None:
@@ -75,18 +70,26 @@ def test_a_scheduler_put_in_after_attaching_is_followed() -> None:
 def test_a_followed_scheduler_looks_like_itself() -> None:
     """Pipelines inspect its signature, save its class name, and make copies of it."""
     pipe = ToyPipeline(ToyModel())
-    bare = diffusers.FlowMatchEulerDiscreteScheduler
-    clock, taken = clock_of(pipe)
-    assert isinstance(pipe.scheduler, bare)
-    assert type(pipe.scheduler).__name__ == bare.__name__
-    assert inspect.signature(pipe.scheduler.set_timesteps) == inspect.signature(bare().set_timesteps)
+    kind, bare = type(pipe.scheduler), set(vars(pipe.scheduler))
+    signature = inspect.signature(pipe.scheduler.set_timesteps)
+    runs, _ = followed(pipe)
+    assert type(pipe.scheduler) is kind
+    assert inspect.signature(pipe.scheduler.set_timesteps) == signature
+    twin = copy.deepcopy(pipe.scheduler)
+    runs.stop()
+    assert set(vars(pipe.scheduler)) == bare
+    assert kind.set_timesteps is Replaying.__dict__["set_timesteps"]
+    twin.set_timesteps(3)
+    assert not runs.open
+
+
+def test_a_copy_drives_a_run_of_its_own() -> None:
+    pipe = ToyPipeline(ToyModel())
+    runs, _ = followed(pipe)
     pipe.scheduler.set_timesteps(5)
     twin = copy.deepcopy(pipe.scheduler)
     twin.set_timesteps(3)
-    twin.step(torch.zeros(1), twin.timesteps[0], torch.zeros(1))
-    assert taken == []
-    clock.stop()
-    assert type(pipe.scheduler) is bare
+    assert sorted(run.count for run in runs.open) == [3, 5]
 
 
 @pytest.mark.parametrize("other", [{"height": 48}, {"guidance_scale": 9.0}], ids=["resized", "same size"])

@@ -1,0 +1,180 @@
+"""The time that a model is given: which step of a schedule it stands for."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skipstone.pipelines.model.calls import parameters_of
+from skipstone.pipelines.run.schedule import Schedule
+
+NAMES = ("timestep", "timesteps", "t")
+"""What models call the time."""
+
+Reading = Callable[[Schedule, int], float]
+
+
+def _sigma(schedule: Schedule, position: int) -> float:
+    return schedule.sigmas[position] if position < len(schedule.sigmas) else float("nan")
+
+
+READINGS: dict[str, Reading] = {
+    "time": lambda schedule, n: schedule.timesteps[n],
+    "share": lambda schedule, n: schedule.timesteps[n] / schedule.longest,
+    "rest": lambda schedule, n: 1 - schedule.timesteps[n] / schedule.longest,
+    "reversed": lambda schedule, n: schedule.longest - schedule.timesteps[n],
+    "sigma": _sigma,
+    "flow": lambda schedule, n: _sigma(schedule, n) / (1 + _sigma(schedule, n)),
+}
+"""What pipelines make of a scheduler's time before they give it to the model."""
+
+
+class ModelTime:
+    """The time that one call of a model is given.
+
+    Args:
+        value: a number, or a tensor with one for the batch, each sample, or each token.
+    """
+
+    def __init__(self, value: Tensor | float) -> None:
+        self.value = value
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether its numbers can be read without waiting for a device."""
+        is_near = not isinstance(self.value, Tensor) or self.value.device.type == "cpu"
+        return is_near or "bounds" in self.__dict__
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """Its smallest and its largest number."""
+        if not isinstance(self.value, Tensor):
+            return float(self.value), float(self.value)
+        low, high = self.on_device.tolist()
+        return low, high
+
+    @property
+    def on_device(self) -> Tensor:
+        """The same as a tensor, ``(2,)``."""
+        assert isinstance(self.value, Tensor)
+        return torch.stack(self.value.detach().double().aminmax())
+
+    @cached_property
+    def tolerance(self) -> float:
+        """By how much of itself the number may be off, by the rounding of its type."""
+        if not isinstance(self.value, Tensor) or not self.value.is_floating_point():
+            return 1e-6
+        # Many pipelines round the time to the model's type, and some make a longer type of it again.
+        short = all(torch.tensor(bound).bfloat16().item() == bound for bound in self.bounds)
+        return 2 * float(torch.finfo(torch.bfloat16 if short else self.value.dtype).eps)
+
+    @property
+    def cut(self) -> float:
+        """By how much it may be off as a whole number."""
+        whole = isinstance(self.value, Tensor) and not self.value.is_floating_point()
+        return 1.0 if whole and self.bounds[1] > 1 else 0.0
+
+    def place_in(self, timesteps: Any) -> int | None:
+        """Which of a scheduler's timesteps it is, where it is a part of that very tensor."""
+        if not isinstance(self.value, Tensor) or not isinstance(timesteps, Tensor) or timesteps.ndim != 1:
+            return None
+        if self.value.dtype != timesteps.dtype or self.value.device != timesteps.device:
+            return None
+        sizes = zip(self.value.shape, self.value.stride(), strict=True)
+        if not all(size == 1 or stride == 0 for size, stride in sizes):
+            return None
+        offset = self.value.data_ptr() - timesteps.data_ptr()
+        place = offset // timesteps.element_size()
+        inside = 0 <= place < len(timesteps) and offset % timesteps.element_size() == 0
+        return place if inside else None
+
+
+def model_time(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModelTime | None:
+    """The time among a model's arguments, None where it takes none."""
+    names = parameters_of(model)
+    for name in NAMES:
+        value = kwargs.get(name)
+        if value is None and name in names and names.index(name) < len(args):
+            value = args[names.index(name)]
+        if isinstance(value, (Tensor, int, float)):
+            return ModelTime(value)
+    return None
+
+
+class TimeScale:
+    """How a model's time follows from a scheduler's in one run: the readings that were right so far.
+
+    Args:
+        readings: those that may be right; none for a program's own unit.
+    """
+
+    def __init__(self, readings: Mapping[str, Reading] = READINGS) -> None:
+        self._readings = dict(readings)
+        self._is_known = False
+        self._own: dict[int, tuple[float, float]] = {}
+
+    def find(self, schedule: Schedule, time: ModelTime, positions: Iterable[int]) -> int | None:
+        """The first of some positions in a schedule that a time stands for, None where it is none of them.
+
+        Where no reading was ever right, as with a pipeline's own unit, a position is believed as long as no
+        other one was given the same numbers.
+        """
+        positions = list(positions)
+        for position in positions:
+            right = {n: r for n, r in self._readings.items() if _matches(r(schedule, position), time)}
+            if right:
+                self._readings, self._is_known = right, True
+                return position
+        return None if self._is_known else self._in_own_unit(time, positions)
+
+    def _in_own_unit(self, time: ModelTime, positions: list[int]) -> int | None:
+        given = {bounds: position for position, bounds in self._own.items()}
+        for position in positions:
+            is_new_or_same = self._own.get(position, time.bounds) == time.bounds
+            if is_new_or_same and given.get(time.bounds, position) == position:
+                self._own[position] = time.bounds
+                return position
+        return None
+
+
+def first_position(schedule: Schedule, time: ModelTime, announced: int) -> int:
+    """Where in a schedule a run begins, by the time of its first call.
+
+    By the usual readings before the others: half of a time is half of what is left, too.
+
+    Args:
+        schedule: the schedule.
+        time: what the model is given.
+        announced: where it should begin, which is believed where no reading is right.
+    """
+    everywhere = ((reading, n) for reading in READINGS.values() for n in range(len(schedule)))
+    there = ((reading, announced) for reading in READINGS.values())
+    right = (n for reading, n in (*there, *everywhere) if _matches(reading(schedule, n), time))
+    return next(right, announced)
+
+
+def frames_apart(schedule: Schedule, time: ModelTime) -> bool:
+    """Whether parts of one call are at different steps, as frames are in diffusion forcing.
+
+    Tokens that are kept clean have a time of their own, which is no step of the schedule, or the end of it.
+    """
+    low, high = time.bounds
+    if low == high:
+        return False
+    for reading in READINGS.values():
+        at = [reading(schedule, n) for n in range(len(schedule))]
+        if low > 0 and all(any(_close(one, bound, time) for one in at) for bound in (low, high)):
+            return True
+    return False
+
+
+def _matches(expected: float, time: ModelTime) -> bool:
+    return any(_close(expected, bound, time) for bound in time.bounds)
+
+
+def _close(expected: float, bound: float, time: ModelTime) -> bool:
+    # Where all numbers are shares of one, a small one was rounded with its large complement.
+    scale = max(abs(expected), abs(bound), 1.0 if abs(bound) <= 1 else 0.0)
+    return abs(expected - bound) <= max(time.tolerance * scale, time.cut)

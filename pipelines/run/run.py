@@ -1,0 +1,265 @@
+"""One denoising run: a schedule, and how far it is."""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from skipstone.cachers.contract.late import Late
+from skipstone.cachers.contract.words import Step
+from skipstone.pipelines.run.conditioning import Conditioning
+from skipstone.pipelines.run.model_time import ModelTime, TimeScale, first_position, frames_apart
+from skipstone.pipelines.run.pipeline_calls import PipelineCall
+from skipstone.pipelines.run.schedule import Schedule
+from skipstone.pipelines.run.stats import RunLog
+
+FRAMES_APART = "parts of a call were at different steps of the run, so it was computed"
+ASTRAY = "a call was not at the step that its scheduler was moved to, so all that came after it was computed"
+
+
+class Run:
+    """A trajectory from noise to a sample, driven by a scheduler or by a program's own loop.
+
+    Args:
+        schedule: its steps.
+        scheduler: what drives it, None where a program moves on by itself. It is held weakly.
+        call: the pipeline's call that it belongs to, None outside of any.
+        context: where it was begun, as `Runs` tells threads and tasks apart.
+        batch: when it was begun: runs that are prepared together have the same number.
+
+    ``models`` has what each model remembers of it, ``log`` what was done. ``first`` is where in the schedule
+    it begins, ``count`` how many steps it executes: both as far as known. ``index`` is the present step,
+    ``pending`` tells whether a model was called since the scheduler last took a step, ``trusted`` whether
+    calls were where its scheduler was.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        scheduler: Any = None,
+        call: PipelineCall | None = None,
+        context: object = None,
+        batch: int = 0,
+    ) -> None:
+        self.schedule = schedule
+        self.call = call
+        self.context = context
+        self.batch = batch
+        self.models: dict[str, Any] = {}
+        self.log = RunLog({})
+        self.index = 0
+        self.pending = False
+        self.began = False
+        self.ended = False
+        self.trusted = True
+        self.driven = False
+        self.is_named = False
+        self.is_written_down = False
+        self.noisy_sampler: str | None = None
+        self._drivers: list[weakref.ref[Any]] = []
+        self._planned: int | None = None
+        self._settled = False
+        self._scale = TimeScale()
+        self._unread: list[tuple[int, Late]] = []
+        self._lay_out(getattr(scheduler, "begin_index", None))
+        if scheduler is not None:
+            self.drive_by(scheduler)
+
+    @property
+    def scheduler(self) -> Any:
+        """What drives it first of all, None where nothing does."""
+        return self._drivers[0]() if self._drivers else None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a program moves on by itself."""
+        return not self._drivers
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several schedulers drive it."""
+        return len(self._drivers) > 1
+
+    def drives(self, time: ModelTime | None) -> bool:
+        """Whether a time is a part of what one of its schedulers has set."""
+        return self._place(time) is not None
+
+    def knows(self, name: str, given: Conditioning) -> bool:
+        """Whether it has called a model with this very conditioning."""
+        return name in self.models and self.models[name].knows(given)
+
+    def used(self, name: str, given: Conditioning, context: str | None) -> bool:
+        """Whether it has done so in its present step, under the name that the pipeline gives to the call."""
+        return name in self.models and self.models[name].used(given, context)
+
+    def forget(self) -> None:
+        """Drop all that could be reused."""
+        for model in self.models.values():
+            model.forget()
+
+    def is_at(self, time: ModelTime | None) -> bool:
+        """Whether its present step has this time, as far as that can be read."""
+        place = self._place(time)
+        if place is None and time is not None and time.is_at_hand:
+            place = self._index_of(time.bounds[0])
+        return place is None or self.schedule.timesteps[place] == self.step.timestep
+
+    def settled_at(self, index: int) -> bool:
+        """Whether its scheduler has taken this step already."""
+        return self._settled and self.index == index
+
+    def follow(self, schedule: Schedule, scheduler: Any) -> None:
+        """Take another scheduler for the one that drives it."""
+        if schedule != self.schedule:
+            self.schedule = schedule
+            self._lay_out(getattr(scheduler, "begin_index", None))
+        if self.is_free:
+            self._scale = TimeScale()
+        self._drivers = [weakref.ref(scheduler)]
+
+    def drive_by(self, scheduler: Any) -> None:
+        """Let a scheduler drive it, too."""
+        self._drivers.append(weakref.ref(scheduler))
+
+    @property
+    def step(self) -> Step:
+        """The present step."""
+        return self.schedule.step(self.first + self.index, self.index, self.count)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps that it executes, as far as known."""
+        return tuple(self.schedule.step(self.first + n, n, self.count) for n in range(self.count))
+
+    @property
+    def timesteps(self) -> Sequence[float]:
+        """The times of these steps."""
+        return self.schedule.timesteps[self.first : self.first + self.count]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step was taken."""
+        return self._settled and self.index >= self.count - 1
+
+    def fits(self, time: ModelTime | None, believed: bool) -> int | None:
+        """The step that a call with this time belongs to; None where it is none of the run's.
+
+        Args:
+            time: what the model is given, None where it takes no time.
+            believed: whether the scheduler is believed where reading the time would wait for the device.
+        """
+        possible = self._possible()
+        if self.ended or not possible:
+            return None
+        place = self._place(time)
+        if time is None or (place is None and believed and not time.is_at_hand):
+            return possible[0]
+        if not self.began:
+            return None if self._begins_at(time) is None else 0
+        if place is not None:
+            return next((n for n in possible if self.timesteps[n] == self.schedule.timesteps[place]), None)
+        if frames_apart(self.schedule, time):
+            self.log.note(FRAMES_APART)
+            return None
+        found = self._scale.find(self.schedule, time, [self.first + n for n in possible])
+        return None if found is None else found - self.first
+
+    def enter(self, index: int, time: ModelTime | None) -> None:
+        """A model is called at one of the steps, which has then begun."""
+        if not self.began:
+            self._begin(time)
+        if index != self.index:
+            self._settled = False
+        self.index, self.pending = index, True
+        if time is not None and not time.is_at_hand and self._place(time) is None:
+            self._unread.append((index, Late(time.on_device)))
+
+    def take(self, time: ModelTime | None) -> bool:
+        """The scheduler took a step at some time. Whether the run has moved on by it.
+
+        A step that is taken again, as for the next tile or by a copy for the next frame, is the same step.
+        """
+        place = self._place(time)
+        if place is None and time is not None and time.is_at_hand:
+            place = self._index_of(time.bounds[0])
+        if not self.began and place is not None:
+            self._lay_out(place if self._first is None else self._first)
+        possible = self._possible()
+        if place is not None:
+            taken = self.schedule.timesteps[place]
+            possible = [n for n in possible if self.timesteps[n] == taken] or possible
+        was_again = self._settled and possible[:1] == [self.index]
+        self.began, self.driven, self.pending = True, True, False
+        if not possible or was_again:
+            return False
+        self.index, self._settled = possible[0], True
+        return True
+
+    def turn(self) -> None:
+        """A program of its own goes on with it: with the next step, if it was at one."""
+        self._settled |= self.is_free and self.pending
+        self.pending = False
+
+    def look_back(self) -> None:
+        """Read the times that have arrived meanwhile. After a wrong one nothing can be believed."""
+        while self._unread and self._unread[0][1].has_arrived:
+            index, late = self._unread.pop(0)
+            time = ModelTime(torch.tensor(late.read()))
+            if self._scale.find(self.schedule, time, [self.first + index]) is None:
+                self.trusted = False
+                self.log.note(ASTRAY)
+
+    def count_by_itself(self) -> None:
+        """Believe any time that the model is given, as long as each step has one of its own."""
+        self._scale = TimeScale({})
+        self._lay_out(0)
+
+    def _lay_out(self, first: int | None) -> None:
+        """Take the steps from a position in the schedule on; None where nobody has said where it begins."""
+        self._first, self.first = first, first or 0
+        left = len(self.schedule) - self.first
+        self.count = left if self._planned is None else min(left, self._planned)
+
+    def _possible(self) -> list[int]:
+        """What a call may be at: the next step, or the one that was just taken, once more."""
+        now, after = self.index, self.index + 1
+        moves_on_by_itself = self.is_free and self.began
+        possible = [after, now] if self._settled else [now, after] if moves_on_by_itself else [now]
+        return possible if after < self.count else [index for index in possible if index < self.count]
+
+    def _place(self, time: ModelTime | None) -> int | None:
+        """Where in the schedule a time stands that is a part of a driver's own."""
+        if time is None:
+            return None
+        for driver in self._drivers:
+            place = time.place_in(getattr(driver(), "timesteps", None))
+            if place is not None:
+                return place
+        return None
+
+    def _index_of(self, timestep: float) -> int | None:
+        return self.schedule.timesteps.index(timestep) if timestep in self.schedule.timesteps else None
+
+    def _begins_at(self, time: ModelTime) -> int | None:
+        """Where in the schedule it begins, by its first call's time: late, where it is from an image."""
+        place = self._place(time)
+        if not self.began and self.scheduler is not None:
+            self._lay_out(getattr(self.scheduler, "begin_index", None))
+        if place is None and (time.is_at_hand or not self._drivers):
+            if self.schedule and frames_apart(self.schedule, time):
+                self.log.note(FRAMES_APART)
+                return None
+            place = first_position(self.schedule, time, self.first) if self.schedule else None
+        same = place is not None and self.timesteps[:1] == self.schedule.timesteps[place : place + 1]
+        return self._first if same and self._first is not None else place
+
+    def _begin(self, time: ModelTime | None) -> None:
+        self.began = True
+        begins = None if time is None else self._begins_at(time)
+        if self.call is not None:
+            self._planned = self.call.steps
+        self._lay_out(self._first if begins is None else begins)
+        if time is not None and time.is_at_hand:
+            self._scale.find(self.schedule, time, [self.first])
+        self.log.planned_steps = self.count

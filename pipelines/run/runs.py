@@ -1,0 +1,369 @@
+"""All runs of a pipeline that are under way, and which of them a call belongs to."""
+
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import filterfalse
+from operator import attrgetter
+from types import TracebackType
+from typing import Any
+
+from torch import nn
+
+from skipstone.cachers.contract.words import Step
+from skipstone.pipelines.run.conditioning import Conditioning, conditioning
+from skipstone.pipelines.run.model_time import ModelTime, model_time
+from skipstone.pipelines.run.per_task import PerTask, here
+from skipstone.pipelines.run.pipeline_calls import PipelineCall
+from skipstone.pipelines.run.run import Run
+from skipstone.pipelines.run.samplers import draws_noise
+from skipstone.pipelines.run.schedule import Schedule
+from skipstone.pipelines.run.schedulers import Following
+
+OUTSIDE = "it was called outside a run's steps, and that was not cached"
+AMBIGUOUS = (
+    "a call could belong to several runs, so it was computed: name them, by `with cache.run(key, steps=...)`"
+)
+
+MOST_WAITING = 256
+"""Named runs that may wait for their next step; more of them begin anew."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a call of a model belongs.
+
+    Args:
+        run: the run.
+        conditioning: what conditions the call.
+    """
+
+    run: Run
+    conditioning: Conditioning
+
+
+class Runs:
+    """Finds each call's run: by the scheduler whose time it has, by its conditioning, and by what follows.
+
+    Which of several runs a first call belongs to may have to be guessed. Nothing can be reused in it, and the
+    next step of a scheduler shows whose it was.
+
+    Args:
+        pipe: the pipeline; its ``scheduler`` is followed, with its copies.
+        current: the pipeline's call that is under way here.
+        on_begin: called when a run is called or stepped for the first time.
+        on_step: called after each step that a run takes, with the step.
+        on_end: called when a run is over, however it ends.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        current: Callable[[], PipelineCall | None],
+        on_begin: Callable[[Run], None],
+        on_step: Callable[[Run, Step], None],
+        on_end: Callable[[Run], None],
+    ) -> None:
+        self._pipe = weakref.ref(pipe)
+        self._current = current
+        self._on_begin = on_begin
+        self._on_step = on_step
+        self._on_end = on_end
+        self._lock = threading.RLock()
+        self._named: PerTask[NamedRun | None] = PerTask(None)
+        self._last: PerTask[Run | None] = PerTask(None)
+        self._by_scheduler: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
+        self._by_key: dict[Hashable, NamedRun] = {}
+        self._batch = 0
+        self._following = Following(self)
+        self.notice(pipe)
+
+    @property
+    def open(self) -> list[Run]:
+        """The runs that are under way."""
+        with self._lock:
+            found = [*self._by_scheduler.values(), *map(attrgetter("run"), self._by_key.values())]
+        return list(filterfalse(attrgetter("ended"), dict.fromkeys(found)))
+
+    def notice(self, pipe: Any) -> None:
+        """Follow the pipeline's scheduler, which may be another one than before."""
+        scheduler = pipe.scheduler
+        # One that was only made has the times of training, which nobody will go through.
+        if self._following.follow(scheduler) and getattr(scheduler, "num_inference_steps", None) is not None:
+            self.on_set(scheduler)
+
+    def find(
+        self,
+        name: str,
+        model: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        context: str | None = None,
+    ) -> Place | str:
+        """The run that a call belongs to, which is at its step from now on; else why there is none.
+
+        Args:
+            name: the model's name.
+            model: the model.
+            args: what it is given.
+            kwargs: what it is given by name.
+            context: what the pipeline calls it, None where it does not.
+        """
+        pipe = self._pipe()
+        if pipe is not None:
+            self.notice(pipe)
+        time, given = model_time(model, args, kwargs), conditioning(model, args, kwargs)
+        with self._lock:
+            found = self._find(name, time, given, context)
+            if isinstance(found, str):
+                return found
+            run, index = found
+            if not run.is_written_down:
+                self._begin(run)
+            run.enter(index, time)
+            self._last.set(run)
+            self._batch += 1
+            return Place(run, given)
+
+    def name(self, key: Hashable, steps: int) -> "NamedRun":
+        """The run of a key, begun if there is none under way."""
+        with self._lock:
+            named = self._by_key.get(key)
+            if named is None or named.run.ended:
+                run = Run(Schedule.counted(steps), context=here(), batch=self._batch)
+                run.count_by_itself()
+                named = self._by_key[key] = NamedRun(self, key, run)
+            while len(self._by_key) > MOST_WAITING:
+                self._by_key[next(iter(self._by_key))].end()
+            return named
+
+    @property
+    def named(self) -> "NamedRun | None":
+        """The named run that calls from here belong to."""
+        return self._named.get()
+
+    @named.setter
+    def named(self, run: "NamedRun | None") -> None:
+        self._named.set(run)
+
+    def forget(self, key: Hashable, named: "NamedRun") -> None:
+        """Let a key be given to another run."""
+        if self._by_key.get(key) is named:
+            del self._by_key[key]
+
+    def end(self, run: Run) -> None:
+        """End a run for good. A second call does nothing."""
+        if not run.ended:
+            run.ended = True
+            self._on_end(run)
+            run.models.clear()
+
+    def end_call(self, call: PipelineCall) -> None:
+        """End the runs of a pipeline's call that is over."""
+        for run in self.open:
+            if run.call is call:
+                self.end(run)
+
+    def stop(self) -> None:
+        """End all runs, and leave all schedulers as they were."""
+        self._following.stop()
+        for run in self.open:
+            self.end(run)
+        self._by_scheduler.clear()
+        self._by_key.clear()
+
+    # What schedulers do
+
+    def on_set(self, scheduler: Any) -> None:
+        with self._lock:
+            self._following.saw(scheduler)
+            before = self._by_scheduler.get(scheduler)
+            if before is not None and before.scheduler is scheduler:
+                self.end(before)
+            self._by_scheduler[scheduler] = self._new_run(scheduler)
+
+    def on_step(self, scheduler: Any, timestep: Any, arguments: Mapping[str, Any]) -> None:
+        time = ModelTime(timestep) if timestep is not None else None
+        with self._lock:
+            self._batch += 1
+            self._following.saw(scheduler)
+            pipe = self._pipe()
+            run, is_own = self._driven_by(scheduler, time), pipe is not None and pipe.scheduler is scheduler
+            if run.ended:
+                return
+            if draws_noise(scheduler, arguments):
+                run.noisy_sampler = type(scheduler).__name__
+            if not run.is_written_down and (run.began or is_own):
+                self._begin(run)
+            has_moved_on = run.take(time)
+            self._last.set(run)
+            if not has_moved_on:
+                return
+            self._on_step(run, run.step)
+            if run.finished:
+                self.end(run)
+
+    def _begin(self, run: Run) -> None:
+        run.is_written_down = True
+        self._on_begin(run)
+
+    def _new_run(self, scheduler: Any) -> Run:
+        return Run(Schedule.of(scheduler), scheduler, self._current(), here(), self._batch)
+
+    def _driven_by(self, scheduler: Any, time: ModelTime | None) -> Run:
+        """The run that a scheduler drives: its step shows whose the calls before it were."""
+        own = self._by_scheduler.get(scheduler)
+        if own is None:
+            own = self._by_scheduler[scheduler] = self._new_run(scheduler)
+        named, last = self._named.get(), self._last.get()
+        if named is not None:
+            return own if own is named.run else self._give(scheduler, named.run)
+        if own.began or last in (None, own) or last.ended or last.is_named or last.call is not own.call:
+            return own
+        if last.pending and not last.driven:
+            return self._give(scheduler, last)
+        if last.driven and last.trusted and last.schedule == own.schedule and last.is_at(time):
+            # A copy that steps another frame.
+            last.drive_by(scheduler)
+            own = self._by_scheduler[scheduler] = last
+        return own
+
+    def _give(self, scheduler: Any, run: Run) -> Run:
+        """Let a scheduler drive a run, and what drove it by mistake the one that it had."""
+        own, other = self._by_scheduler[scheduler], run.scheduler
+        run.follow(own.schedule, scheduler)
+        self._by_scheduler[scheduler] = run
+        if other is not None and self._by_scheduler.get(other) is run:
+            self._by_scheduler[other] = self._new_run(other)
+            self._by_scheduler[other].batch = own.batch
+        return run
+
+    # Whose a call is
+
+    def _find(
+        self, name: str, time: ModelTime | None, given: Conditioning, context: str | None
+    ) -> tuple[Run, int] | str:
+        named = self._named.get()
+        if named is not None:
+            return self._in_named(named.run, time)
+        call = self._current()
+        possible = [run for run in self.open if run.call is call and not run.is_named]
+        fitting = _fitting(possible, time, believed=call is not None and len(possible) == 1)
+        fitting = fitting or _fitting(self._begun_again(call), time, believed=False)
+        if not fitting:
+            return OUTSIDE
+        found = fitting[0] if len(fitting) == 1 else self._among(fitting, name, time, given)
+        if found is None:
+            for run, _ in fitting:
+                run.forget()
+            return AMBIGUOUS
+        is_shared = len(fitting) > 1 or found[0].is_shared
+        if is_shared and _is_again(*found, name, given, context):
+            found[0].trusted = False
+        return found if found[0].trusted else AMBIGUOUS
+
+    def _in_named(self, run: Run, time: ModelTime | None) -> tuple[Run, int] | str:
+        if run.is_free and not run.began:
+            waiting = [one for one in self.open if not one.began and not one.is_named]
+            first = _first_of(_fitting(waiting, time, believed=False), time)
+            if first is not None and first[0].scheduler is not None:
+                self._give(first[0].scheduler, run)
+        index = run.fits(time, believed=True)
+        return OUTSIDE if index is None else (run, index)
+
+    def _begun_again(self, call: PipelineCall | None) -> list[Run]:
+        """New runs by schedulers whose run in this call is over, for a pipeline may go through it again."""
+        if call is None:
+            return []
+        over = [run for run in self._by_scheduler.values() if run.call is call and run.ended]
+        again = [self._new_run(run.scheduler) for run in over if run.scheduler is not None]
+        for run in again:
+            self._by_scheduler[run.scheduler] = run
+        return again
+
+    def _among(
+        self, fitting: list[tuple[Run, int]], name: str, time: ModelTime | None, given: Conditioning
+    ) -> tuple[Run, int] | None:
+        """The one of several runs that a call belongs to, None where that cannot be told."""
+        exact = [one for one in fitting if one[0].drives(time)]
+        if len(exact) == 1:
+            return exact[0]
+        near = [one for one in fitting if one[0].context is here()]
+        pending = [one for one in near if one[0].pending and one[0].index == one[1]]
+        waiting = [one for one in near if not one[0].began]
+        knowing = [one for one in fitting if one[0].knows(name, given)]
+        if knowing and not (waiting and all(run.settled_at(index) for run, index in knowing)):
+            return knowing[0] if len(knowing) == 1 else None
+        if len(pending) == 1:
+            return pending[0]
+        if waiting:
+            return _first_of(waiting, time)
+        latest = [one for one in near if one[0] is self._last.get()]
+        return latest[0] if latest else (near[0] if len(near) == 1 else None)
+
+
+def _is_again(run: Run, index: int, name: str, given: Conditioning, context: str | None) -> bool:
+    """Whether a run is called as before in this step: two trajectories in it could not be told apart."""
+    return index == run.index and run.pending and run.used(name, given, context)
+
+
+def _fitting(runs: Iterable[Run], time: ModelTime | None, believed: bool) -> list[tuple[Run, int]]:
+    fitting = []
+    for run in runs:
+        index = run.fits(time, believed)
+        if index is not None:
+            fitting.append((run, index))
+    return fitting
+
+
+def _first_of(waiting: list[tuple[Run, int]], time: ModelTime | None) -> tuple[Run, int] | None:
+    """Of runs that wait for their first call, the first that was prepared of the latest ones."""
+    exact = [one for one in waiting if one[0].drives(time)]
+    latest = max((run.batch for run, _ in waiting), default=0)
+    return next((one for one in exact or waiting if exact or one[0].batch == latest), None)
+
+
+class NamedRun:
+    """A run that a program names, because only it knows which calls belong to it.
+
+    Enter it for each step, or once for a loop of steps. It is over when all its steps are taken, after `end`,
+    after an exception, and when a block is left that held several steps: such a block is a loop of its own.
+
+    Args:
+        runs: those of the pipeline.
+        key: its name.
+        run: the run.
+    """
+
+    def __init__(self, runs: Runs, key: Hashable, run: Run) -> None:
+        self._runs = runs
+        self._key = key
+        self._entered: list[tuple[NamedRun | None, int]] = []
+        self.run = run
+        run.is_named = True
+
+    @property
+    def stats(self) -> Any:
+        """What was done in it so far, as `RunStats`."""
+        return self.run.log.stats()
+
+    def end(self) -> None:
+        """End it for good, and free what it holds."""
+        self._runs.end(self.run)
+        self._runs.forget(self._key, self)
+
+    def __enter__(self) -> "NamedRun":
+        if self.run.ended:
+            raise RuntimeError(f"the run {self._key!r} is over; cache.run({self._key!r}, ...) begins another")
+        self.run.turn()
+        self._entered.append((self._runs.named, self.run.index if self.run.began else -1))
+        self._runs.named = self
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._runs.named, before = self._entered.pop()
+        if kind is not None or (not self._entered and (self.run.finished or self.run.index > before + 1)):
+            self.end()

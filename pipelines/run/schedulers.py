@@ -1,0 +1,147 @@
+"""Hearing of what schedulers do, without changing the schedulers.
+
+The two methods are exchanged in the class, for as long as somebody listens, and call those that follow the
+very object. So followed schedulers and their copies stay plain: they can be pickled and copied, and followers
+leave in any order. Copies are followed too, for pipelines and servers give each frame or each request one.
+"""
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import uuid4
+
+MARK = "_skipstone_followers"
+"""Where a followed scheduler keeps the names of its followers, for its copies to have them too."""
+
+
+class Listener(Protocol):
+    """Hears of the schedulers that it follows."""
+
+    def on_set(self, scheduler: Any) -> None:
+        """A schedule was set."""
+
+    def on_step(self, scheduler: Any, timestep: Any, arguments: Mapping[str, Any]) -> None:
+        """A step was taken.
+
+        Args:
+            scheduler: which took it.
+            timestep: the time that it was taken at.
+            arguments: the step's keyword arguments.
+        """
+
+
+@dataclass
+class _Exchanged:
+    """The methods of one class that were exchanged, and what the class itself had of them."""
+
+    own: dict[str, Any]
+    followers: set[str] = field(default_factory=set)
+
+
+_classes: dict[type[Any], _Exchanged] = {}
+_listeners: "weakref.WeakValueDictionary[str, Listener]" = weakref.WeakValueDictionary()
+_lock = threading.RLock()
+
+
+class Following:
+    """Follows schedulers and their copies until `stop`.
+
+    Args:
+        listener: hears of them. It is held weakly.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._name = uuid4().hex
+        self._marked: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._followed: set[type[Any]] = set()
+        _listeners[self._name] = listener
+
+    def follow(self, scheduler: Any) -> bool:
+        """Follow a scheduler, and say whether it was not followed before."""
+        if self._name in getattr(scheduler, MARK, ()):
+            return False
+        setattr(scheduler, MARK, (*getattr(scheduler, MARK, ()), self._name))
+        self._marked.add(scheduler)
+        self._exchange(type(scheduler))
+        return True
+
+    def saw(self, scheduler: Any) -> None:
+        """Take note of a copy, to leave it as it would be without."""
+        self._marked.add(scheduler)
+
+    def stop(self) -> None:
+        """Leave all schedulers as they were."""
+        _listeners.pop(self._name, None)
+        for scheduler in list(self._marked):
+            _unmark(scheduler, self._name)
+        self._marked = weakref.WeakSet()
+        with _lock:
+            for cls in self._followed:
+                _classes[cls].followers.discard(self._name)
+                if not _classes[cls].followers:
+                    _restore(cls)
+            self._followed.clear()
+
+    def _exchange(self, cls: type[Any]) -> None:
+        with _lock:
+            if cls not in _classes:
+                own = {name: cls.__dict__.get(name) for name in ("set_timesteps", "step")}
+                _classes[cls] = _Exchanged(own)
+                cls.set_timesteps = _heard_setting(cls)
+                cls.step = _heard_step(cls)
+            _classes[cls].followers.add(self._name)
+            self._followed.add(cls)
+
+
+def _unmark(scheduler: Any, name: str) -> None:
+    left = tuple(other for other in getattr(scheduler, MARK, ()) if other != name)
+    if left:
+        setattr(scheduler, MARK, left)
+    else:
+        scheduler.__dict__.pop(MARK, None)
+
+
+def _restore(cls: type[Any]) -> None:
+    for name, method in _classes.pop(cls).own.items():
+        if method is None:
+            delattr(cls, name)
+        else:
+            setattr(cls, name, method)
+
+
+def _tell(cls: type[Any], scheduler: Any, what: Callable[[Listener], None]) -> None:
+    """Tell those that follow an object of exactly this class: a subclass may call the method of its base."""
+    if type(scheduler) is not cls:
+        return
+    for name in getattr(scheduler, MARK, ()):
+        listener = _listeners.get(name)
+        if listener is not None:
+            what(listener)
+
+
+def _heard_setting(cls: type[Any]) -> Any:
+    method = cls.set_timesteps
+
+    @functools.wraps(method)
+    def set_timesteps(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = method(self, *args, **kwargs)
+        _tell(cls, self, lambda listener: listener.on_set(self))
+        return result
+
+    return set_timesteps
+
+
+def _heard_step(cls: type[Any]) -> Any:
+    method = cls.step
+
+    @functools.wraps(method)
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = method(self, *args, **kwargs)
+        timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
+        _tell(cls, self, lambda listener: listener.on_step(self, timestep, kwargs))
+        return result
+
+    return step
