@@ -15,28 +15,28 @@ from skipstone.schedules.record import Record
 
 
 def load_record(path: str | Path) -> Record:
-    """Read a record.
+    """Read a record from a file.
 
     Raises:
-        ValueError: the file is no record, is damaged, or was written by a newer skipstone.
+        ValueError: the file is not a record, is damaged, or was written by a newer skipstone.
     """
     return files.load(path, "record", _record_from)
 
 
 def load_plan(path: str | Path) -> Plan:
-    """Read a plan.
+    """Read a plan from a file.
 
     Raises:
-        ValueError: the file is no plan, is damaged, or was written by a newer skipstone.
+        ValueError: the file is not a plan, is damaged, or was written by a newer skipstone.
     """
     return files.load(path, "plan", _plan_from)
 
 
 def _record_from(content: Mapping[str, Any]) -> Record:
-    """A record from its plain values.
+    """Make a record from plain values.
 
     Raises:
-        ValueError, KeyError, TypeError: they are not those of a record.
+        ValueError, KeyError, TypeError: the values are not those of a record.
     """
     levels = tuple(float(level) for level in content["levels"])
     moments = {

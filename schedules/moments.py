@@ -1,4 +1,4 @@
-"""How alike a quantity of a model is from step to step, and how well a few steps predict another."""
+"""How similar a quantity of a model is on any two steps, and how well a few steps predict another."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 RIDGE = 1e-4
-"""Penalty on weights that leave plain reuse, where a quantity's mean square over the run is 1."""
+"""Penalty on weights away from plain reuse, for a quantity with a mean square of 1 over the run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,33 +18,33 @@ class Moments:
 
     Args:
         steps: the steps at which it is known, rising, ``(n,)``.
-        gram: the mean product of the quantity at any two of them, ``(n, n)``; each sample is scaled so that
-            its mean square over the run is 1.
-        scale: the root of that mean square, before it was scaled; the mean over samples.
+        gram: the mean product of the quantity on any two of these steps, ``(n, n)``; each sample is scaled to
+            a mean square of 1 over the run.
+        scale: the root mean square before scaling, the mean over samples.
     """
 
     steps: tuple[int, ...]
     gram: Floats
     scale: float = 1.0
-    # Each run of a plan asks for the same weights again.
+    # Every run of a plan needs the same weights again.
     _solved: dict[tuple[int, ...], list[float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     @property
     def norms(self) -> list[float]:
-        """The quantity's root mean square at each step."""
+        """The quantity's root mean square on each step."""
         return [self.scale * float(square) ** 0.5 for square in self.gram.diagonal()]
 
     def weights(self, step: int, anchors: Sequence[int]) -> list[float]:
-        """The best weights of the values at some steps, for the value at another.
+        """The best weights of the values on some steps, to estimate the value on another step.
 
         Args:
             step: the step to estimate.
             anchors: the steps of the known values, newest first.
 
         Returns:
-            One weight for each anchor: least squares, with a ridge around plain reuse of the newest.
+            One weight for each anchor, by least squares with a ridge around plain reuse of the newest.
         """
         key = (step, *anchors)
         if key not in self._solved:
@@ -56,16 +56,16 @@ class Moments:
         """The root mean square of an estimate's error, relative to the value's own.
 
         Args:
-            step: the step that is estimated.
+            step: the estimated step.
             anchors: the steps of the known values.
-            weights: one for each of them.
+            weights: one weight for each anchor.
         """
         at, known = self._index(step), self._indices(anchors)
         squared = squared_error(self.gram, known, at, np.array(weights))
         return float(np.sqrt(max(0.0, float(squared)) / self.gram[at, at]))
 
     def resampled(self, before: Sequence[float], after: Sequence[float]) -> "Moments":
-        """The moments at other times, as if the quantity ran straight between the recorded ones.
+        """The moments at other times, interpolating the quantity linearly between the recorded times.
 
         Args:
             before: the time of each step of the recorded run, falling.
@@ -87,7 +87,7 @@ def moments_of(steps: Sequence[int], samples: Floats) -> Moments:
     """The moments of a quantity, the mean over its samples.
 
     Args:
-        steps: when it was seen.
+        steps: the steps on which it was recorded.
         samples: some coordinates of it, ``(steps, batch, coordinates)``.
 
     Raises:
@@ -102,7 +102,7 @@ def moments_of(steps: Sequence[int], samples: Floats) -> Moments:
 
 
 def mean_moments(parts: Sequence[Moments], counts: Sequence[float]) -> Moments:
-    """The mean of several moments over the same steps, each counted so often."""
+    """The mean of several moments over the same steps, weighted by the counts."""
     gram = np.average([part.gram for part in parts], axis=0, weights=counts)
     scale = float(np.average([part.scale for part in parts], weights=counts))
     return Moments(parts[0].steps, gram, scale)
@@ -127,7 +127,7 @@ def least_squares(gram: Floats, anchors: npt.NDArray[np.intp], at: npt.NDArray[n
 def squared_error(
     gram: Floats, anchors: npt.NDArray[np.intp], at: npt.NDArray[np.intp] | int, weights: Floats
 ) -> Floats:
-    """The mean squared error of the estimate with these weights; shapes as of `least_squares`."""
+    """The mean squared error of the estimate with these weights; for shapes see `least_squares`."""
     at = np.asarray(at)
     crossed = (weights * gram[anchors, at[..., None]]).sum(-1)
     among = gram[anchors[..., :, None], anchors[..., None, :]]

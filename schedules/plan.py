@@ -1,4 +1,4 @@
-"""A plan: which steps to compute, and from what the weights of all others come."""
+"""A plan: which steps to compute, and how to estimate the others."""
 
 import math
 from collections.abc import Sequence
@@ -87,11 +87,11 @@ class Validation:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Which steps of a run are computed.
+    """The steps of a run that are computed, and what their choice is based on.
 
     Args:
-        record: what it was made from; it also gives the weights.
-        recipe: how.
+        record: what the plan was made from; the weights come from it too.
+        recipe: how the plan was made.
         strips: a character a step, ``#`` computed and ``.`` skipped: the plan, then denser ones for prompts
             that deviate from the record.
         validations: the runs of this and of other candidates, this one's last.
@@ -114,22 +114,22 @@ class Plan:
 
     @property
     def speedup(self) -> float:
-        """How many times faster than computing every step it is expected to be."""
+        """The expected speedup against computing every step."""
         return expected_speedup(self.record, self.computed)
 
     @property
     def validated(self) -> Validation | None:
-        """This plan's own run, None where there was none."""
+        """The run of this plan; None if there was none."""
         return self.validations[-1] if self.validations else None
 
     @cached_property
     def weights(self) -> dict[str, Moments]:
-        """For each model the moments that give the weights."""
+        """For each model the moments from which its weights come."""
         return {model: _matrix(self.record, model, self.recipe.weights) for model in self.record.models}
 
     @property
     def is_safe(self) -> bool:
-        """Whether any of the skipped steps can be estimated from the others."""
+        """Whether at least one skipped step can be estimated well."""
         skipped = [error for error in self.expected_errors() if error is not None]
         return not skipped or min(skipped) <= UNSAFE
 
@@ -138,18 +138,18 @@ class Plan:
         return {model: _matrix(self.record, model, RESIDUAL) for model in self.record.models}
 
     def expected_error(self, model: str, step: int, anchors: Sequence[int]) -> float:
-        """The error of an estimate of a model's residual, relative to it, that the record leads to expect.
+        """The expected error of an estimate of a model's residual, relative to the residual.
 
         Args:
             model: the model.
-            step: the step that is estimated.
-            anchors: the computed steps that it is estimated from, newest first.
+            step: the estimated step.
+            anchors: the computed steps of the estimate, newest first.
         """
         weights = self.weights[model].weights(step, anchors)
         return self._residuals[model].error(step, anchors, weights)
 
     def expected_errors(self) -> list[float | None]:
-        """The expected error of each step's estimate relative to the residual; None for computed ones."""
+        """The expected error of each step's estimate, relative to the residual; None for computed steps."""
         errors: list[float | None] = [None] * len(self.strip)
         for model, moments in self.weights.items():
             anchors: list[int] = []
@@ -161,10 +161,11 @@ class Plan:
         return errors
 
     def for_levels(self, levels: Sequence[float]) -> "Plan":
-        """This plan for a run of other noise levels or another number of steps, with the same share computed.
+        """This plan for a run with other noise levels or another number of steps, with the same computed
+        share.
 
         Raises:
-            ValueError: the record cannot serve so many steps.
+            ValueError: the record does not serve so many steps.
         """
         if len(levels) == self.record.steps and np.allclose(levels, self.record.levels, atol=1e-4):
             return self
@@ -173,7 +174,7 @@ class Plan:
         return make_plan(record, self.recipe, computed)
 
     def explain(self) -> str:
-        """The plan in words: its strip, the errors that are expected, the speed, the measured quality."""
+        """The plan in words: its strip, its expected errors and speed, and its measured quality."""
         return "\n".join(self._lines())
 
     def _lines(self) -> list[str]:
@@ -200,7 +201,7 @@ class Plan:
         return lines
 
     def summary(self) -> dict[str, Any]:
-        """What a user wants to know of the plan, as plain values; the PSNR of identical output is None."""
+        """The plan's main facts as plain values; the infinite PSNR of identical outputs is None."""
         psnr = None if self.validated is None else self.validated.worst
         return {
             "strip": self.strip,

@@ -1,4 +1,4 @@
-"""What one uncached run shows of a model: enough to know how well every schedule would do."""
+"""What one uncached run shows of a model: enough to predict the errors of every schedule."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,22 +13,22 @@ from skipstone.schedules.moments import Moments, mean_moments
 RESIDUAL, OUTPUT, GUIDED, STEERED = "residual", "output", "guided", "steered residual"
 
 STEERING = 0.1
-"""How much the error of the guided residual counts beside those of the branches in ``steered residual``."""
+"""The weight of the guided residual's error beside those of the branches, in ``steered residual``."""
 
 STEP_RANGE = (0.5, 2.0)
-"""Of a record's steps, how few and how many a run may have that is planned by it."""
+"""A record serves runs with this least and most share of its steps."""
 
 
 P = TypeVar("P", bound="Profile")
 
 
 class Quantity(NamedTuple):
-    """What moments are of.
+    """A quantity that has moments.
 
     Args:
-        model: the pipeline's name of it.
+        model: the model's name in the pipeline.
         branch: the guidance branch, or ``guided`` for the combination ``g * cond - (g - 1) * uncond``.
-        name: ``residual``, what is estimated on skipped steps, or ``output``, what the model returned.
+        name: ``residual``, which is estimated on skipped steps, or ``output``, which the model returned.
     """
 
     model: str
@@ -41,11 +41,11 @@ class Profile:
     """The second moments of one uncached run, and what it was made for.
 
     Args:
-        made_for: plain values that say for what pipeline and what kind of run.
-        levels: the share of noise in the model's input at each of the run's steps, falling.
-        moments: how alike each quantity is at any two steps.
-        prompts: how many samples they are the mean of.
-        skip_cost: what a skipped evaluation costs of a computed one; 0 where it was not measured.
+        made_for: plain values that describe the pipeline and the kind of run.
+        levels: the share of noise in the model's input on each step of the run, falling.
+        moments: how similar each quantity is on any two steps.
+        prompts: how many samples the moments are the mean of.
+        skip_cost: the time of a skipped evaluation, as a share of a computed one; 0 if it was not measured.
     """
 
     made_for: Mapping[str, Any]
@@ -61,18 +61,18 @@ class Profile:
 
     @property
     def models(self) -> list[str]:
-        """The models that were called, in the order of their steps."""
+        """The models that the run called, in the order of their steps."""
         first = {quantity.model: part.steps[0] for quantity, part in self.moments.items()}
         return sorted(first, key=lambda model: first[model])
 
     def matrix(self, model: str, name: str) -> Moments | None:
-        """The moments of a model that plans are made from, None where they were not recorded.
+        """The moments that plans are made from; None if they were not recorded.
 
         Args:
             model: the model.
-            name: ``residual`` or ``output``, the mean over branches; either of them as in ``guided
-                residual``, what guidance makes of the branches; or ``steered residual``, the branches and
-                `STEERING` times what guidance makes of them, where it is on.
+            name: ``residual`` or ``output`` for the mean over branches; ``guided residual`` or ``guided
+                output`` for what guidance makes of the branches; ``steered residual`` for the branches plus
+                `STEERING` times the guided residual, if guidance is on.
         """
         if name == STEERED:
             return self._steered(model)

@@ -12,26 +12,26 @@ from skipstone.schedules.search import Judge, Target, find
 
 @dataclass(frozen=True, eq=False)
 class Record(Profile):
-    """What one uncached run shows of a model, and where the pipeline is at hand, how to try plans on it.
+    """What one uncached run shows of a model; with the pipeline at hand, plans are tried on it.
 
     Args:
-        made_for: plain values that say for what pipeline and what kind of run.
-        levels: the share of noise in the model's input at each of the run's steps, falling.
-        moments: how alike each quantity is at any two steps.
-        prompts: how many samples they are the mean of.
+        made_for: plain values that describe the pipeline and the kind of run.
+        levels: the share of noise in the model's input on each step of the run, falling.
+        moments: how similar each quantity is on any two steps.
+        prompts: how many samples the moments are the mean of.
         skip_cost: the time of a skipped evaluation, as a share of a computed one; 0 where it was not
             measured.
-        judge: runs a plan on the recorded prompts with other noise and compares; None for a record from a
-            file.
+        judge: runs a plan on the recorded prompts with other noise and measures its quality; None for a
+            record from a file.
     """
 
     judge: Judge | None = None
 
     def add(self, other: "Record") -> "Record":
-        """This record with another prompt's, as if both had been recorded in one batch.
+        """Combine this record with another prompt's, as if one batch had recorded both.
 
         Raises:
-            ValueError: the other one was made for another kind of run.
+            ValueError: the other record is of another kind of run.
         """
         differing = [key for key in self.made_for if self.made_for[key] != other.made_for.get(key)]
         if differing or self.moments.keys() != other.moments.keys():
@@ -43,7 +43,7 @@ class Record(Profile):
         return replace(self, moments=joined, prompts=sum(counts), judge=judge)
 
     def resampled(self, levels: Sequence[float]) -> "Record":
-        """As of `Profile`; without the judge, whose runs have the recorded levels."""
+        """Resample the profile; drop the judge, whose runs have the recorded levels."""
         return replace(super().resampled(levels), judge=None)
 
     def plan(
@@ -54,20 +54,20 @@ class Record(Profile):
         quality: float | None = None,
         refine: int = 0,
     ) -> Plan:
-        """The best plan for a speed, a number of computed steps, or a quality.
+        """Find the best plan for a speed, a number of computed steps, or a quality.
 
-        Plans from a few matrices and weightings are compared on the recorded prompts with other noise, where
-        the pipeline is at hand, and one that is clearly better than the usual one is kept.
+        If the pipeline is at hand, a few candidates run on the recorded prompts with other noise. A candidate
+        that is clearly better than the default is taken.
 
         Args:
             speedup: how many times faster than computing every step, above 1.
-            computed: how many steps are computed, from 1.
-            quality: PSNR in dB against the uncached run that the worst recorded prompt must reach with other
-                noise, with as few computed steps as possible.
-            refine: how many runs to spend on moving single steps; only what measures better is kept.
+            computed: how many steps to compute, from 1.
+            quality: the PSNR in dB against the uncached run that the worst recorded prompt must keep with
+                other noise; the plan computes as few steps as possible.
+            refine: how many more runs to spend on moving single steps; only improvements are kept.
 
         Raises:
-            ValueError: not exactly one of the three is given, or it cannot be reached; the message says what
-                can.
+            ValueError: not exactly one of speedup, computed and quality is given, or it cannot be reached;
+                the message says what can be reached.
         """
         return find(self, Target(speedup, computed, quality), refine, self.judge)

@@ -1,4 +1,4 @@
-"""What a record is made for: all of a pipeline and a run that could make another record necessary."""
+"""What a record is made for: everything of a pipeline and a run whose change needs a new record."""
 
 import hashlib
 import json
@@ -16,10 +16,10 @@ from skipstone.pipelines.planning.weights import statistics
 
 
 def conditions(pipe: Any, models: Mapping[str, nn.Module], run: RunFacts) -> dict[str, Any]:
-    """What a record of a run is good for, as plain values.
+    """Describe the runs that a record of this run serves, as plain values.
 
     Args:
-        pipe: the pipeline, in the run or after it.
+        pipe: the pipeline, during the run or after it.
         models: its models by name.
         run: the run.
     """
@@ -37,13 +37,13 @@ def conditions(pipe: Any, models: Mapping[str, nn.Module], run: RunFacts) -> dic
 
 
 def digest(value: Any) -> str:
-    """A short name for plain values: the same for equal ones."""
+    """A short name for plain values, the same for equal values."""
     text = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _of_part(part: Any) -> dict[str, str]:
-    """Its class and its configuration, without what diffusers notes of where that came from."""
+    """The class and the configuration of a part, without diffusers' notes on its origin."""
     config = {key: value for key, value in dict(getattr(part, "config", {})).items() if key[:1] != "_"}
     return {"class": type(part).__name__, "config": digest(config)}
 
@@ -59,7 +59,7 @@ def _of_model(model: nn.Module) -> dict[str, Any]:
 
 
 def _adapters(layer: Any) -> list[str]:
-    """The adapters that take part in a layer, each with its scale."""
+    """The active adapters of a layer, each with its scale."""
     if layer._disable_adapters:
         return []
     names, scales = layer.active_adapters, getattr(layer, "scaling", {})
@@ -71,7 +71,7 @@ def _fused(layer: Any) -> list[str]:
 
 
 def _numbers(scale: Any) -> Any:
-    """A picture's scale, one number or a list for each picture, without where it is kept."""
+    """The scale of an image: one number, or a list with one for each image."""
     if isinstance(scale, (list, tuple)):
         return [_numbers(one) for one in scale]
     return scale.tolist() if isinstance(scale, torch.Tensor) else scale

@@ -1,4 +1,4 @@
-"""What weights a model has at present: a statistic of each tensor, the same on every device."""
+"""A model's present weights: a statistic of each tensor, the same on every device."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 WORD = 8
-"""The bytes that are read at once."""
+"""How many bytes one word has."""
 
 LOOKED_AT = 64
-"""Words of a tensor that are kept one by one, at random places."""
+"""How many words of a tensor are kept one by one, at random positions."""
 
 Words = Callable[[int, torch.device], Tensor]
 
 
 def statistics(model: nn.Module) -> list[list[Any]]:
-    """For each parameter and saved buffer: its type, its shape, the sum of its bits, and some of its words.
+    """For each parameter and saved buffer: its type, its shape, the sum of its words, and some of its words.
 
-    Whole numbers are summed, so the order does not matter and the sum is exact: a model that is moved keeps
-    its statistics, and one value that changes alone changes them. All bytes are read once where they are, and
-    each device is waited for once.
+    Words are summed as whole numbers, so the sum is exact in any order: moving a model keeps its statistics,
+    and changing a single value changes them. All bytes are read once, on their device, and each device is
+    waited for once.
 
     Args:
         model: the model, as it is written.
@@ -42,7 +42,7 @@ def _tensors(model: nn.Module) -> Iterator[Tensor]:
 
 
 def _loaded(module: nn.Module, name: str, value: Tensor) -> Tensor:
-    """What accelerate's sequential offload has put away, where it has."""
+    """The weights that accelerate's sequential offload has moved away, if it has."""
     kept: Mapping[str, Tensor] | None = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
     if value.device.type != "meta" or kept is None:
         return value
@@ -50,7 +50,7 @@ def _loaded(module: nn.Module, name: str, value: Tensor) -> Tensor:
 
 
 def _stored(tensor: Tensor) -> Iterator[Tensor]:
-    """The plain tensors that a tensor is kept as, with those that quantised numbers are scaled by."""
+    """The plain tensors inside a tensor, with the scales of quantised numbers."""
     if hasattr(tensor, "__tensor_flatten__"):
         for name in tensor.__tensor_flatten__()[0]:
             yield from _stored(getattr(tensor, name))
@@ -61,7 +61,7 @@ def _stored(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def _words(tensor: Tensor, places: Words) -> Tensor | None:
-    """The sum of a tensor's bits and some of its words; None for one without values."""
+    """The sum of a tensor's words and some of its words; None for a tensor without values."""
     if tensor.device.type == "meta" or tensor.numel() == 0:
         return None
     words = _bits(tensor)
@@ -70,7 +70,7 @@ def _words(tensor: Tensor, places: Words) -> Tensor | None:
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    """A tensor's bytes as whole numbers of eight."""
+    """A tensor's bytes as whole numbers of eight bytes."""
     plain = tensor.detach().as_subclass(Tensor)
     plain = plain.int_repr() if plain.is_quantized else plain
     flat = plain.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
@@ -80,7 +80,7 @@ def _bits(tensor: Tensor) -> Tensor:
 
 
 def _places(count: int, device: torch.device) -> Tensor:
-    """Which words of so many are kept: all of a few, and else always the same ones."""
+    """Which words are kept: all if there are few, otherwise always the same ones."""
     if count <= LOOKED_AT:
         return torch.arange(count, device=device)
     source = torch.Generator().manual_seed(count)
@@ -88,7 +88,7 @@ def _places(count: int, device: torch.device) -> Tensor:
 
 
 def _fetched(read: list[Tensor | None]) -> dict[int, list[int]]:
-    """The numbers of each tensor that has any, brought from each device at once."""
+    """Fetch the numbers of all tensors, from each device in one copy."""
     present = {n: one for n, one in enumerate(read) if one is not None}
     found: dict[int, list[int]] = {}
     for device in {one.device for one in present.values()}:

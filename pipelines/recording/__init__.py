@@ -1,1 +1,1 @@
-"""Runs that are made to plan others."""
+"""Runs from which others are planned."""

@@ -1,4 +1,4 @@
-"""The random numbers that a call of a pipeline draws, for making it again with the same or with others."""
+"""The random numbers of a pipeline's call, to repeat it with the same or with other numbers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,12 +14,12 @@ MOST = 2**63 - 1
 
 @dataclass(frozen=True)
 class Randomness:
-    """Where the random numbers of a call begin: those of its generators and of the process.
+    """The random states at the beginning of a call: of its generators and of the process.
 
     Args:
         generators: the states of the call's generators, by their identity.
         cpu: the state of the process's own generator.
-        cuda: the state of each device's, by its number.
+        cuda: the state of each device's generator, by its number.
     """
 
     generators: Mapping[int, Tensor]
@@ -28,7 +28,7 @@ class Randomness:
 
     @classmethod
     def of_now(cls, given: Any) -> "Randomness":
-        """As it is now, with the generators that a call is given: one, several or none."""
+        """The present states, with a call's generators: one, several or none."""
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         return cls(
             {id(one): one.get_state() for one in _listed(given)},
@@ -38,7 +38,7 @@ class Randomness:
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """The process draws from here on; afterwards it goes on where it was."""
+        """Let the process draw from these states; afterwards restore its own."""
         with torch.random.fork_rng(list(self.cuda)):
             torch.set_rng_state(self.cpu)
             for device, state in self.cuda.items():
@@ -46,7 +46,7 @@ class Randomness:
             yield
 
     def generator(self, given: Any) -> Any:
-        """What to give a call for its generators, which stay as they are."""
+        """Copies for a call's generators, which stay as they are."""
         if isinstance(given, (list, tuple)):
             return [self.generator(one) for one in given]
         if not isinstance(given, torch.Generator):
@@ -54,7 +54,7 @@ class Randomness:
         return torch.Generator(given.device).set_state(self.generators[id(given)])
 
     def other(self, given: Any) -> "Randomness":
-        """Different numbers, which are always the same ones: what would be drawn first becomes the seed."""
+        """Other random states, always the same ones: the first number that these would draw is the seed."""
         with self.begun():
             torch.manual_seed(int(torch.randint(MOST, ())))
             others = {id(one): _reseeded(self.generator(one)).get_state() for one in _listed(given)}

@@ -1,4 +1,4 @@
-"""Recording one uncached run of a pipeline."""
+"""Record one uncached run of a pipeline."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,21 +13,21 @@ from skipstone.schedules.record import Record
 
 
 def record(pipe: Any, /, *args: Any, **kwargs: Any) -> Record:
-    """Run a pipeline once, uncached, and keep what every schedule would do on such runs.
+    """Run a pipeline once, uncached, and record what is needed to plan later runs.
 
-    The record plans for the run's own steps, size and guidance: record as you will run. Its `plan` runs
-    candidates with the same arguments and other random numbers, beside one more uncached run, since on the
-    recorded run everything fits better than it will ever fit again. Several prompts in one call make a record
-    of them all.
+    The record holds for the run's own steps, size and guidance, so record as you will run. Its `plan` method
+    runs candidates with the same arguments and other random numbers, and one more uncached run for
+    comparison: on the recorded run every plan looks better than it is. Several prompts in one call make one
+    record of all of them.
 
     Args:
         pipe: a diffusers pipeline without a cache.
-        args: the pipeline's own, such as a prompt.
-        kwargs: likewise.
+        args: positional arguments of the pipeline's call, such as a prompt.
+        kwargs: keyword arguments of the pipeline's call.
 
     Raises:
-        TypeError: ``pipe`` is no pipeline.
-        ValueError: the pipeline has a cache, or its run had nothing that could be planned.
+        TypeError: ``pipe`` is not a pipeline.
+        ValueError: the pipeline has a cache, or nothing in its run can be planned.
     """
     return record_call(pipe, args, kwargs)
 
@@ -35,7 +35,7 @@ def record(pipe: Any, /, *args: Any, **kwargs: Any) -> Record:
 def record_call(
     pipe: Any, args: Sequence[Any], kwargs: Mapping[str, Any], watch: Watcher | None = None
 ) -> Record:
-    """`record`, with a function that is called after each step of each run."""
+    """`record`, with a function to call after each step of each run."""
     rehearsal, recorder = Rehearsal(pipe, args, kwargs, watch), Recorder()
     with attach(pipe, recorder) as cache:
         if watch is not None:

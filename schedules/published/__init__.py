@@ -1,1 +1,1 @@
-"""Constants of single methods, and how they are measured for other models."""
+"""Published constants of single methods, and how to measure them for other models."""

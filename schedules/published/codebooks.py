@@ -1,4 +1,4 @@
-"""AdaCache's codebooks: which change of an attention lets how many steps be skipped."""
+"""AdaCache's codebooks: how many steps may be skipped at which change of an attention layer."""
 
 import math
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Codebook:
-    """Maps how fast an attention changes to how many steps apart it is computed.
+    """Map the change of an attention layer to the steps from one computed step to the next.
 
     Source: AdaCache, arXiv:2411.02397; the published values are facts from its official code.
 
     Args:
-        name: what the statistics call it.
-        levels: upper ends of the change with the steps from one computed step to the next, the ends rising.
-            A change beyond the last end takes the last level.
-        steps: the length of the runs that it was made for.
-        motion: how much the attention's frames differ on the whole, 0 to 1: where motion is regularised, more
-            of it counts as a faster change.
-        motion_steps: between which steps, counted from 1, motion is regularised in runs of that length.
+        name: its name in statistics.
+        levels: pairs of an upper end of the change and the steps to the next computed step, with rising ends.
+            A change above the last end takes the last level.
+        steps: the number of steps of the runs that it was made for.
+        motion: how much the attention's frames differ on average, 0 to 1. With motion regularisation, more
+            motion counts as a faster change.
+        motion_steps: the first and last step, counted from 1, on which motion is regularised in such runs.
 
     Raises:
-        ValueError: no levels, ends that do not rise, or a value outside its range.
+        ValueError: there are no levels, the ends do not rise, or a value is outside its range.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Codebook:
         return next((rate for end, rate in self.levels if change < end), self.levels[-1][1])
 
     def regularises(self, index: int, count: int) -> bool:
-        """Whether motion counts at a step, from 0, of a run of any length."""
+        """Whether motion counts at a step, counted from 0, of a run of any length."""
         first, last = (step * count / self.steps for step in self.motion_steps)
         return first <= index + 1 <= last
 
@@ -78,10 +78,10 @@ PUBLISHED: tuple[Codebook, ...] = (
 
 
 def published(name: str) -> Codebook:
-    """The codebook of that name.
+    """Find a published codebook by name.
 
     Raises:
-        ValueError: no such codebook.
+        ValueError: there is no such codebook.
     """
     for codebook in PUBLISHED:
         if codebook.name == name:
@@ -90,18 +90,18 @@ def published(name: str) -> Codebook:
 
 
 def measured(changes: list[float], motions: list[float], steps: int) -> Codebook:
-    """A codebook for a model that has no published one. The rule is ours, not the paper's.
+    """Make a codebook for a model without a published one. The rule is ours, not the paper's.
 
-    The range of the changes seen is cut into equal levels, and the slowest one, the middle of a run, gets
-    the largest of the rates published for runs of about that length.
+    The range of the measured changes is cut into equal levels. The level of the slowest change, in the middle
+    of a run, gets the largest rate published for runs of about that length.
 
     Args:
-        changes: how fast the residual changed on each step of an uncached run.
-        motions: how much its frames differed there; empty where there are none.
-        steps: the run's length.
+        changes: the change of the residual on each step of an uncached run.
+        motions: how much its frames differed on these steps; empty without frames.
+        steps: the number of steps of the run.
 
     Raises:
-        ValueError: the changes are all the same, so that nothing tells them apart.
+        ValueError: all changes are the same.
     """
     model = min(PUBLISHED, key=lambda codebook: abs(codebook.steps - steps))
     rates = [rate for _, rate in model.levels]

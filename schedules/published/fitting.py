@@ -1,4 +1,4 @@
-"""Fitting TeaCache's polynomial to what a model was seen to do."""
+"""Fit TeaCache's polynomial to the measured changes of a model."""
 
 from collections.abc import Sequence
 
@@ -7,27 +7,27 @@ import numpy as np
 from skipstone.schedules.published.polynomials import Indicator, Polynomial
 
 DEGREE = 4
-"""That of the published polynomials."""
+"""The degree of the published polynomials."""
 
 MEANINGFUL = 0.5
-"""The least R^2 of a fit that says more about the output than its mean does by chance."""
+"""The least R^2 of a meaningful fit."""
 
 THRESHOLD = 0.06
-"""With it both bundled models keep 30 dB on average (docs/make/defaults.py)."""
+"""With this threshold both bundled models keep 30 dB on average (docs/make/defaults.py)."""
 
 
 def fitted(seen: Sequence[tuple[float, float]], indicator: Indicator) -> tuple[Polynomial, float]:
-    """The polynomial that best tells the output's change from the indicator's, and its R^2.
+    """Fit the polynomial from the indicator's change to the output's change; return it with its R^2.
 
     Source: TeaCache, arXiv:2411.19108, section 3.3.
     Difference: a fit that explains less than half of the output's variance is refused.
 
     Args:
-        seen: relative changes of indicator and output, one pair for each step.
-        indicator: what the first of them are changes of.
+        seen: the relative changes of indicator and output, one pair for each step.
+        indicator: the probe whose changes come first in each pair.
 
     Raises:
-        ValueError: too few changes, changes that are not finite, or a fit that means nothing.
+        ValueError: there are too few changes, some are not finite, or the fit is meaningless.
     """
     changes, outputs = np.array(seen, dtype=float).reshape(-1, 2).T
     if not (np.isfinite(changes).all() and np.isfinite(outputs).all()):

@@ -1,4 +1,4 @@
-"""MagCache's published magnitude ratios, and which model each of them was measured on."""
+"""MagCache's published magnitude ratios, and the models that they were measured on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Magnitudes:
-    """The ratios of successive residuals of one model; facts from the official code of MagCache.
+    """The ratios of successive residuals of one model; facts from MagCache's official code.
 
     Args:
         model: the diffusers class.
-        ratios: one for each step of the run that they were measured on, from the second step.
-        config: configuration values that tell the variants of that class apart.
+        ratios: one for each step of the measured run, from the second step on.
+        config: configuration values that identify the variant of that class.
     """
 
     model: str
@@ -59,7 +59,7 @@ PUBLISHED: tuple[Magnitudes, ...] = (
 
 
 def published_ratios(model: str, config: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """The ratios of a model, with the first step's 1, or None where there are none."""
+    """The published ratios of a model, with a 1 for the first step, or None."""
     for entry in PUBLISHED:
         if entry.model == model and all(config.get(key) == value for key, value in entry.config.items()):
             return (1.0, *entry.ratios)
@@ -67,7 +67,7 @@ def published_ratios(model: str, config: Mapping[str, Any]) -> tuple[float, ...]
 
 
 def interpolated(ratios: Sequence[float], index: int, count: int) -> float:
-    """The ratio of a step in a run of another length: the nearest one."""
+    """The ratio of a step in a run of any length: the nearest one."""
     if count < 2:
         return ratios[-1]
     return ratios[round(index * (len(ratios) - 1) / (count - 1))]

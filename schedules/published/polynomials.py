@@ -1,4 +1,4 @@
-"""TeaCache's published polynomials, and which model each of them was fitted on."""
+"""TeaCache's published polynomials, and the models that they were fitted on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,17 +9,17 @@ Indicator = Literal["modulated-input", "time-embedding", "time-projection"]
 
 @dataclass(frozen=True)
 class Polynomial:
-    """Maps the relative change of an indicator to the relative change of the model's output, clamped at zero.
+    """Map the relative change of an indicator to the relative change of the model's output, clamped at zero.
 
     Source: TeaCache, arXiv:2411.19108, section 3.3; coefficients from the official code.
-    Difference: the clamp. Outside the range that they were fitted on, several of these sets are negative.
+    Difference: the clamp. Outside their fitted range several of these polynomials are negative.
 
     Args:
-        name: what `TeaCache.rescale` and the statistics call it.
-        coefficients: highest power first.
-        indicator: the probe that it was fitted on.
-        model: the diffusers class it applies to, empty where diffusers has none.
-        config: configuration values that tell the variants of that class apart.
+        name: its name in `TeaCache.rescale` and in statistics.
+        coefficients: the coefficients, highest power first.
+        indicator: the probe that it was fitted for.
+        model: the diffusers class that it applies to; empty if diffusers has none.
+        config: configuration values that identify the variant of that class.
         threshold: the official code's slow setting (the careful one) for this set.
         first_steps: how many first steps the official code computes with this set.
         first_share: which share of the run's steps it computes at its beginning.
@@ -42,7 +42,7 @@ class Polynomial:
         return self.name
 
     def forced(self, index: int, count: int) -> bool:
-        """Whether a step is computed by its place in the run."""
+        """Whether a step is computed because of its position in the run."""
         return (
             index < max(self.first_steps, int(self.first_share * count)) or index >= count - self.last_steps
         )
@@ -70,7 +70,7 @@ _WAN_IMAGE = {"num_layers": 40, "num_attention_heads": 40, "in_channels": 36}
 def _retention(
     name: str, coefficients: tuple[float, ...], config: Mapping[str, Any] | None, threshold: float
 ) -> Polynomial:
-    """One of Wan's sets on the projected time embedding; the last step is not computed."""
+    """One of Wan's sets for the projected time embedding; it does not force the last step."""
     model = "" if config is None else _WAN
     return Polynomial(
         f"{name}-retention", coefficients, "time-projection", model, config or {}, threshold,
@@ -244,10 +244,10 @@ PUBLISHED: tuple[Polynomial, ...] = (
 
 
 def published(name: str) -> Polynomial:
-    """The set of that name.
+    """Find a published set by name.
 
     Raises:
-        ValueError: no such set.
+        ValueError: there is no such set.
     """
     for polynomial in (IDENTITY, *PUBLISHED):
         if polynomial.name == name:
@@ -257,6 +257,6 @@ def published(name: str) -> Polynomial:
 
 
 def published_for(model: str, config: Mapping[str, Any], retention: bool = False) -> Polynomial:
-    """The set that was fitted on this model, or no rescale where there is none."""
+    """The set that was fitted on this model, or the identity without one."""
     fitting = (p for p in PUBLISHED if p.retention == retention and p.fits(model, config))
     return next(fitting, IDENTITY)

@@ -1,26 +1,26 @@
-"""DeepCache's non-uniform steps: densest around one of them, sparser away from it."""
+"""DeepCache's uneven steps: densest around one step, sparser away from it."""
 
 from functools import lru_cache
 
 
 @lru_cache
 def around(center: int, steps: int, computed: int, power: float) -> frozenset[int]:
-    """The steps of a run that are computed.
+    """The computed steps of a run.
 
-    Evenly spaced points between the roots of ``-center`` and ``steps - center`` are raised to the power,
-    which is lowered until as many steps as wanted are distinct. The first step is among them.
+    Evenly spaced points between the roots of ``-center`` and ``steps - center`` are raised to the power. The
+    power is lowered until enough steps are distinct. The first step is always computed.
 
     Source: DeepCache, arXiv:2312.00858, equation 9, and its official code, which takes the complex root of
     ``-center`` and the real part of the powers.
 
     Args:
-        center: the step around which they are densest.
+        center: the step around which computed steps are densest.
         steps: how many steps the run has.
-        computed: how many are wanted.
-        power: how unevenly they lie, above 1.
+        computed: how many steps to compute.
+        power: how uneven the spacing is, above 1.
 
     Raises:
-        ValueError: the center is not among the steps, or no power down to 1 gives that many.
+        ValueError: the center is not among the steps, or no power down to 1 leaves that many.
     """
     if not 0 < center < steps:
         raise ValueError(f"center must be one of the run's steps, 1 to {steps - 1}, got {center}")
