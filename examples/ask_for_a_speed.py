@@ -12,4 +12,4 @@ with skipstone.attach(pipe, speedup=2.0) as cache:
         pipe(prompt, num_inference_steps=steps)
         print(f"{prompt}: {cache.last_run}")
 
-# The record is kept in the user's cache folder: run this program again and the first run is planned, too.
+# The record is kept in the user's cache folder. Run this program again, and its first run is planned too.

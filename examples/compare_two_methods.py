@@ -1,4 +1,4 @@
-"""Compare two methods with the uncached picture of the same seed. Usage: compare_two_methods.py [STEPS]"""
+"""Compare two methods with the uncached image of the same seed. Usage: compare_two_methods.py [STEPS]"""
 
 import sys
 

@@ -12,7 +12,7 @@ plan = record.plan(computed=steps // 2)  # or speedup=2.0, or quality=35.0: PSNR
 print(plan.explain())
 plan.save("plan.json")
 
-# Another day: the plan is all that is needed.
+# Later, or in another program: only the plan is needed.
 with skipstone.attach(pipe, skipstone.load_plan("plan.json")) as cache:
     pipe("a snail on a green background", num_inference_steps=steps)
     print(cache.last_run)

@@ -8,7 +8,7 @@ from skipstone import Cacher, Outcome, Probe, Step, attach, load
 
 @dataclass(frozen=True)
 class SmallMove(Cacher[list]):
-    """Skip until the model's input has moved by ``threshold`` of its size since the last computed step."""
+    """Skip until the model's input has changed by ``threshold``, relative to the last computed step."""
 
     name = "small-move"
     probe = Probe.MODEL_INPUT

@@ -1,11 +1,11 @@
-"""A residual, scaled and shifted in each channel and added to a base, in one pass."""
+"""Scale and shift each channel of a residual and add it to a base, in one pass."""
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
 BLOCK = 1024
-"""Elements that one program adds up."""
+"""Elements of one program."""
 
 WARPS = 4
 
@@ -23,7 +23,7 @@ def _adjust(out, base, residual, scale, shift, elements, dim, block: tl.constexp
 
 
 def adjust(out: Tensor, base: Tensor, residual: Tensor, scale: Tensor, shift: Tensor) -> None:
-    """Write ``base + residual * scale + shift``; all are contiguous, and the last two ``(dim,)``."""
+    """Write ``base + residual * scale + shift``; all are contiguous, scale and shift ``(dim,)``."""
     elements = base.numel()
     _adjust[(triton.cdiv(elements, BLOCK),)](
         out, base, residual, scale, shift, elements, base.shape[-1], BLOCK, num_warps=WARPS

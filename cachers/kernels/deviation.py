@@ -1,4 +1,4 @@
-"""A tensor's random elements, and how far an estimate of them from earlier ones is off, in one launch."""
+"""Random elements of a tensor, and the error of their estimate from earlier ones, in one launch."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ def deviation(
     ring: Sequence[Tensor],
     weights: Sequence[float],
 ) -> None:
-    """Write the elements of each sample, and the relative squared error of their estimate.
+    """Write these elements of each sample, and the relative squared error of their estimate.
 
     Args:
         seen: ``(batch, count)``.
@@ -41,7 +41,7 @@ def deviation(
         tensor: ``(batch, ...)`` of any layout.
         indices: for each axis of a sample, contiguous, ``(count,)``.
         ring: earlier elements, contiguous, ``(batch, count)`` each.
-        weights: one for each of them.
+        weights: one for each tensor of the ring.
     """
     count = seen.shape[1]
     stride, *strides = tensor.stride()

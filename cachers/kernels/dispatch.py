@@ -1,4 +1,4 @@
-"""Whether an operation runs as a kernel or in plain torch."""
+"""Decide whether an operation runs as a kernel or in plain torch."""
 
 import logging
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 DTYPES = {torch.float32, torch.bfloat16, torch.float16}
-"""What kernels take. They add up in float32, so that float64 would lose by it."""
+"""The types that kernels accept. They add in float32, so float64 would lose precision."""
 
 broken: set[str] = set()
-"""The operations whose kernels do not work on this machine, as far as tried."""
+"""The operations whose kernels have failed on this machine."""
 
 
 def suits(tensors: Sequence[Tensor]) -> bool:
-    """Whether kernels may work on tensors: on a CUDA device, for inference, and not while being compiled.
+    """Whether kernels may be used: on a CUDA device, for inference, and not inside `torch.compile`.
 
-    A compiler fuses the plain operations itself.
+    The compiler fuses the plain operations itself.
     """
     if torch.compiler.is_dynamo_compiling():
         return False
@@ -34,12 +34,12 @@ def _suits(tensor: Tensor, device: torch.device) -> bool:
 
 
 def attempt(name: str, like: Tensor, *arguments: Any) -> bool:
-    """Run a kernel; False where that cannot be had on this machine, and then nothing was written.
+    """Run a kernel; False if it does not work on this machine, and then nothing was written.
 
     Args:
-        name: the operation.
+        name: the name of the operation, and of its module and function.
         like: a tensor on the device.
-        arguments: of the function of that name in the module of that name.
+        arguments: the arguments of that function.
     """
     if name in broken:
         return False

@@ -1,4 +1,4 @@
-"""How far two tensors are from one another, in one pass over both and a second one over a few sums."""
+"""The distance of two tensors, in one pass over both and a second one over a few sums."""
 
 import torch
 import triton
@@ -11,10 +11,10 @@ BLOCK = 2048
 WARPS = 4
 
 STAGES = 4
-"""How many blocks are being loaded at once."""
+"""How many blocks are loaded at once."""
 
 PROGRAMS = 2
-"""How many programs add up for each multiprocessor."""
+"""How many programs run on each multiprocessor."""
 
 
 @triton.jit(do_not_specialize=["programs"])  # Where it is 1, it would be no tensor, and could not be cast.
@@ -51,10 +51,10 @@ def _ratio(out, moved, size, programs, order: tl.constexpr, wide: tl.constexpr):
 
 
 def distance(layout: Layout, out: Tensor, current: Tensor, reference: Tensor, order: int) -> None:
-    """Write the relative L1 or L2 distance of each sample, ``(samples,)``, always adding up in one order.
+    """Write the relative L1 or L2 distance of each sample, ``(samples,)``, always summed in the same order.
 
     Args:
-        layout: of ``(current, reference)``, samples apart.
+        layout: the layout of ``(current, reference)``, with separate samples.
         order: 1 or 2.
     """
     samples, blocks = layout.samples, triton.cdiv(layout.elements, BLOCK)

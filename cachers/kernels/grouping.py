@@ -10,19 +10,19 @@ GROUP = 128
 """How many elements share a scale."""
 
 FEWEST = 16
-"""Of how many tokens a channel is worth scales of its own."""
+"""From this many tokens on, each channel has its own scales."""
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """A dense tensor's memory as parts of columns, each of which is cut into groups.
+    """A dense tensor's memory as parts that consist of columns, which are cut into groups.
 
     Args:
-        parts: how many parts there are, one after the other.
-        elements: of each part.
-        columns: how many columns lie in a part.
-        step: how far the elements of a column are apart. The columns are 1 apart then, or `GROUP` where the
-            elements of a column lie side by side: such a column is one group.
+        parts: how many parts follow one another.
+        elements: how many elements a part has.
+        columns: how many columns a part has.
+        step: the distance of a column's elements in memory. Neighbouring columns are 1 apart, or `GROUP` if
+            the elements of a column are adjacent: then each column is one group.
     """
 
     parts: int
@@ -37,21 +37,21 @@ class Grouping:
 
     @property
     def length(self) -> int:
-        """How many elements a column has at most."""
+        """The most elements of a column."""
         return -(-self.elements // self.columns) if self.by_channel else GROUP
 
     @property
     def rows(self) -> int:
-        """How many groups a column is cut into."""
+        """How many groups a column has."""
         return -(-self.length // GROUP)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of the scales."""
+        """The shape of the scales."""
         return self.parts, self.rows, self.columns
 
     def split(self, memory: Tensor) -> Tensor:
-        """Elements in the order of memory as ``(parts, rows, columns, GROUP)``, with zeros in the gaps."""
+        """Elements in memory order as ``(parts, rows, columns, GROUP)``, with zeros in the gaps."""
         missing = self.rows * self.columns * GROUP - self.elements
         filled = pad(memory.view(self.parts, self.elements), (0, missing))
         if not self.by_channel:
@@ -59,18 +59,18 @@ class Grouping:
         return filled.view(self.parts, self.rows, GROUP, self.columns).transpose(2, 3)
 
     def joined(self, groups: Tensor) -> Tensor:
-        """The elements of groups in the order of memory."""
+        """The elements of groups in memory order."""
         ordered = groups.transpose(2, 3) if self.by_channel else groups
         return ordered.reshape(self.parts, -1)[:, : self.elements].flatten()
 
 
 def grouping_of(tensor: Tensor, dtype: torch.dtype) -> Grouping:
-    """How a tensor is grouped in a type of 8 bits.
+    """How a tensor is grouped for an 8-bit type.
 
-    In int8 the tokens of a channel share a scale: few channels of a transformer are much larger than all
-    others, and next to one of them nothing would be left of these. In fp8, whose precision does not depend on
-    the scale, elements that lie side by side do: where a channel is nearly constant, one scale for its tokens
-    would round them all to the same side.
+    In int8 the tokens of a channel share a scale: a few channels of a transformer are much larger than the
+    others, which would round to zero with a common scale. In fp8 the precision does not depend on the scale,
+    so adjacent elements share one: with one scale for a nearly constant channel, all its tokens would be
+    rounded to the same side.
 
     Args:
         tensor: dense.
@@ -84,5 +84,5 @@ def grouping_of(tensor: Tensor, dtype: torch.dtype) -> Grouping:
 
 
 def side_by_side(parts: int, elements: int) -> Grouping:
-    """Groups of elements that lie side by side."""
+    """Groups of adjacent elements."""
     return Grouping(parts, elements, -(-elements // GROUP), 1)

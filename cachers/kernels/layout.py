@@ -1,4 +1,4 @@
-"""How tensors lie in memory: whether a kernel can go through several of them side by side."""
+"""The layout of tensors in memory: whether a kernel can read several of them in parallel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """Tensors of one shape whose samples are dense and laid out alike.
+    """Tensors of one shape whose samples are dense and have the same layout.
 
     Args:
-        samples: how many parts each tensor consists of.
-        elements: of each part, without gaps.
-        strides: for each tensor, how far its parts are from one another.
+        samples: how many samples each tensor has.
+        elements: how many elements a sample has, without gaps.
+        strides: for each tensor the distance of its samples in memory.
     """
 
     samples: int
@@ -23,11 +23,11 @@ class Layout:
 
 
 def layout_of(tensors: Sequence[Tensor], merge: bool = True) -> Layout | None:
-    """How to go through some tensors side by side, None where they lie too differently.
+    """The common layout of some tensors; None if their layouts differ too much.
 
     Args:
         tensors: of any shapes.
-        merge: whether all samples may be gone through as one.
+        merge: whether all samples may be treated as one.
     """
     first = tensors[0]
     if any(tensor.shape != first.shape for tensor in tensors) or first.ndim < 2 or not first.numel():
@@ -45,12 +45,12 @@ def layout_of(tensors: Sequence[Tensor], merge: bool = True) -> Layout | None:
 
 
 def _strides(tensor: Tensor) -> tuple[int, ...]:
-    """The strides within a sample, as far as they matter."""
+    """The strides within a sample, without those of axes of size 1."""
     return tuple(s if n > 1 else 0 for n, s in zip(tensor.shape[1:], tensor.stride()[1:], strict=True))
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    """Whether a sample's elements fill its memory, in whatever order."""
+    """Whether a sample's elements fill its memory, in any order."""
     axes = sorted(zip(tensor.stride()[1:], tensor.shape[1:], strict=True))
     axes = [(stride, size) for stride, size in axes if size > 1]
     return all(stride == prod(size for _, size in axes[:n]) for n, (stride, _) in enumerate(axes))

@@ -1,7 +1,7 @@
-"""What caching does to whole tensors, by a fused kernel where there is one and in plain torch elsewhere.
+"""The operations on whole tensors, by a fused kernel if one works and in plain torch otherwise.
 
-Kernels run on CUDA devices with Triton, for tensors of 16 or 32 bits that lie alike in memory. All results
-stay on the device: nothing here waits for it.
+Kernels run on CUDA devices with Triton, for tensors of 16 or 32 bits with the same memory layout. All results
+stay on the device; nothing here waits for it.
 """
 
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ def reuse(
 
     Args:
         base: ``(batch, ...)``.
-        snapshots: of the same shape; float32 ones may go with another base, as guidance has them.
-        weights: one for each snapshot; those of weight 0 are not read.
-        out: where to write, which may be the base; by default a new tensor, or the base itself where there is
-            nothing to add.
+        snapshots: of the same shape; float32 snapshots may have a base of another type, as for guidance.
+        weights: one for each snapshot; snapshots of weight 0 are not read.
+        out: the tensor to write, which may be the base. By default a new tensor, or the base itself if there
+            is nothing to add.
     """
     snapshots, weights = _used(snapshots, weights)
-    # Torch adds one snapshot in one pass too.
+    # For one snapshot, torch needs only one pass too.
     if len(weights) > 1 and suits((base, *snapshots)):
         into = torch.empty_like(base) if out is None else out
         layout = layout_of((into, base, *snapshots))
@@ -47,8 +47,8 @@ def adjust(base: Tensor, residual: Tensor, scale: Tensor, shift: Tensor) -> Tens
     Args:
         base: ``(batch, tokens, dim)``.
         residual: of the same shape.
-        scale: of each channel, ``(dim,)``.
-        shift: of each channel, likewise.
+        scale: the scale of each channel, ``(dim,)``.
+        shift: the shift of each channel, ``(dim,)``.
     """
     tensors = (base, residual, scale, shift)
     if suits(tensors) and all(tensor.is_contiguous() for tensor in tensors):
@@ -59,11 +59,11 @@ def adjust(base: Tensor, residual: Tensor, scale: Tensor, shift: Tensor) -> Tens
 
 
 def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
-    """Relative L1 or L2 distance of each sample, ``(batch,)`` float32, not finite for a reference of zero.
+    """Relative L1 or L2 distance of each sample, ``(batch,)`` float32; not finite for a reference of zero.
 
     Args:
         current: ``(batch, ...)``.
-        reference: of the same shape, which the distance is relative to.
+        reference: of the same shape; the distance is relative to it.
         order: 1 or 2.
     """
     if suits((current, reference)):
@@ -75,7 +75,7 @@ def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
 
 
 def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:
-    """A dense tensor in 8 bits: half of the memory of 16, and a scale for each group of elements.
+    """Quantise a dense tensor to 8 bits, with a scale for each group of elements.
 
     Args:
         tensor: ``(batch, ...)``.
@@ -93,14 +93,14 @@ def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:
 def restore(
     base: Tensor, snapshots: Sequence[Quantised], weights: Sequence[float], out: Tensor | None = None
 ) -> Tensor:
-    """``base + sum_j weights[j] * snapshots[j]`` from snapshots in 8 bits.
+    """``base + sum_j weights[j] * snapshots[j]``, from snapshots in 8 bits.
 
     Args:
         base: ``(batch, ...)``.
         snapshots: of the same shape.
-        weights: one for each snapshot; those of weight 0 are not read.
-        out: where to write, which may be the base; by default a new tensor, or the base itself where there is
-            nothing to add.
+        weights: one for each snapshot; snapshots of weight 0 are not read.
+        out: the tensor to write, which may be the base. By default a new tensor, or the base itself if there
+            is nothing to add.
     """
     snapshots, weights = _used(snapshots, weights)
     if weights and suits((base,)):
@@ -116,13 +116,13 @@ def restore(
 def deviation(
     tensor: Tensor, indices: Sequence[Tensor], ring: Sequence[Tensor], weights: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Some elements of each sample, and how far an estimate of them from earlier ones is off.
+    """Some elements of each sample, and the error of their estimate from earlier ones.
 
     Args:
         tensor: ``(batch, ...)``.
-        indices: for each axis of a sample, where the elements are, ``(count,)``.
+        indices: for each axis of a sample the indices of the elements, ``(count,)``.
         ring: the same elements of earlier tensors, ``(batch, count)`` float32 each.
-        weights: of the estimate, one for each of them.
+        weights: the estimate's weights, one for each tensor of the ring.
 
     Returns:
         The elements, ``(batch, count)`` float32, and the relative squared error, ``(batch,)`` float32.
@@ -136,6 +136,6 @@ def deviation(
 
 
 def _used(snapshots: Sequence[SnapshotT], weights: Sequence[float]) -> tuple[list[SnapshotT], list[float]]:
-    """The snapshots that count, and their weights."""
+    """The snapshots of nonzero weight, and their weights."""
     pairs = [(snapshot, weight) for snapshot, weight in zip(snapshots, weights, strict=True) if weight]
     return [snapshot for snapshot, _ in pairs], [weight for _, weight in pairs]

@@ -1,4 +1,4 @@
-"""A tensor in 8 bits, with its scales, in one launch."""
+"""Quantise a tensor to 8 bits, with its scales, in one launch."""
 
 import torch
 import triton
@@ -9,12 +9,12 @@ from skipstone.cachers.kernels.grouping import GROUP
 from skipstone.cachers.kernels.reference import LARGEST, Quantised
 
 COLUMNS = 64
-"""How many columns one program quantises a group of."""
+"""How many columns one program quantises, one group of each."""
 
 WARPS = 4
 
 TO_WHOLE = tl.constexpr(1.5 * 2**23)
-"""Added to a small number it leaves the nearest whole number in the last bits of the sum."""
+"""Added to a small number, it leaves the nearest whole number in the last bits of the sum."""
 
 
 @triton.jit
@@ -29,7 +29,7 @@ def _quantise(
     at = (row * size + tl.arange(0, size)).to(tl.int64)[:, None] * step + column[None, :] * column_step
     inside = (at < elements) & (column < columns)[None, :]
     given = tl.load(tensor + part * elements + at, mask=inside, other=0.0)
-    # Without their signs floats are in the order of their bits, and NaN is the largest.
+    # Without their signs, floats are ordered like their bits, and NaN is the largest.
     if given.dtype.primitive_bitwidth == 16:
         most = tl.max(given.to(tl.int16, bitcast=True) & 0x7FFF, 0).to(tl.int16).to(given.dtype, bitcast=True)
     else:
@@ -46,7 +46,7 @@ def _quantise(
 
 
 def quantise(into: Quantised, tensor: Tensor) -> None:
-    """Write a dense tensor in 8 bits of the same layout."""
+    """Write a dense tensor in 8 bits, in the same layout."""
     grouping, dtype = into.grouping, into.values.dtype
     blocks = triton.cdiv(grouping.columns, COLUMNS)
     _quantise[(grouping.parts * grouping.rows * blocks,)](

@@ -1,4 +1,4 @@
-"""The operations in plain torch: what they are, and what runs wherever there is no kernel."""
+"""The operations in plain torch: their definition, and what runs without a kernel."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,15 +9,15 @@ from torch import Tensor
 from skipstone.cachers.kernels.grouping import Grouping, grouping_of
 
 LARGEST = {torch.float8_e4m3fn: 448.0, torch.int8: 127.0}
-"""The types of 8 bits, and the largest number in each."""
+"""The 8-bit types, each with its largest number."""
 
 
 class Quantised(NamedTuple):
     """A dense tensor in 8 bits.
 
     Args:
-        values: of the tensor's shape and layout.
-        scales: what each group of elements is multiplied by, of its grouping's shape, float32.
+        values: the quantised values, in the tensor's shape and layout.
+        scales: the factor of each group of elements, in the grouping's shape, float32.
         dtype: the tensor's own type.
     """
 
@@ -34,7 +34,7 @@ class Quantised(NamedTuple):
         return self.values.nbytes + self.scales.nbytes
 
     def to(self, device: torch.device) -> "Quantised":
-        """The same on another device."""
+        """Move it to another device."""
         return self._replace(values=self.values.to(device), scales=self.scales.to(device))
 
 
@@ -78,7 +78,7 @@ def deviation(
 
 
 def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:
-    """A dense tensor in 8 bits, with a scale for each group that makes its largest element `LARGEST`."""
+    """Quantise a dense tensor to 8 bits; each group's scale maps its largest element to `LARGEST`."""
     grouping = grouping_of(tensor, dtype)
     groups = grouping.split(in_memory_order(tensor).float())
     scales = groups.abs().amax(-1) / LARGEST[dtype]
@@ -90,7 +90,7 @@ def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:
 
 
 def dequantise(quantised: Quantised, dtype: torch.dtype | None = None) -> Tensor:
-    """The tensor that was quantised, in its own type or in another one."""
+    """Restore a quantised tensor, in its own type or in another one."""
     values, scales, own = quantised
     groups = quantised.grouping.split(in_memory_order(values).float()) * scales[..., None]
     tensor = torch.empty_like(values, dtype=dtype or own)
@@ -99,5 +99,5 @@ def dequantise(quantised: Quantised, dtype: torch.dtype | None = None) -> Tensor
 
 
 def in_memory_order(tensor: Tensor) -> Tensor:
-    """The elements of a dense tensor as they lie in memory, a view."""
+    """A view of a dense tensor's elements in memory order."""
     return tensor.as_strided((tensor.numel(),), (1,))

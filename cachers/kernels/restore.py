@@ -1,4 +1,4 @@
-"""The sum of a base and weighted snapshots in 8 bits, in one pass, with float32 sums."""
+"""Add weighted snapshots in 8 bits to a base, in one pass, with float32 sums."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from skipstone.cachers.kernels.layout import Layout
 from skipstone.cachers.kernels.reference import Quantised
 
 TILES = {True: (16, 128), False: (GROUP, 16)}
-"""How many elements of how many columns one program adds up, by channel and side by side."""
+"""How many elements of how many columns one program handles, by channel or adjacent."""
 
 WARPS = 4
 
@@ -42,8 +42,8 @@ def restore(
     """Write ``base + sum_j weights[j] * snapshots[j]`` to ``out``, which may be ``base``.
 
     Args:
-        layout: of ``(out, base, *values of the snapshots)``, of which the last are dense. Its samples are
-            the parts of the snapshots' grouping, or whole numbers of groups, or only one.
+        layout: the layout of ``(out, base, *values of the snapshots)``; the snapshots are dense. Its samples
+            are the parts of the snapshots' grouping, or whole numbers of groups, or only one.
     """
     grouping = snapshots[0].grouping
     if not grouping.by_channel:

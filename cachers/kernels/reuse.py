@@ -1,4 +1,4 @@
-"""The sum of a base and weighted snapshots in one pass, with float32 sums."""
+"""Add weighted snapshots to a base in one pass, with float32 sums."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from skipstone.cachers.kernels.layout import Layout
 
 BLOCK = 2048
-"""Elements that one program adds up: a load of 16 bytes per thread and tensor in half precision."""
+"""Elements of one program: a load of 16 bytes per thread and tensor in half precision."""
 
 WARPS = 8
 
@@ -36,7 +36,7 @@ def reuse(
     """Write ``base + sum_j weights[j] * snapshots[j]`` to ``out``, which may be ``base``.
 
     Args:
-        layout: of ``(out, base, *snapshots)``.
+        layout: the layout of ``(out, base, *snapshots)``.
     """
     blocks = triton.cdiv(layout.elements, BLOCK)
     out_stride, base_stride, *strides = layout.strides
