@@ -1,4 +1,4 @@
-"""Which steps to compute: the exact best for every budget, by dynamic programming."""
+"""Which steps to compute: the exact optimum for every budget, by dynamic programming."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,16 +15,16 @@ Positions = tuple[int, ...]
 
 
 def cost(moments: Moments, computed: Sequence[int], importance: Floats) -> float:
-    """What a choice of computed steps costs: the squared sum of each gap's errors, over all gaps.
+    """The cost of a choice of computed steps: the squared sum of each gap's errors, added over all gaps.
 
-    The model does not see what its output was on skipped steps, but where the next computed step begins: all
-    that a gap's errors add up to. Each skipped step is estimated from the two computed ones before it, as far
-    as there are two.
+    Only the accumulated error reaches the next computed step, so a gap is charged for the square of its
+    summed errors. Each skipped step is estimated from the last two computed steps, or from one if there is
+    only one.
 
     Args:
-        moments: what the estimates are judged by, ``n`` steps of it.
+        moments: the moments of the estimated quantity, over ``n`` steps.
         computed: positions, rising from 0.
-        importance: what a squared error counts at each step, ``(n,)``.
+        importance: the weight of each step's squared error, ``(n,)``.
     """
     ends = (*computed[1:], len(moments.steps))
     total = 0.0
@@ -35,20 +35,20 @@ def cost(moments: Moments, computed: Sequence[int], importance: Floats) -> float
 
 
 def best_choices(moments: Moments, importance: Floats, most: int) -> list[tuple[float, Positions]]:
-    """The cheapest choice of exactly 1, 2, ... computed steps, the first one always among them.
+    """The cheapest choice of exactly 1, 2, ... computed steps, always including the first step.
 
-    Exact: the state is the pair (computed step before, newest computed step), on which the estimates depend.
+    The result is exact: the state is the pair of the last two computed steps, on which the estimates depend.
 
     Args:
-        moments: what the estimates are judged by.
-        importance: of each step's squared error, ``(n,)``.
-        most: up to how many computed steps.
+        moments: the moments of the estimated quantity.
+        importance: the weight of each step's squared error, ``(n,)``.
+        most: the largest budget.
 
     Returns:
-        For each budget from 1 its cost and its positions.
+        For each budget from 1 the cost and the positions.
 
     Raises:
-        ValueError: more steps than can be planned.
+        ValueError: the moments have more than `MOST_STEPS` steps.
     """
     count = len(moments.steps)
     if count > MOST_STEPS:
@@ -70,11 +70,11 @@ def best_choices(moments: Moments, importance: Floats, most: int) -> list[tuple[
 
 
 def share_budget(tables: Mapping[str, Sequence[float]], computed: int) -> dict[str, int]:
-    """How many steps each model computes when together they compute so many, at the least cost.
+    """Share a number of computed steps between the models, at the least cost.
 
     Args:
-        tables: for each model its cost with 1, 2, ... computed steps.
-        computed: for all of them, at least one for each.
+        tables: for each model the cost with 1, 2, ... computed steps.
+        computed: the number for all models together, at least one for each.
     """
     best: dict[int, tuple[float, dict[str, int]]] = {0: (0.0, {})}
     for model, costs in tables.items():
@@ -91,8 +91,8 @@ def _gap_costs(gram: Floats, importance: Floats) -> Floats:
     """The cost of skipping all steps between two computed ones.
 
     Returns:
-        ``(n + 1, n, n + 1)``: by the computed step before (0 for none, else its position plus 1), the newest
-        computed step and the next one (``n`` for the run's end); infinite where their order is another.
+        ``(n + 1, n, n + 1)``: by the last but one computed step (0 for none, else its position plus 1), the
+        last one, and the next one (``n`` for the run's end); infinite if they are not in this order.
     """
     count = len(gram)
     gaps = np.full((count + 1, count, count + 1), np.inf)
@@ -109,18 +109,18 @@ def _summed(gram: Floats, anchors: npt.NDArray[np.intp], importance: Floats) -> 
 
     Args:
         gram: ``(n, n)``.
-        anchors: ``(sets, anchors)``, newest first, which is the same in all sets.
-        importance: of each step's squared error, ``(n,)``.
+        anchors: ``(sets, anchors)``, newest first; all sets have the same newest one.
+        importance: the weight of each step's squared error, ``(n,)``.
 
     Returns:
-        For each set and number of steps from 0, ``(sets, n - newest)``.
+        The cost for each set and number of skipped steps from 0, ``(sets, n - newest)``.
     """
     at = np.arange(anchors[0, 0] + 1, len(gram))
     counts = np.sqrt(importance[at])
     values = (np.outer(counts, counts) * gram[np.ix_(at, at)]).cumsum(axis=0).cumsum(axis=1).diagonal()
     targets = at[None].repeat(len(anchors), axis=0)
     weights = least_squares(gram, anchors[:, None].repeat(len(at), axis=1), targets)
-    # The sum of weighted anchors is one of anchors, too, whose weights are the sums of theirs.
+    # A sum of weighted anchors is again a weighted sum of anchors; its weights are the sums.
     summed = (counts[:, None] * weights).cumsum(axis=1)
     crossed = (counts * gram[anchors[:, :, None], at]).cumsum(axis=2)
     among = gram[anchors[:, :, None], anchors[:, None, :]]

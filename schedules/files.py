@@ -1,4 +1,4 @@
-"""Records and plans as JSON files that say what they are, and refusing those that are something else."""
+"""Write and read records and plans as JSON files that say what they are."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 SCHEMA = 1
-"""The version of the layout that this code writes, and the newest that it reads."""
+"""The version of the layout that this code writes, and the newest one that it reads."""
 
 
 def write(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
-    """Write a file at once, so that no other process ever reads half of it.
+    """Write a file in one step, so that no other process reads half of it.
 
     Args:
-        path: the file; its folder must be there.
+        path: the file; its folder must exist.
         kind: ``record`` or ``plan``.
         content: plain values.
     """
@@ -34,7 +34,8 @@ def read(path: str | Path, kind: str) -> dict[str, Any]:
     """Read a file that `write` wrote.
 
     Raises:
-        ValueError: it cannot be read, is no JSON, is something else, or was written by a newer skipstone.
+        ValueError: the file cannot be read, is not JSON, is something else, or was written by a newer
+            skipstone.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -55,10 +56,10 @@ def read(path: str | Path, kind: str) -> dict[str, Any]:
 
 
 def load(path: str | Path, kind: str, make: Callable[[Mapping[str, Any]], T]) -> T:
-    """What a file holds, made from its plain values; whatever goes wrong meanwhile, the file is damaged.
+    """Make an object from a file's plain values; any failure means that the file is damaged.
 
     Raises:
-        ValueError: as of `read`, or its content makes no sense.
+        ValueError: as for `read`, or the content makes no sense.
     """
     content = read(path, kind)
     try:

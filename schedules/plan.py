@@ -15,13 +15,13 @@ from skipstone.schedules.moments import Floats, Moments
 from skipstone.schedules.profile import RESIDUAL, STEERED, Profile
 
 DENSER = 1.5
-"""How many times as many steps as before the next denser strip of a plan computes."""
+"""The next denser strip of a plan computes this many times as many steps."""
 
 UNSAFE = 0.5
-"""Where no skipped step's expected error, relative to the residual, is below this, none should be skipped."""
+"""If no skipped step has an expected relative error below this, no step should be skipped."""
 
 LEAST_SIGNAL = 0.06
-"""Added to the share of signal: the first steps do not count without bounds."""
+"""Added to the share of signal, so that the weight of the first steps stays bounded."""
 
 NO_SAFE_SKIPS = "no safe skips: the steps are too unlike each other to be estimated"
 
@@ -30,17 +30,17 @@ Importance = Literal["step", "signal"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a plan is made from.
+    """How a plan is made.
 
     Args:
-        placement: the matrix by which steps are chosen, as `Profile.matrix` names it.
-        weights: the matrix that gives the weights.
-        importance: what a step's squared error counts: ``step`` by the step's length in noise level,
-            ``signal`` by that over the share of signal, of which early steps have little.
-        anchors: from how many computed steps the others are estimated, from 1.
+        placement: the matrix for choosing steps, as `Profile.matrix` names it.
+        weights: the matrix for the weights.
+        importance: the weight of a step's squared error: ``step`` for the step's length in noise level,
+            ``signal`` for that divided by the share of signal, which is small on early steps.
+        anchors: how many computed steps an estimate uses, from 1.
 
     Raises:
-        ValueError: a value is none of these.
+        ValueError: a value is not one of these.
     """
 
     placement: str = STEERED
@@ -68,12 +68,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Validation:
-    """A run of a plan on the recorded prompts, with other noise than was recorded.
+    """A run of a plan on the recorded prompts, with other noise than recorded.
 
     Args:
-        recipe: what the plan was made from.
+        recipe: how the plan was made.
         computed: how many steps it computed.
-        psnr: of each prompt against its uncached run, in dB; infinite where they are identical.
+        psnr: the PSNR of each prompt against its uncached run, in dB; infinite if they are identical.
     """
 
     recipe: Recipe
@@ -92,9 +92,9 @@ class Plan:
     Args:
         record: what the plan was made from; the weights come from it too.
         recipe: how the plan was made.
-        strips: a character a step, ``#`` computed and ``.`` skipped: the plan, then denser ones for prompts
-            that deviate from the record.
-        validations: the runs of this and of other candidates, this one's last.
+        strips: one character for each step, ``#`` computed and ``.`` skipped: first the plan's own strip,
+            then denser ones for prompts that deviate from the record.
+        validations: the runs of this plan and of other candidates, its own last.
     """
 
     record: Profile
@@ -232,12 +232,12 @@ class Plan:
 
 
 def make_plan(record: Profile, recipe: Recipe, computed: int) -> Plan:
-    """The best plan that computes so many steps, by one recipe.
+    """Make the best plan with a number of computed steps, by one recipe.
 
     Args:
         record: what is known of the model.
         recipe: how to plan.
-        computed: how many steps to compute, `fewest` to all of them.
+        computed: how many steps to compute, from `fewest` to all.
     """
     matrices = {model: _matrix(record, model, recipe.placement) for model in record.models}
     known = sum(len(part.steps) for part in matrices.values())
@@ -261,7 +261,7 @@ def make_plan(record: Profile, recipe: Recipe, computed: int) -> Plan:
 
 
 def strip_of(computed: set[int], steps: int) -> str:
-    """A character a step, ``#`` for the computed ones."""
+    """A strip: one character for each step, ``#`` for computed ones."""
     return "".join("#" if step in computed else "." for step in range(steps))
 
 
@@ -272,12 +272,12 @@ def fewest(record: Profile) -> int:
 
 
 def expected_speedup(record: Profile, computed: int) -> float:
-    """How many times faster a run is that computes so many steps of the recorded ones."""
+    """The speedup of a run that computes this many of the recorded steps."""
     return record.steps / (computed + (record.steps - computed) * record.skip_cost)
 
 
 def step_importance(levels: Sequence[float], kind: str) -> Floats:
-    """What a squared error counts at each step, 1 on average; one that stays on a level is of mean length."""
+    """The weight of each step's squared error, 1 on average; a step without length gets the mean length."""
     lengths = -np.diff([*levels, 0.0])
     lengths = np.where(lengths > 0, lengths, lengths.mean())
     counts = lengths if kind == "step" else lengths / (1 - np.array(levels) + LEAST_SIGNAL)

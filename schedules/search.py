@@ -1,4 +1,4 @@
-"""From what a user asks for to a plan: candidates are run on the recorded prompts, if they can be."""
+"""Find a plan for a user's target; if possible, candidates run on the recorded prompts."""
 
 import random
 from dataclasses import dataclass, replace
@@ -14,26 +14,27 @@ RECIPES = (
     Recipe("guided residual", "guided residual"),
     Recipe("guided output", "guided residual"),
 )
-"""The candidates, the one that is taken where none can be run first."""
+"""Candidate recipes; the first is the default when no run is possible."""
 
 MARGIN = 3.0
-"""How many dB better than the first candidate another one must be: by so much runs of the bundled models
-differ in what suits them (`benchmarks/planned.py --parts candidates`)."""
+"""How many dB a candidate must be better than the first one: the bundled models' best recipe varies by this
+much between runs (`benchmarks/planned.py --parts candidates`)."""
 
 MORE_ANCHORS = 3
-"""With so many, the chosen candidate is tried a second time."""
+"""The chosen candidate is tried again with this many anchors."""
 
 MOVES = 3
-"""How far a computed step is moved at once when a plan is refined."""
+"""The most steps by which refining moves a computed step at once."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a run of a plan on the recorded prompts, with other noise, showed.
+    """The result of a plan's run on the recorded prompts with other noise.
 
     Args:
-        psnr: of each prompt against its uncached run, in dB.
-        skip_cost: what a skipped evaluation cost of a computed one, None where it was not seen.
+        psnr: the PSNR of each prompt against its uncached run, in dB.
+        skip_cost: the time of a skipped evaluation, as a share of a computed one; None if it was not
+            measured.
     """
 
     psnr: tuple[float, ...]
@@ -41,26 +42,26 @@ class Judgement:
 
 
 class Judge(Protocol):
-    """Runs plans on recorded prompts, with other noise than was recorded."""
+    """Run plans on the recorded prompts, with other noise than recorded."""
 
     def __call__(self, plan: Plan) -> Judgement:
-        """Run a plan once and compare."""
+        """Run a plan once, and compare with the uncached run."""
 
     def joined(self, other: "Judge") -> "Judge":
-        """Judge by both prompts."""
+        """A judge that uses the prompts of both."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a plan shall reach; exactly one of them is given.
+    """A plan's target; exactly one of these is given.
 
     Args:
         speedup: how many times faster than computing every step, above 1.
-        computed: how many steps are computed, from 1.
-        quality: PSNR in dB of the worst recorded prompt.
+        computed: how many steps to compute, from 1.
+        quality: the PSNR in dB of the worst recorded prompt.
 
     Raises:
-        ValueError: none or more than one is given.
+        ValueError: not exactly one is given, or a speedup below 1.
     """
 
     speedup: float | None = None
@@ -75,10 +76,10 @@ class Target:
             raise ValueError(f"speedup must be a finite number >= 1, got {self.speedup}")
 
     def budget(self, record: Profile) -> int:
-        """How many steps to compute; for a quality, where to begin to look.
+        """How many steps to compute; for a quality, where the search begins.
 
         Raises:
-            ValueError: it cannot be reached; says what can.
+            ValueError: the target cannot be reached; the message says what can.
         """
         least, steps = fewest(record), record.steps
         if self.speedup is not None:
@@ -101,16 +102,16 @@ class Target:
 
 
 def find(record: Profile, target: Target, refine: int = 0, judge: Judge | None = None) -> Plan:
-    """The best plan for a target.
+    """Find the best plan for a target.
 
     Args:
         record: what is known of the model.
-        target: what is asked for.
-        refine: how many runs to spend on moving single steps of the plan.
-        judge: runs the candidates; None to plan without a run.
+        target: the target.
+        refine: how many more runs to spend on moving single steps.
+        judge: runs the candidates; None to plan without runs.
 
     Raises:
-        ValueError: the target cannot be reached, or runs are needed and there is no judge.
+        ValueError: the target cannot be reached, or it needs runs and there is no judge.
     """
     if judge is None:
         if target.quality is not None or refine:
@@ -127,7 +128,7 @@ def find(record: Profile, target: Target, refine: int = 0, judge: Judge | None =
 
 
 class _Trials:
-    """Runs candidates, each once.
+    """Run candidates, each once.
 
     Args:
         record: what is known of the model.
@@ -140,7 +141,7 @@ class _Trials:
         self._done: dict[tuple[Recipe, str], Validation] = {}
 
     def best(self, target: Target) -> Plan:
-        """The first candidate on the budget of a target, or the best if that does clearly better."""
+        """The first candidate for a target, or the best one if it is clearly better."""
         first = make_plan(self._record, RECIPES[0], target.budget(self._record))
         self.score(first)
         budget = target.budget(self._record)
@@ -149,14 +150,14 @@ class _Trials:
         return self._better(best, make_plan(self._record, replace(best.recipe, anchors=MORE_ANCHORS), budget))
 
     def _better(self, plan: Plan, other: Plan) -> Plan:
-        """The other plan if it does clearly better."""
+        """The other plan if it is clearly better, else this one."""
         return other if self.score(other) >= self.score(plan) + MARGIN else plan
 
     def cheapest(self, plan: Plan, quality: float) -> Plan:
-        """The plan of the same recipe with the fewest computed steps that reaches a quality.
+        """The plan of the same recipe that reaches a quality with the fewest computed steps.
 
         Raises:
-            ValueError: none that skips a step does.
+            ValueError: no plan that skips a step reaches it.
         """
         least, most = fewest(self._record), self._record.steps - 1
         plans = {n: make_plan(self._record, plan.recipe, n) for n in range(least, most + 1)}
@@ -172,7 +173,7 @@ class _Trials:
         return plans[most]
 
     def refined(self, plan: Plan, runs: int) -> Plan:
-        """The plan after some runs with single steps moved, of which only better ones are kept."""
+        """Move single steps in some runs; keep only improvements."""
         chooser = random.Random(0)
         for _ in range(runs):
             moved = _moved(plan, chooser)
@@ -181,7 +182,7 @@ class _Trials:
         return plan
 
     def finished(self, plan: Plan) -> Plan:
-        """The plan with all that was measured, its own measurement last."""
+        """The plan with all measurements, its own one last."""
         self.score(plan)
         own = self._done.pop((plan.recipe, plan.strip))
         return replace(plan, record=self._record, validations=(*self._done.values(), own))
@@ -202,7 +203,7 @@ class _Trials:
 
 
 def _moved(plan: Plan, chooser: random.Random) -> Plan | None:
-    """The plan with one computed step moved a little; None where that step cannot move."""
+    """The plan with one computed step moved a little; None if that step cannot move."""
     computed = {step for step, mark in enumerate(plan.strip) if mark == "#"}
     movable = {step for moments in plan.weights.values() for step in moments.steps[1:]}
     step = chooser.choice(sorted(computed))
