@@ -1,4 +1,4 @@
-"""Attaching a caching method to a pipeline, and taking it off again."""
+"""Attach a caching method to a pipeline, and remove it again."""
 
 import weakref
 from collections.abc import Callable, Hashable, Mapping
@@ -31,13 +31,12 @@ from skipstone.pipelines.run.stopwatch import Mark
 from skipstone.schedules.plan import Plan
 
 Watcher = Callable[[Step, int, int], None]
-"""Called after each step with the step and how many of its evaluations were computed and skipped.
-
-One that was computed but for some of its parts counts as both.
+"""Called after each step with the step and its numbers of computed and skipped evaluations. An evaluation
+that was skipped in part counts as both.
 """
 
 _attached: "weakref.WeakValueDictionary[int, CacheHandle]" = weakref.WeakValueDictionary()
-"""The handles by their models' identities: a model that has one keeps it, and it keeps the model."""
+"""The handles by the ids of their models; a model and its handle keep each other alive."""
 
 
 def attach(
@@ -52,38 +51,37 @@ def attach(
     replace: bool = False,
     **hyperparameters: Any,
 ) -> "CacheHandle":
-    """Put a caching method on a pipeline; its next runs skip what the method allows.
+    """Attach a caching method to a pipeline; its next runs skip what the method allows.
 
     Args:
-        pipe: a diffusers pipeline. Its own calls stay as they are.
-        method: a method's name (``skipstone methods`` lists them), one with a predictor's, as in
-            ``fora+taylor``, an instance of a method, or a plan.
-        speedup: instead of a method, how many times faster than computing every step the runs shall be, above
-            1. The first run of its kind computes everything and is recorded; later ones follow a plan made
-            from the record, which is kept in the user's cache folder.
-        cache_device: where residuals are kept between steps, such as ``cpu`` to spare the GPU's memory at the
-            price of a copy on every computed and every skipped step; by default where they are made.
-        snapshots: ``int8`` or ``fp8`` keeps residuals in 8 bits with a scale for each 128 elements, which is
-            half of the memory of 16 bits; ``int8``, where these are tokens of one channel, is the more exact
-            one (docs/planned.md). By default they are kept in the type that the model computes in.
-        graphs: whether skipped steps are captured as CUDA graphs and replayed, which takes Python's time and
-            most launches out of them, at the price of a copy of the model's inputs, of the estimate and of
-            what the model makes on its way. The first skipped step of each run shows whether a replay gives
-            the model's output. Where steps cannot be captured they run as without, and the run's notes say
-            why.
-        replace: whether a cache of skipstone that a model has already is taken off, once all else is found
-            to be right; by default that is an error.
-        hyperparameters: the method's own, where it is given by name; ``guard`` with a plan or a speedup.
+        pipe: a diffusers pipeline. It is called as before.
+        method: the name of a method (``skipstone methods`` lists them), also with a predictor as in
+            ``fora+taylor``; a method object; or a plan.
+        speedup: the target speedup against computing every step, above 1, instead of a method. The first run
+            of a kind computes every step and is recorded. Later runs follow a plan made from the record,
+            which is kept in the user's cache folder.
+        cache_device: the device that keeps residuals between steps; by default the one that computed them.
+            ``cpu`` saves GPU memory, but every computed and every skipped step copies them.
+        snapshots: ``int8`` or ``fp8`` keeps residuals in 8 bits, with a scale for each 128 elements: half the
+            memory of 16 bits. ``int8`` is more exact, as its groups are tokens of one channel
+            (docs/planned.md). By default residuals keep the type that the model computes in.
+        graphs: whether to capture skipped steps as CUDA graphs and replay them. This removes Python's time
+            and most kernel launches, but holds a copy of the model's inputs, the estimate and the
+            intermediate results. The first skipped step of each run checks the replay against the model's
+            output. Steps that cannot be captured run as usual, and the run's notes say why.
+        replace: whether to remove a skipstone cache that a model already has, after all other checks. By
+            default that is an error.
+        hyperparameters: the hyper-parameters of a method given by name; ``guard`` for a plan or a speedup.
 
     Returns:
-        A handle with the statistics of the last run. It is also a context manager that detaches at its end.
+        A handle with the statistics of the last run. As a context manager it removes the cache at its end.
 
     Raises:
-        TypeError: ``pipe`` is no pipeline, a hyper-parameter that the method does not have, or not one of a
-            method and a speedup.
-        ValueError: an unknown method, device or type of snapshots, a hyper-parameter outside its range, a
-            model that the method cannot work on, or one that has a cache already, ours without ``replace``
-            or another package's.
+        TypeError: ``pipe`` is not a pipeline, the method lacks a hyper-parameter, or not exactly one of
+            method and speedup is given.
+        ValueError: an unknown method, device or type of snapshots; a hyper-parameter outside its range; a
+            model that the method cannot work on; or a model that already has a cache, of skipstone without
+            ``replace`` or of another package.
     """
     if (method is None) == (speedup is None):
         raise TypeError(
@@ -104,15 +102,16 @@ def attach(
 
 
 def detach(pipe: Any) -> None:
-    """Take the caches off a pipeline's models, where the handles that `attach` returned are lost.
+    """Remove the caches from a pipeline's models, for when the handles of `attach` are lost.
 
-    Those that were attached to another pipeline with these models go too. Without one nothing happens.
+    Caches that were attached through another pipeline with the same models are removed too. Without a cache
+    nothing happens.
 
     Args:
         pipe: a diffusers pipeline.
 
     Raises:
-        TypeError: ``pipe`` is no pipeline.
+        TypeError: ``pipe`` is not a pipeline.
     """
     for model in _models(pipe).values():
         handle = _attached.get(id(written(model)))
@@ -165,51 +164,51 @@ class CacheHandle:
 
     @property
     def method(self) -> str:
-        """The method with its hyper-parameters."""
+        """The method and its hyper-parameters."""
         return self._new_log().stats().method
 
     @property
     def last_run(self) -> RunStats:
-        """The statistics of the last call of the pipeline, or of the one that is going on.
+        """The statistics of the pipeline's last call, or of the present one.
 
-        Those of a program's own loop are its run's.
+        For a program with its own loop, they are those of its last run.
         """
         return self._log.stats()
 
     def run(self, key: Hashable, steps: int) -> NamedRun:
-        """Name the run that calls belong to, for programs whose loops cannot be told apart otherwise.
+        """Name the run that calls belong to, for programs with several loops at once.
 
-        Enter it for each step of a server that steps requests in turns, or once around a loop::
+        Use it around each step of a server that takes requests in turns, or once around a loop::
 
             with cache.run(request.id, steps=28):
                 request.latents = one_step(pipe, request)
 
-        A scheduler that takes its steps inside drives it. Without one, a step is another time given to the
-        model, or another entry.
+        A scheduler that steps inside it drives the run. Without a scheduler, a new step begins when the model
+        is given another time, or when the context is entered again.
 
         Args:
-            key: names the run; the same key goes on with it until it is over.
-            steps: how many it has, where no scheduler says so.
+            key: the run's name; the same key continues the run until it ends.
+            steps: the number of steps, if no scheduler tells it.
 
         Raises:
-            ValueError: fewer than one step.
+            ValueError: the number of steps is below 1.
         """
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
         return self._runs.name(key, steps)
 
     def compute_next(self) -> None:
-        """Have the next step of every run computed, after a change that cannot be seen from outside."""
+        """Compute the next step of every run, after a change that skipstone cannot see."""
         for run in self._runs.open:
             run.forget()
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
-        """Have a function called after each step of the coming runs; call what is returned to end that."""
+        """Call a function after each step of the coming runs; call the returned function to stop that."""
         self._watchers.append(watcher)
         return partial(self._watchers.remove, watcher)
 
     def remove(self) -> None:
-        """Leave the pipeline as it was. The statistics stay readable; a second call does nothing."""
+        """Restore the pipeline. The statistics stay readable; a second call does nothing."""
         self._runs.stop()
         for engine in self._engines:
             engine.remove()
@@ -236,11 +235,11 @@ class CacheHandle:
         self._log = self._logs[call] = self._new_log()
 
     def _end_call(self, call: PipelineCall) -> None:
-        """What comes after a pipeline's call is not part of its runs, also where these were broken off."""
+        """End the runs of a pipeline's call, also if they were interrupted."""
         self._runs.end_call(call)
 
     def _begin_run(self, run: Run) -> None:
-        """Write down a run that is called or stepped for the first time."""
+        """Note a run on its first call or step."""
         log = None if run.call is None else self._logs.get(run.call)
         if log is None:
             log = self._log = self._new_log()

@@ -1,1 +1,1 @@
-"""What a method, a predictor and a saver of guidance are, and what they are given."""
+"""The contracts of methods, predictors and guidance savers, and the objects that they receive."""

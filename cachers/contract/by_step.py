@@ -8,7 +8,7 @@ from skipstone.cachers.contract.words import Probe
 
 @dataclass(frozen=True)
 class ByStep(Cacher[None]):
-    """Looks at nothing and remembers nothing."""
+    """A method without a probe and without state."""
 
     @property
     def probe(self) -> Probe:

@@ -1,4 +1,4 @@
-"""A few random elements that stand for a whole tensor."""
+"""A few random elements that represent a whole tensor."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,14 +9,14 @@ from torch import Tensor
 from skipstone.cachers.kernels import operations
 
 SEED = 0
-"""The same elements of tensors of the same shape, so that branches and runs can be compared."""
+"""A fixed seed: tensors of one shape share their elements, so branches and runs can be compared."""
 
 
 class Coordinates:
-    """Reads the same random elements of each sample, of tensors of any shape.
+    """Read the same random elements of each sample, from tensors of any shape.
 
     Args:
-        count: how many, with repetition.
+        count: how many elements, drawn with repetition.
     """
 
     def __init__(self, count: int) -> None:
@@ -24,22 +24,22 @@ class Coordinates:
         self._places: dict[tuple[tuple[int, ...], torch.device], tuple[Tensor, ...]] = {}
 
     def of(self, tensor: Tensor) -> Tensor:
-        """Those of ``(batch, ...)``, as ``(batch, count)`` in float32 and in memory of their own."""
+        """The elements of ``(batch, ...)``, as a new ``(batch, count)`` tensor in float32."""
         every: tuple[Any, ...] = (slice(None), *self._indices(tensor))
         return tensor[every].float()
 
     def compare(
         self, tensor: Tensor, earlier: Sequence[Tensor], weights: Sequence[float]
     ) -> tuple[Tensor, Tensor]:
-        """Those of a tensor, and how far an estimate of them is off.
+        """The elements of a tensor, and the error of their estimate from earlier ones.
 
         Args:
             tensor: ``(batch, ...)``.
-            earlier: those of earlier tensors.
-            weights: of the estimate, one for each of them.
+            earlier: the elements of earlier tensors.
+            weights: the estimate's weights, one for each earlier tensor.
 
         Returns:
-            What `of` gives, and each sample's relative squared error, ``(batch,)``.
+            The result of `of`, and each sample's relative squared error, ``(batch,)``.
         """
         return operations.deviation(tensor, self._indices(tensor), earlier, weights)
 

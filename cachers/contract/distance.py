@@ -1,4 +1,4 @@
-"""How far a probe has moved since it was last looked at."""
+"""How far a probe has moved."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from skipstone.cachers.kernels import operations
 
 
 def mean_l1(current: Tensor, reference: Tensor | None = None) -> Tensor:
-    """Mean absolute difference of each sample, ``(batch,)``; mean absolute value without a reference.
+    """The mean absolute difference of each sample, ``(batch,)``; without a reference the mean absolute value.
 
     The means accumulate in float32.
     """
@@ -16,16 +16,16 @@ def mean_l1(current: Tensor, reference: Tensor | None = None) -> Tensor:
 
 
 def relative_l1(current: Tensor, reference: Tensor) -> float:
-    """Mean absolute change over mean absolute reference, of the sample in the batch that changed most.
+    """The mean absolute change over the mean absolute reference, of the sample that changed most.
 
-    Judging by the worst sample keeps one prompt of a batch from deciding for another. Reading the result is a
-    gate's only GPU synchronisation.
+    The worst sample decides, so that no prompt of a batch is skipped because of another one. Reading the
+    result is a method's only GPU synchronisation.
 
     Args:
         current: ``(batch, ...)``.
         reference: the same shape.
 
     Returns:
-        The ratio; NaN or infinity when the reference is zero or anything is not finite.
+        The ratio; NaN or infinity if the reference is zero or any value is not finite.
     """
     return operations.distance(current, reference).max().item()

@@ -1,4 +1,4 @@
-"""Numbers that are on their way from the device, read when it has long had them."""
+"""Numbers on their way from the device, read when they have arrived."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Late:
-    """A small tensor that is copied to main memory without waiting for it.
+    """A small tensor, copied to main memory without waiting for the device.
 
     Args:
         tensor: ``(n,)``, on any device.
@@ -26,7 +26,7 @@ class Late:
         return self._copied is None or bool(self._copied.query())
 
     def read(self) -> list[float]:
-        """The numbers. Waits until the device has got to where they were made, not for what it did since."""
+        """The numbers. Waits until the device has computed them, not for its later work."""
         if self._copied is not None:
             self._copied.synchronize()
         values: list[float] = self._copy.tolist()

@@ -1,4 +1,4 @@
-"""The bases of methods that skip layers by the position in the run alone."""
+"""The bases of methods that skip layers by the position in the run only."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind, Reason
 
 @dataclass(frozen=True)
 class PerLayer(ByStep):
-    """Has a rule for each layer, and none of its own."""
+    """A method that consists of one rule for each layer."""
 
     site = Site.LAYER
 
@@ -37,7 +37,7 @@ class LayerRule(PerLayer):
 
     @abstractmethod
     def reason(self, step: Step) -> str | None:
-        """Why the layer runs on this step, None to skip it."""
+        """Why the layer runs on this step; None to skip it."""
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> str | None:
         return self.reason(step)
@@ -51,7 +51,7 @@ class Scheduled(LayerRule):
     """Compute the steps of a schedule.
 
     Args:
-        computed: for each step of a run whether the layer is computed. A run must have as many.
+        computed: for each step of a run whether the layer is computed. A run must have that many steps.
     """
 
     name: ClassVar[str] = "scheduled"

@@ -1,4 +1,4 @@
-"""The contract of a predictor: how to weigh the residuals of computed steps into an estimate."""
+"""The contract of a predictor: how an estimate weighs the residuals of computed steps."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from typing import ClassVar, Literal
 from skipstone.cachers.contract.words import Step, Weights, short
 
 Clock = Literal["step", "sigma"]
-"""What a predictor takes for time: the step's index, or its noise level."""
+"""How a predictor measures time: by the step's index, or by its noise level."""
 
 
 @dataclass(frozen=True)
 class Predictor(ABC):
-    """Estimates a skipped step's residual as a weighted sum of computed ones.
+    """Estimate a skipped step's residual as a weighted sum of computed ones.
 
-    It is frozen hyper-parameters and no state: the weights follow from when the kept steps were computed.
-    It goes with any gate: ``WithPredictor(gate, predictor)``.
+    It has frozen hyper-parameters and no state: the weights depend only on the times of the kept steps. It
+    can be added to any method: ``WithPredictor(method, predictor)``.
     """
 
     name: ClassVar[str]
@@ -26,23 +26,23 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def history(self) -> int:
-        """How many computed residuals it uses at most."""
+        """The most computed residuals that it uses."""
 
     @abstractmethod
     def combine(self, at: float, times: Sequence[float]) -> Sequence[float]:
-        """The weights of values known at some times, for the value at another.
+        """The weights of the values at some times, to estimate the value at another time.
 
         Args:
             at: the time to estimate.
-            times: distinct, newest first: at least one, at most `history`.
+            times: distinct times, newest first; at least one, at most `history`.
         """
 
     def time(self, step: Step) -> float:
-        """When a step takes place: by default its index in the run."""
+        """The time of a step; by default its index in the run."""
         return float(step.index)
 
     def weights(self, step: Step, computed: Sequence[Step]) -> Weights:
-        """How the kept residuals are summed up: by `all_weights`, or with others in each band.
+        """The weights of the kept residuals: `all_weights`, or different weights for each frequency band.
 
         Args:
             step: the step to estimate.
@@ -51,7 +51,8 @@ class Predictor(ABC):
         return self.all_weights(step, computed)
 
     def all_weights(self, step: Step, computed: Sequence[Step]) -> Sequence[float]:
-        """One weight for each kept residual, newest first; of two at the same time the newer one counts.
+        """One weight for each kept residual, newest first; of two at the same time, only the newer one
+        counts.
 
         Args:
             step: the step to estimate.
@@ -70,10 +71,10 @@ class Predictor(ABC):
 
 @dataclass(frozen=True)
 class ClockedPredictor(Predictor):
-    """A predictor that can go by the noise level as well as by the step.
+    """A predictor that can measure time by the noise level or by the step.
 
     Args:
-        clock: ``step`` takes the step's index for time, ``sigma`` its noise level.
+        clock: ``step`` measures time by the step's index, ``sigma`` by its noise level.
     """
 
     clock: Clock = field(default="step", kw_only=True)
@@ -91,10 +92,10 @@ class ClockedPredictor(Predictor):
 
 
 def checked_order(order: int, least: int) -> int:
-    """The order, if it is one.
+    """Check the order.
 
     Raises:
-        ValueError: it is too small.
+        ValueError: the order is too small.
     """
     if order < least:
         raise ValueError(f"order must be a whole number >= {least}, got {order}")
@@ -102,13 +103,14 @@ def checked_order(order: int, least: int) -> int:
 
 
 def extrapolation(at: float, times: Sequence[float]) -> list[float]:
-    """The weights by which the polynomial through all values gives the value at another time."""
+    """The weights for evaluating the polynomial through all values at another time."""
     return [prod((at - other) / (time - other) for other in times if other != time) for time in times]
 
 
 def divided_difference(times: Sequence[float]) -> list[float]:
-    """Newton's divided difference over all of some distinct times, as weights of the values.
+    """Newton's divided difference over distinct times, as weights of the values.
 
-    Over ``n + 1`` times that are ``h`` apart it is the backward difference of order ``n`` over ``n! h^n``.
+    Over ``n + 1`` times with spacing ``h`` it is the backward difference of order ``n``, divided by ``n!
+    h^n``.
     """
     return [1 / prod(time - other for other in times if other != time) for time in times]

@@ -1,1 +1,1 @@
-"""Methods that compute every step and write down what they see."""
+"""Methods that compute every step and record what they see."""

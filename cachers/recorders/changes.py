@@ -1,4 +1,4 @@
-"""How a model changes from one step to the next: what constants of methods are measured from."""
+"""Record how a model changes from step to step; constants of methods are measured from that."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -14,7 +14,7 @@ from skipstone.schedules.published.polynomials import Indicator
 
 @dataclass
 class Previous:
-    """What a branch showed on the step before."""
+    """The values of a branch on the step before."""
 
     probe: Tensor | None = None
     value: Tensor | None = None

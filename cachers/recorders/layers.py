@@ -1,4 +1,4 @@
-"""Listening to every layer of a run that skips none: what static schedules are made from."""
+"""Record the changes of every layer in an uncached run; static schedules are made from that."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -14,19 +14,19 @@ from skipstone.cachers.contract.words import Layer, LayerKind, Outcome, Step
 from skipstone.cachers.recorders.recording import Recording
 
 Seen = dict[tuple[int, int], list[float]]
-"""From a step and a number of steps after it to the changes between the two, relative to the later."""
+"""For a step and a distance in steps, the changes between the two, relative to the later value."""
 
 Recent = deque[Tensor]
-"""What a layer gave on the last steps, newest first."""
+"""A layer's outputs on the last steps, newest first."""
 
 
 @dataclass(frozen=True)
 class Listener(Recording[Recent]):
-    """Compute one layer on every step, and note how what it gives changes.
+    """Compute one layer on every step, and record how its output changes.
 
     Args:
-        lags: over how many steps changes are taken at most, from 1.
-        seen: where they are noted.
+        lags: the largest distance in steps for which changes are recorded, from 1.
+        seen: receives the changes.
     """
 
     name: ClassVar[str] = "listener"
@@ -50,13 +50,13 @@ class Listener(Recording[Recent]):
 
 @dataclass(frozen=True)
 class LayerRecorder(PerLayer):
-    """Compute every step, and note how what each layer gives changes from step to step.
+    """Compute every step, and record how each layer's output changes from step to step.
 
     Args:
-        kinds: the layers that are listened to.
-        lags: over how many steps changes are taken at most, from 1.
+        kinds: the kinds of recorded layers.
+        lags: the largest distance in steps for which changes are recorded, from 1.
 
-    ``seen`` collects what was noted of each layer, by what it does and its name.
+    ``seen`` collects the changes of each layer, by its kind and name.
     """
 
     name: ClassVar[str] = "layer-recorder"
@@ -79,6 +79,6 @@ class LayerRecorder(PerLayer):
 
 
 def course(seen: list[Seen], lag: int, steps: int) -> tuple[float, ...]:
-    """The mean change from each step of a run to the one ``lag`` later, infinite where none was seen."""
+    """The mean change from each step of a run to the one ``lag`` later; infinite if none was recorded."""
     found = [[v for one in seen for v in one.get((n, lag), [])] for n in range(steps - lag)]
     return tuple(mean(values) if values else float("inf") for values in found)

@@ -10,7 +10,7 @@ from skipstone.cachers.contract.words import Probe, Reason, Step
 
 @dataclass(frozen=True)
 class Recording(Cacher[StateT]):
-    """Compute every step; `update` notes what it sees."""
+    """Compute every step; `update` records what it sees."""
 
     history = 0
 

@@ -1,4 +1,4 @@
-"""Recording a run for planned caching."""
+"""Record a run for planned caching."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -10,12 +10,12 @@ from skipstone.cachers.contract.words import ModelFacts, Outcome, RunFacts, Step
 from skipstone.cachers.recorders.recording import Recording
 
 COORDINATES = 2048
-"""Random elements of each sample that are kept of a residual."""
+"""How many random elements of each sample's residual are kept."""
 
 
 @dataclass
 class Tape:
-    """What one model's evaluations have shown in the course of a run.
+    """The records of one model's evaluations in a run.
 
     Args:
         run: the run.
@@ -29,7 +29,7 @@ class Tape:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run went on to its last step, as far as its models were called."""
+        """Whether the model was called up to the run's last step."""
         last = len(self.run.steps) - 1
         return any(last in steps for steps in self.seen.values())
 

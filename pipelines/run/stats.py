@@ -1,4 +1,4 @@
-"""What a run did: how many evaluations were skipped, why the others were not, and what it gained."""
+"""The statistics of a run: how many evaluations were skipped, why the others were not, and the gain."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -12,10 +12,10 @@ from skipstone.cachers.contract.words import Reason
 from skipstone.pipelines.run.stopwatch import Mark
 
 FEW_STEPS = 8
-"""The steps of such a run lie so far apart that gates let next to none be skipped."""
+"""The steps of such a short run are so far apart that methods skip almost none."""
 
 BY_POSITION = {Reason.FIRST_STEP, Reason.LAST_STEP, Reason.WARM_UP, Reason.TAIL, Reason.NO_SNAPSHOT}
-"""Why steps are computed in every run, however alike they are."""
+"""Reasons that do not depend on how similar the steps are."""
 
 
 @dataclass
@@ -33,12 +33,12 @@ class LogEntry:
 
     @property
     def device(self) -> torch.device:
-        """Where it ran."""
+        """The device that it ran on."""
         return self.begin.device
 
     @property
     def skipped_in_part(self) -> bool:
-        """Whether it was computed, but some part of it skipped."""
+        """Whether it was computed, with some parts skipped."""
         return self.reason is not None and any(skipped for _, skipped in self.parts)
 
     @property
@@ -51,31 +51,31 @@ class RunStats:
     """The statistics of one run.
 
     Args:
-        method: the method with the hyper-parameters that were used.
-        steps: steps that the run executed.
-        planned_steps: steps that it was going to execute; more than ``steps`` if it was broken off.
-        skipped_steps: steps of which every evaluation was skipped.
-        evaluations: calls of the model.
-        computed: evaluations that ran the blocks.
-        skipped: evaluations that estimated them.
-        replayed: how many of these were replayed as graphs.
-        branches: for each model and branch, how many evaluations were computed and skipped.
-        parts: for each kind of part that is skipped on its own while the rest of the model runs, such as its
-            self attention, how many calls were computed and skipped.
+        method: the method and its hyper-parameters in this run.
+        steps: how many steps the run took.
+        planned_steps: how many steps it was set to take; more than ``steps`` if it was interrupted.
+        skipped_steps: how many steps skipped all of their evaluations.
+        evaluations: how many times the model was called.
+        computed: how many evaluations ran the blocks.
+        skipped: how many evaluations used an estimate instead.
+        replayed: how many of the skipped ones were replayed as CUDA graphs.
+        branches: for each model and branch the numbers of computed and skipped evaluations.
+        parts: for each kind of part that is skipped on its own, such as self attention, the numbers of
+            computed and skipped calls.
         reasons: why evaluations were computed, and how often.
-        strip: a character a step: ``#`` computed, ``.`` skipped, ``+`` in part: some of its evaluations, or
-            some parts of them.
-        seconds: from the first evaluation to the last step's end.
-        speedup: that time against the time that the run would have taken had it computed everything,
-            estimated from its own computed and skipped evaluations; None without both kinds.
-        bytes_held: the most that was held for reuse at any time.
-        skip_cost: the time of an evaluation that was skipped, wholly or in part, over that of a computed one;
-            None without both kinds.
-        deviations: for each sample, the errors of estimates that were compared with computed residuals,
-            over the errors that the record leads to expect; empty for methods that do not compare.
-        passes: the statistics of each pass, where one call of the pipeline went through several runs, such as
-            the sections of a long video; empty for a single one.
-        notes: what a user should know beside the figures.
+        strip: one character for each step: ``#`` computed, ``.`` skipped, ``+`` skipped in part, which means
+            some of its evaluations or some of their parts.
+        seconds: the time from the first evaluation to the end of the last step.
+        speedup: the estimated time of the same run without skipping, divided by ``seconds``. It is estimated
+            from the run's own computed and skipped evaluations; None without both kinds.
+        bytes_held: the most bytes held for reuse at any time.
+        skip_cost: the time of an evaluation that was skipped, in whole or in part, as a share of a computed
+            one; None without both kinds.
+        deviations: for each sample the measured errors of estimates, divided by the errors that the record
+            predicts; empty for methods that do not measure them.
+        passes: the statistics of each run, if one call of the pipeline made several, such as the sections of
+            a long video; empty for a single run.
+        notes: remarks that the figures do not show.
     """
 
     method: str
@@ -120,7 +120,7 @@ class RunStats:
 
 @dataclass
 class RunLog:
-    """Collects a run's evaluations as they happen; ``methods`` has each model's."""
+    """Collect a run's evaluations as they happen; ``methods`` has the method of each model."""
 
     methods: dict[str, Cacher[Any]]
     planned_steps: int = 0
@@ -131,23 +131,23 @@ class RunLog:
 
     @property
     def method(self) -> str:
-        """The methods with the hyper-parameters that were used."""
+        """The methods and their hyper-parameters in this run."""
         return "; ".join(dict.fromkeys(method.describe() for method in self.methods.values()))
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Add a note, once."""
         if text not in self.notes:
             self.notes.append(text)
 
     def called(self, model: str) -> bool:
-        """Whether a model was called in this run."""
+        """Whether this run called a model."""
         return any(entry.model == model for entry in self.entries)
 
     def step_entries(self, step: int) -> list[LogEntry]:
         return [entry for entry in self.entries if entry.step == step]
 
     def stats(self) -> RunStats:
-        """The statistics up to now."""
+        """The statistics so far."""
         steps = sorted({entry.step for entry in self.entries})
         strip = "".join(_mark(self.step_entries(step)) for step in steps)
         skipped = sum(entry.reason is None for entry in self.entries)
@@ -174,7 +174,7 @@ class RunLog:
         )
 
     def _hints(self) -> list[str]:
-        """That the run was too short, where it is over and that is why nothing was skipped."""
+        """A note that the run was too short, if it is over and skipped nothing for that reason."""
         steps = len({entry.step for entry in self.entries})
         expected = BY_POSITION | ({Reason.CHANGED} if steps <= FEW_STEPS else set())
         if not 0 < self.planned_steps <= steps or any(e.reason not in expected for e in self.entries):
@@ -182,7 +182,7 @@ class RunLog:
         return [f"{steps} steps leave too few that could be skipped: take more steps"]
 
     def _deviations(self) -> tuple[float, ...]:
-        """Each sample's largest of all models."""
+        """Each sample's largest deviation over all models."""
         known = [seen for method in self.methods.values() if (seen := method.deviations())]
         return tuple(map(max, zip(*known, strict=False)))
 
@@ -210,17 +210,17 @@ class RunLog:
         return 1 + len(skipped) * (mean(computed) - mean(skipped)) / seconds
 
     def skip_cost(self) -> float | None:
-        """The time of a skipped evaluation over that of a computed one, None without both kinds.
+        """The time of a skipped evaluation, as a share of a computed one; None without both kinds.
 
-        Medians: the first skipped one may be the one that compiles kernels.
+        Medians are used, since the first skipped evaluation may compile kernels.
         """
         computed, skipped = self._times()
         return median(skipped) / median(computed) if computed and skipped and any(computed) else None
 
     def _times(self) -> tuple[list[float], list[float]]:
-        """The seconds of computed evaluations, and of those that were skipped, wholly or in part.
+        """The seconds of computed evaluations, and of evaluations skipped in whole or in part.
 
-        The first step also learns the model and warms the device up: it does not stand for the others.
+        The first step is left out: it also learns the model and warms up the device.
         """
         saving = [e.reason is None or e.skipped_in_part for e in self.entries]
         pairs = list(zip(self.entries, saving, strict=True))
