@@ -1,4 +1,4 @@
-"""One model under a cache: notices its calls, finds the run of each, and hands it to an evaluation."""
+"""One model with a cache: notice its calls, find the run of each, and let an evaluation answer it."""
 
 import functools
 import threading
@@ -67,16 +67,16 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 @dataclass
 class ModelCall:
-    """One call of the model that is under way.
+    """One call of the model in progress.
 
     Args:
-        memory: what the model remembers of the run.
+        memory: the model's memory of the run.
         evaluation: stands between the pipeline and the model.
-        entry: what the log says of it.
-        arguments: what the model is given: half of a batch, where the other half is estimated.
-        kept: the same for trials, in lists of their own: a model may take items out of those it is given.
-        output: what the pipeline gets without the model, None to run it.
-        ready: whether the model may run the way it is compiled.
+        entry: its entry in the log.
+        arguments: the model's arguments; half of a batch if the other half is estimated.
+        kept: the same arguments for trials, in new lists, since a model may remove items from its own.
+        output: what the pipeline gets without running the model; None to run it.
+        ready: whether the model may run compiled.
     """
 
     memory: ModelRun
@@ -89,19 +89,19 @@ class ModelCall:
 
 
 class Here(threading.local):
-    """The calls of a model that are under way in the present thread, innermost last."""
+    """The calls of a model in progress in this thread, innermost last."""
 
     def __init__(self) -> None:
         self.calls: list[ModelCall] = []
 
 
 class Engine:
-    """Runs one method on one model, for as long as it is attached.
+    """Run one method on one model for as long as it is attached.
 
     Args:
         name: the model's name in the pipeline.
         model: the model.
-        cacher: the method, as the user gave it.
+        cacher: the user's method.
         siblings: the names of all models that the pipeline calls on its steps.
         storage: the form in which residuals are kept.
         graphs: whether skipped evaluations are captured as graphs and replayed.
@@ -138,12 +138,12 @@ class Engine:
         self._hooks: list[Any] = []
 
     def install(self, runs: Runs, note: Callable[[str], None], controls: Controls) -> None:
-        """Start noticing the model's calls.
+        """Start to notice the model's calls.
 
         Args:
-            runs: says which run a call belongs to.
-            note: takes what a user should know of calls that belong to none.
-            controls: say what state the pipeline's other networks are in.
+            runs: finds the run that a call belongs to.
+            note: receives notes on calls that belong to no run.
+            controls: the state of the pipeline's other networks.
         """
         self._runs, self._note, self._controls = runs, note, controls
         self._contexts = CacheContexts(self.model)
@@ -154,7 +154,7 @@ class Engine:
         self._watch_model()
 
     def remove(self) -> None:
-        """Leave the model as it was."""
+        """Restore the model."""
         self._undo.close()
         if self._graphs is not None:
             self._graphs.clear()
@@ -165,7 +165,7 @@ class Engine:
         return graphs + sum(memory.nbytes for memory in self._memories if not memory.run.ended)
 
     def end_run(self, run: Run) -> None:
-        """Say what a run has shown of this model, and tell the method that it is over."""
+        """Note what a run has shown of this model, and tell the method that the run is over."""
         memory: ModelRun | None = run.models.get(self.name)
         if memory is None:
             if run.finished:
@@ -190,7 +190,7 @@ class Engine:
         def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
             if not compiled_now(model):
                 return follow(False, args, kwargs)
-            # What a compiled model is traced with is the same for all threads.
+            # A compiled model's trace is the same for all threads.
             with alone:
                 return follow(True, args, kwargs)
 
@@ -220,11 +220,11 @@ class Engine:
             assert self._traced is not None
             return self._traced.call(place, block, args, kwargs)
         present = self._here.calls
-        # A block's stand-in may outlive the evaluation, as where its input is computed again for gradients.
+        # A block's stand-in may outlive the evaluation, for example if gradients recompute its input.
         return present[-1].evaluation.call(place, block, args, kwargs) if present else block(*args, **kwargs)
 
     def _begin(self, compiled: bool, args: Any, kwargs: Any) -> ModelCall | None:
-        """The call that begins now, None where the model runs as if there were no cache."""
+        """The call that begins now; None if the model runs as without a cache."""
         context = self._contexts.name
         found = self._runs.find(self.name, self.model, args, kwargs, context)
         self._traced = None
@@ -248,7 +248,7 @@ class Engine:
         return present
 
     def _pass_by(self, memory: ModelRun, key: BranchKey) -> None:
-        """Take note of a step that is computed without a cache."""
+        """Note a step that is computed without the cache."""
         memory.forget(Reason.GRADIENTS)
         mark = Mark(memory.device)
         entry = LogEntry(self.name, key.name, memory.run.index, Reason.GRADIENTS, mark, mark)
@@ -256,7 +256,7 @@ class Engine:
         memory.run.log.note(f"{self.name}: {GRADIENTS}")
 
     def _memory(self, run: Run, args: Any, kwargs: Any) -> ModelRun:
-        """What the model remembers of a run; asked for anew where its steps turn out to be others."""
+        """The model's memory of a run; it is made anew if the run's steps change."""
         memory: ModelRun | None = run.models.get(self.name)
         made_for = run.first, run.count, run.schedule
         if memory is not None and memory.made_for == made_for:
@@ -289,7 +289,7 @@ class Engine:
         if half is not None:
             args, kwargs = half.arguments(args, kwargs)
         kept = with_own_lists((args, kwargs))
-        # Layers share what they keep between a batch and its half; all else is another trajectory.
+        # Layers share their memory between a batch and its half; anything else is another trajectory.
         given = whole if self._placement.site is Site.LAYER else (args, kwargs)
         branch = self._branch(memory, key, tuple(layout((*given[0], *given[1].values()))), kept)
         if known is not None:
@@ -301,7 +301,7 @@ class Engine:
         return ModelCall(memory, evaluation, entry, (args, kwargs), kept)
 
     def _decide(self, present: ModelCall, compiled: bool) -> None:
-        """Find out what the pipeline gets without the model, and how the model may run."""
+        """Decide what the pipeline gets without the model, and how the model may run."""
         evaluation = present.evaluation
         output, look = evaluation.begin(), functools.partial(self._run_as_written, *present.kept)
         if compiled:
@@ -312,7 +312,7 @@ class Engine:
         present.ready = not compiled or output is not None or evaluation.prepare(look)
 
     def _by_graph(self, graphs: Graphs, present: ModelCall, compiled: bool) -> Any:
-        """What a skipped evaluation returns as a graph, None where the model has to run."""
+        """The output of a skipped evaluation by a graph; None if the model must run."""
         memory = present.memory
         try:
             if compiled:
@@ -327,7 +327,7 @@ class Engine:
         return output
 
     def _take_graphs(self, graphs: Graphs, run: Run) -> None:
-        """Have the graphs for one run: they share their memory, and are proven anew in each."""
+        """Take the graphs for one run: they share memory, and each run proves them anew."""
         if self._graphs_of is run:
             return
         if self._graphs_of is not None and not self._graphs_of.ended:
@@ -336,7 +336,7 @@ class Engine:
         graphs.new_run()
 
     def _finish(self, present: ModelCall, output: Any) -> Any:
-        """What the pipeline gets, once what the model returned has been learned from."""
+        """Learn from the model's output; return what the pipeline gets."""
         memory, evaluation = present.memory, present.evaluation
         latents = None if evaluation.skipped else model_output(self.model, output)
         try:
@@ -351,7 +351,7 @@ class Engine:
         return memory.guided.finish(output)
 
     def _begin_anew(self, present: ModelCall, output: Any, latents: Any, problem: NotUnderstoodError) -> None:
-        """Let a known output be the first that is kept where the method works from now on."""
+        """Keep a known output as the first one at the method's new site."""
         memory, branch, now = present.memory, present.evaluation.branch, present.evaluation.now
         self._verdicts.reject(branch.layout, problem)
         key = next(key for key, known in memory.branches.items() if known is branch)
@@ -426,12 +426,12 @@ class Engine:
         return None if memory.embeddings is None else memory.embeddings[index : index + 1]
 
     def _meet_compiled(self, memory: ModelRun) -> None:
-        """Say how layers are skipped in a compiled model, or see to it that attention is watched in it."""
+        """Note how layers are skipped in a compiled model, or watch its attention."""
         if self._placement.site is Site.LAYER:
             memory.run.log.note(f"{self.name}: {BETWEEN_GRAPHS}")
         place = middle_block(self._parts) if memory.method.watches_attention else None
         if place is not None and not self._hooks:
-            # For good, because the hooks that a model has when it is compiled are compiled with it.
+            # Permanent, since hooks are compiled together with the model.
             block = list(self._parts[place[0]].children())[place[1]]
             self._hooks = watch_for_good(block, self._attended)
             for hook in self._hooks:
@@ -444,7 +444,7 @@ class Engine:
     # Trials
 
     def _try_half(self, guided: GuidedBranches, present: ModelCall, output: Any) -> None:
-        """Compute half of a batch that was just computed, once for each layout of the inputs, and compare."""
+        """Try half of the batch that was just computed, once for each layout of the inputs, and compare."""
         half = guided.untried
         if half is None:
             return
@@ -461,7 +461,7 @@ class Engine:
     def _gives(
         self, present: ModelCall, expected: Any, evaluation: Evaluation[Any], arguments: Arguments
     ) -> bool:
-        """Whether the model returns an output under another evaluation, here and in all of its processes."""
+        """Whether the model returns this output under another evaluation, in all of its processes."""
         own, present.evaluation = present.evaluation, evaluation
         try:
             right = alike(self._run_as_written(*arguments), expected)
@@ -473,16 +473,16 @@ class Engine:
         return right if group is None else not any_rank(group, not right, present.memory.device)
 
     def _run_as_written(self, args: Any, kwargs: Any) -> Any:
-        """Run the model once more.
+        """Run the model once more, uncompiled.
 
-        Its hooks are left alone: others may count on one call of theirs for each call of the model.
+        Its hooks do not run: other code may rely on one hook call for each call of the model.
         """
         args, kwargs = with_own_lists((args, kwargs))
         return self.model.forward(*args, **kwargs)
 
 
 def records_gradients(model: nn.Module, args: Any, kwargs: Any) -> bool:
-    """Whether what a call returns could be asked for its gradients."""
+    """Whether a call's output could be asked for gradients."""
     if not torch.is_grad_enabled():
         return False
     given = any(tensor.requires_grad for tensor in floats_in([args, kwargs]))
@@ -490,6 +490,6 @@ def records_gradients(model: nn.Module, args: Any, kwargs: Any) -> bool:
 
 
 def facts(name: str, model: nn.Module, siblings: tuple[str, ...]) -> ModelFacts:
-    """What a method may know of a model."""
+    """The facts of a model that a method may use."""
     blocks = sum(len(its) for path, its in block_lists(model).items() if "refiner" not in path)
     return ModelFacts(type(model).__name__, dict(getattr(model, "config", {})), name, siblings, blocks)

@@ -1,4 +1,4 @@
-"""What one model remembers of one denoising run."""
+"""The memory of one model in one denoising run."""
 
 from collections import Counter
 from collections.abc import Hashable
@@ -17,20 +17,21 @@ from skipstone.pipelines.run.controls import Controls
 from skipstone.pipelines.run.run import Run
 
 MOST_BRANCHES = 256
-"""More of them than any step has are those of prompts that were exchanged: the oldest go."""
+"""No step has more branches; beyond that, the oldest ones belong to replaced prompts and are dropped."""
 
 
 class ModelRun:
-    """The memory of one model in one run, from its first call on until the run ends.
+    """The memory of one model in one run, from its first call to the end of the run.
 
     Args:
         run: the run.
-        method: what the run is made with.
-        made_for: what the method was asked for with.
-        guided: follows the branches of guidance, None where no method saves one.
-        controls: say what state the model's adapters, and the networks that steer it, are in.
+        method: the method of this run.
+        made_for: the facts of the run that the method was made for.
+        guided: follows the branches of guidance; None if the method saves none.
+        controls: the state of the model's adapters and of the networks that control it.
 
-    ``device`` is where the model's inputs are, ``embeddings`` those of all its steps' times, once asked for.
+    ``device`` is the device of the model's inputs. ``embeddings`` are the time embeddings of all steps, once
+    they are read.
     """
 
     def __init__(
@@ -62,26 +63,26 @@ class ModelRun:
         return others + sum(branch.nbytes for branch in self.branches.values())
 
     def knows(self, given: Conditioning) -> bool:
-        """Whether the model was called with this very conditioning."""
+        """Whether the model was called with exactly this conditioning."""
         return self._conditionings.knows(given)
 
     def used(self, given: Conditioning, context: str | None) -> bool:
-        """Whether it was so in the present step, under this name.
+        """Whether that happened in the present step, under this name.
 
         Args:
-            given: what conditions the model.
-            context: what the pipeline calls it, None where it does not.
+            given: the call's conditioning.
+            context: the pipeline's name for the call, or None.
         """
         if not self.knows(given):
             return False
         return self._used[context, self._conditionings.number(given, self.run.index)] > 0
 
     def key(self, context: str | None, given: Conditioning) -> BranchKey:
-        """The branch of the call that begins now, at the run's present step.
+        """The branch of the call that begins now, in the run's present step.
 
         Args:
-            context: what the pipeline calls it, None where it does not.
-            given: what conditions it.
+            context: the pipeline's name for the call, or None.
+            given: the call's conditioning.
         """
         if self._step != self.run.index:
             self._new_step()
@@ -91,13 +92,13 @@ class ModelRun:
         return self._names.next(context, number, not given.has_tensors, self._step)
 
     def change_method(self, method: Cacher[Any], made_for: Hashable) -> None:
-        """Go on with another method: what was kept for the other one is dropped."""
+        """Continue with another method; drop what the former one kept."""
         if method != self.method:
             self.branches.clear()
         self.method, self.made_for = method, made_for
 
     def keep(self, key: Hashable, branch: Branch[Any]) -> None:
-        """Remember a new branch."""
+        """Add a new branch."""
         mates = [other for other in self.branches.values() if other.name == branch.name]
         if mates:
             same_layout = any(other.layout == branch.layout for other in mates)
@@ -107,7 +108,7 @@ class ModelRun:
             del self.branches[next(iter(self.branches))]
 
     def forget(self, why: Reason = Reason.ASKED_FOR) -> None:
-        """Drop what could be reused: each branch computes next, for this reason."""
+        """Drop everything for reuse: each branch computes its next step, for this reason."""
         for branch in self.branches.values():
             branch.forget(why)
         if self.guided is not None:

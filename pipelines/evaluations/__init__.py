@@ -1,1 +1,1 @@
-"""One call of a model under a cache: what of it runs, and what is estimated."""
+"""One call of a model with a cache: what runs, and what is estimated."""

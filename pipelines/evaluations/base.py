@@ -1,4 +1,4 @@
-"""One call of a model during a run: the gate's decision, and what is kept of it."""
+"""One call of a model during a run: the method's decision, and what is kept of the call."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable

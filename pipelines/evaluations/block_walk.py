@@ -1,4 +1,4 @@
-"""Going through a model's blocks, in ranges that are computed or skipped as one."""
+"""Walk through a model's blocks in ranges that are computed or skipped as one."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -16,15 +16,15 @@ from skipstone.pipelines.model.trace import Entry
 
 @dataclass
 class Passage:
-    """The way through one range.
+    """The walk through one range.
 
     Args:
-        memory: the range's.
-        inputs: what entered its first block.
-        reason: why it is computed, None where it is skipped.
-        position: how many of its blocks were passed.
-        member: the last of them.
-        last: that one's finished call, and ``outputs`` what it gave, where it was computed.
+        memory: the range's memory.
+        inputs: the inputs of its first block.
+        reason: why it is computed; None if it is skipped.
+        position: how many of its blocks were called.
+        member: the last one of these.
+        last: that block's finished call, and ``outputs`` its outputs, if it was computed.
     """
 
     memory: BlockMemory
@@ -37,13 +37,13 @@ class Passage:
 
 
 class BlockWalk:
-    """Stands in for single blocks in one evaluation.
+    """Stand in for single blocks in one evaluation.
 
     Args:
         cacher: the method.
         now: where the evaluation stands.
         branch: the branch's memory.
-        decide: says why a range is computed, None to skip it, and takes note of that.
+        decide: returns and notes why a range is computed; None to skip it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BlockWalk:
         self._newest: Hashable = None
 
     def call(self, found: Found, member: Hashable, call: Call, run: Any) -> tuple[Any, bool | None]:
-        """What the model gets for a block, and whether it was skipped; None where it always runs."""
+        """The outputs of a block for the model, and whether it was skipped; None if it always runs."""
         passage = self._open.get(found.in_list)
         if passage is not None:
             self._learn(found.in_list, passage, call)
@@ -81,7 +81,7 @@ class BlockWalk:
         return outputs, passage.reason is None
 
     def finish(self) -> None:
-        """All blocks were called."""
+        """End the walk, after all blocks were called."""
         for in_list in list(self._open):
             self._close(in_list)
 
@@ -100,7 +100,7 @@ class BlockWalk:
         return memory
 
     def _joins(self, cacher: Cacher[Any] | None, passage: Passage) -> bool:
-        """Whether a block with this method goes on with a range: no block of another list came between."""
+        """Whether a block with this method continues a range: no block of another list came between."""
         is_alike = cacher is not None and cacher.joins_blocks and cacher == passage.memory.cacher
         return is_alike and not passage.memory.is_complete and passage.member == self._newest
 
@@ -123,7 +123,7 @@ class BlockWalk:
         return memory.through(member, call)
 
     def _learn(self, in_list: str, passage: Passage, after: Call | None) -> None:
-        """Find the streams of the newest block, now that the next one shows what it took."""
+        """Find the streams of the newest block, now that the next block shows what it takes."""
         last, hints = passage.last, self._hints.setdefault(in_list, {})
         if last is None:
             return
@@ -133,7 +133,7 @@ class BlockWalk:
             passage.memory.learn(passage.member, last, hints)
 
     def _close(self, in_list: str) -> None:
-        """Keep what a range has added."""
+        """Keep the residual of a range."""
         passage = self._open.pop(in_list)
         self._learn(in_list, passage, None)
         memory, last = passage.memory, passage.last

@@ -17,15 +17,15 @@ from skipstone.pipelines.model.calls import parameters_of
 from skipstone.pipelines.model.outputs import floats_in, refilled
 
 CONDITIONAL = {"uncond": "cond", "pred_uncond": "pred_cond", "branch 1": "branch 0"}
-"""From an unconditional branch's name to that of the conditional one, which pipelines call before it."""
+"""From the name of an unconditional branch to that of the conditional one, which pipelines call first."""
 
 HALF = "unconditional half"
-"""What the statistics call the half of a batch that was or was not computed."""
+"""The name in the statistics of the half of a batch that may be skipped."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A branch's output on this step, and the shape of the latents that it was called with."""
+    """A branch's output on this step, and the shape of its latents."""
 
     shape: torch.Size
     output: Any
@@ -33,7 +33,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class GuidedCall:
-    """One call of the model: its branch, its step, and what it was given."""
+    """One call of the model: its branch, its step and its latents."""
 
     name: str
     step: Step
@@ -45,15 +45,15 @@ class GuidedCall:
 
 
 class GuidedBranches:
-    """Follows the branches of one model, and estimates the unconditional one where its method says so.
+    """Follow the branches of one model, and estimate the unconditional one if the method says so.
 
     Args:
-        guidance: the method.
+        guidance: the method that saves the unconditional branch.
         model: the model.
-        verdicts: whether half of a batch can be computed alone, by what it is called with: of all its runs.
+        verdicts: whether half of a batch can be computed alone, by the call's layout, for all runs.
 
-    ``found`` tells whether there was an unconditional branch in this run, ``half`` which half of its batch
-    the present call is to compute, ``parts`` counts the halves as an evaluation's parts.
+    ``found`` tells whether this run has had an unconditional branch, and ``half`` which half of its batch the
+    present call computes. ``parts`` counts the halves as parts of evaluations.
     """
 
     def __init__(self, guidance: Guidance, model: nn.Module, verdicts: dict[Hashable, bool]) -> None:
@@ -81,14 +81,14 @@ class GuidedBranches:
         self._seen.clear()
 
     def forget(self) -> None:
-        """Drop all that is held for reuse."""
+        """Drop everything for reuse."""
         self._seen.clear()
         self._parts_of.clear()
 
     def begin(self, name: str, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What the unconditional branch gives without being computed; None where this call is computed.
+        """The estimated output of the unconditional branch; None if this call is computed.
 
-        Then ``half`` tells whether only one half of it is.
+        In that case ``half`` tells whether only one half is computed.
         """
         self.half = self._whole = self._call = None
         self.parts = Counter()
@@ -112,7 +112,7 @@ class GuidedBranches:
         return None
 
     def finish(self, output: Any) -> Any:
-        """What the pipeline gets of a computed call's output."""
+        """What the pipeline gets from a computed call's output."""
         if self._call is None:
             return output
         if self.half is not None:
@@ -130,17 +130,17 @@ class GuidedBranches:
 
     @property
     def untried(self) -> Half | None:
-        """How to compute half of the present batch, where it is not known yet whether that is right."""
+        """How to compute half of the present batch, if this is not tried yet."""
         known = self._call is None or self._call.key in self._verdicts
         return None if known else self._whole
 
     def judge(self, right: bool) -> None:
-        """Take note of whether half of the present batch can be computed alone."""
+        """Note whether half of the present batch can be computed alone."""
         assert self._call is not None
         self._verdicts[self._call.key] = right
 
     def _conditional(self, call: GuidedCall) -> Seen | None:
-        """The conditional branch's part of this step, where the call is of the unconditional one."""
+        """The conditional branch's output on this step, if the call is of the unconditional branch."""
         seen = self._seen.get(CONDITIONAL.get(call.name, ""))
         return seen if seen is not None and seen.shape == call.latents.shape else None
 
@@ -176,7 +176,7 @@ def _is_latents(value: Any) -> bool:
 
 
 def _grid(given: Mapping[str, Any]) -> tuple[int, ...]:
-    """Rows and columns, and frames before them, of latents that are packed into tokens; as far as known."""
+    """Frames (if any), rows and columns of latents that are packed into tokens, as far as known."""
     for name in ("img_ids", "img_shapes"):
         value = given.get(name)
         while isinstance(value, (list, tuple)) and value and not isinstance(value[0], int):

@@ -22,7 +22,7 @@ StateT = TypeVar("StateT")
 
 
 class LayerEvaluation(Evaluation[StateT]):
-    """Stands in for the layers that a method works on, each with a memory and a decision of its own."""
+    """Stand in for the layers that a method works on; each has its own memory and decision."""
 
     def __init__(
         self,

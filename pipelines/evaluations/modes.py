@@ -1,4 +1,4 @@
-"""The ways through a model's blocks: learning their order, computing, skipping, leaving them out."""
+"""The ways through a model's blocks: learn their order, compute, skip, or leave them out."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,25 +14,25 @@ from skipstone.pipelines.model.trace import Entry, Learner, Place, Trace
 
 
 class Mode(Protocol):
-    """Stands in for the blocks during one evaluation."""
+    """Stand in for the blocks during one evaluation."""
 
     def call(self, call: Call) -> Any:
-        """The outputs that the model gets for this call."""
+        """The outputs for the model of this call."""
 
 
 class Learning:
-    """Computes, and watches which streams flow where.
+    """Compute, and watch how the streams flow.
 
     Args:
-        head_blocks: how many blocks of the stack run on every step, before the ones that may be skipped.
-        tail_blocks: how many run on every step after them.
+        head_blocks: how many first blocks of the stack run on every step.
+        tail_blocks: how many last blocks of the stack run on every step.
     """
 
     def __init__(self, head_blocks: int, tail_blocks: int) -> None:
         self._learner = Learner(head_blocks, tail_blocks)
 
     def place_in_chain(self, call: Call) -> int:
-        """How many blocks have handed on the streams that a call is about to take."""
+        """How many blocks have passed on the streams that a call will take."""
         return self._learner.place_in_chain(call)
 
     def call(self, call: Call) -> Any:
@@ -55,12 +55,12 @@ class Learning:
 
 
 class Computing:
-    """Computes, and takes each segment's residual on the way.
+    """Compute, and take each segment's residual on the way.
 
     Args:
-        trace: what an earlier evaluation has shown.
-        copy: whether blocks write into their inputs, so that these must be copied.
-        coordinates: which elements of the residuals are wanted, None for all. Nothing else is held then.
+        trace: the trace of an earlier evaluation.
+        copy: whether to copy inputs, because blocks write into them.
+        coordinates: the elements of the residuals to keep; None for all.
     """
 
     def __init__(self, trace: Trace, copy: bool, coordinates: Coordinates | None = None) -> None:
@@ -85,7 +85,7 @@ class Computing:
         return outputs
 
     def residuals(self) -> list[Residual] | None:
-        """The segments' residuals, unless the blocks were others than learned or wrote into their inputs."""
+        """The segments' residuals, unless the blocks differed from the trace or wrote into their inputs."""
         complete = self.as_learned and self.intact and self._position == len(self._trace.places)
         return self._residuals if complete else None
 
@@ -103,12 +103,12 @@ class Computing:
 
 
 class Passing:
-    """Leaves the blocks out, for a run of the model whose output nobody wants.
+    """Leave the blocks out, for a run of the model whose output is not used.
 
     Args:
-        trace: what an earlier evaluation has shown.
-        position: how many calls were made before the first one that is left out.
-        spares_leading: whether the calls before the stack are left out too.
+        trace: the trace of an earlier evaluation.
+        position: how many calls come before the first one that is left out.
+        spares_leading: whether to leave out the calls before the stack too.
     """
 
     def __init__(self, trace: Trace, position: int, spares_leading: bool) -> None:
@@ -125,18 +125,18 @@ class Passing:
 
 
 class Skipping:
-    """Passes the streams over every segment and adds the estimated residuals at its end.
+    """Pass the streams over each segment, and add the estimated residuals at its end.
 
-    The estimate is added to what entered the segment: what the model adds between two of its blocks (a
-    control network's terms, for example) is in the residual already, and must not count twice.
+    The estimate is added to the segment's inputs. Anything that the model adds between two of its blocks,
+    such as the terms of a control network, is already in the residual and must not count twice.
 
     Args:
-        trace: what an earlier evaluation has shown.
+        trace: the trace of an earlier evaluation.
         snapshots: the residuals of computed steps.
-        weights: the predictor's.
-        position: how many calls were made before the first skipped one.
-        copy: whether the streams are written into on the way, so that they must be copied.
-        spares_leading: whether the calls before the stack are left out too.
+        weights: the predictor's weights.
+        position: how many calls come before the first skipped one.
+        copy: whether to copy the streams, because something writes into them on the way.
+        spares_leading: whether to leave out the calls before the stack too.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Skipping:
         self._done = 0
 
     def at(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
-        """What the model gets for one of its blocks: in all haste for those that only pass streams on."""
+        """The outputs of one block for the model, on a fast path for blocks that only pass streams on."""
         position = self._position
         passes = self._inner[position] if self._trace.has(position, place) else None
         if passes is not None:

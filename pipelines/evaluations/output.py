@@ -1,4 +1,4 @@
-"""Estimating what a part of a model returns: the whole output, or the deep branch of a UNet."""
+"""Estimate the output of a part of a model: the whole output, or the deep branch of a UNet."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -17,11 +17,11 @@ from skipstone.pipelines.model.trace import Place
 StateT = TypeVar("StateT")
 
 MODEL: Place = (-1, 0)
-"""Stands for the model itself where its parts have places."""
+"""The place that stands for the model itself."""
 
 
 class OutputEvaluation(Evaluation[StateT]):
-    """Stands in for a whole model, whose kept outputs are combined."""
+    """Stand in for a whole model, and combine its kept outputs."""
 
     def begin(self) -> Any:
         self._decide_early()
@@ -33,7 +33,7 @@ class OutputEvaluation(Evaluation[StateT]):
             self._keep(output, latents)
 
     def _keep(self, output: Any, latents: Tensor | None) -> None:
-        # Clones, because what was handed out may be written into.
+        # Clones, because the model may write into its outputs.
         value: Residual = {position: t.detach().clone() for position, t in enumerate(floats_in(output))}
         self.branch.snapshots.push(self.now.step, [value])
         self._tell(Outcome(output=latents, branch=self.branch.name))
@@ -48,7 +48,7 @@ class OutputEvaluation(Evaluation[StateT]):
 
 
 class DeepEvaluation(OutputEvaluation[StateT]):
-    """Stands in for the parts of a UNet's deep branch, of which only the last one's output is used."""
+    """Stand in for the parts of a UNet's deep branch; only the last one's output is used."""
 
     def __init__(
         self,
@@ -85,6 +85,6 @@ class DeepEvaluation(OutputEvaluation[StateT]):
             self._keep(self._last[1], latents)
 
     def _filler(self, place: Place) -> Any:
-        """What nobody reads, of the right shape."""
+        """A tensor of the right shape that is never read."""
         template = self.branch.hollows[place]
         return refilled(template, map(zeros_like, floats_in(template)))

@@ -1,4 +1,4 @@
-"""Where on a model a method works: at its own site, or at the whole output where the model has none."""
+"""Where on a model a method works: at its own site, or at the whole output if the model lacks that site."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from skipstone.pipelines.model.probes import OF_THE_TIME
 from skipstone.pipelines.model.unets import deep_branch, is_unet
 
 EARLY = (Probe.NONE, Probe.MODEL_INPUT, *OF_THE_TIME)
-"""The probes that are known before a model runs."""
+"""The probes that are known before the model runs."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class Placement:
     """Where a method works on one model.
 
     Args:
-        site: what is estimated.
-        probe: what its gate looks at.
-        remark: what a user should know of this.
-        layers: the layers that it may skip, at the site of layers.
+        site: the estimated site.
+        probe: the method's probe.
+        remark: a note for the user.
+        layers: the layers that it may skip, at `Site.LAYER`.
     """
 
     site: Site
@@ -34,10 +34,10 @@ class Placement:
 
 
 def place(cacher: Cacher[Any], model: nn.Module) -> Placement:
-    """Where a method works on a model.
+    """Find where a method works on a model.
 
     Raises:
-        ValueError: nowhere.
+        ValueError: it cannot work on this model.
     """
     placement = _placement(cacher, model)
     of_the_time = OF_THE_TIME.get(placement.probe)
@@ -50,10 +50,10 @@ def place(cacher: Cacher[Any], model: nn.Module) -> Placement:
 
 
 def parts_at(placement: Placement, model: nn.Module, head_blocks: int) -> list[nn.Module]:
-    """The parts of a model whose calls an evaluation stands in for.
+    """The parts of a model that an evaluation stands in for.
 
     Raises:
-        ValueError: there are fewer layers than are to run on every step.
+        ValueError: there are fewer layers than have to run on every step.
     """
     match placement.site:
         case Site.STACK:
@@ -66,9 +66,9 @@ def parts_at(placement: Placement, model: nn.Module, head_blocks: int) -> list[n
 
 
 def at_output(cacher: Cacher[Any], why: str) -> Placement | None:
-    """A stack's method at work on the whole output, None where its probe is defined for blocks only.
+    """Place a stack's method at the whole output; None if its probe needs blocks.
 
-    What blocks would be given is not known there. The model's own input stands in for it.
+    The blocks' inputs are not known there, so the model's input is the probe.
     """
     remark = f"{why}: the whole output is estimated instead"
     if cacher.watches_attention:

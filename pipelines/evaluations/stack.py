@@ -1,4 +1,4 @@
-"""Estimating a transformer's whole stack of blocks."""
+"""Estimate a transformer's whole stack of blocks."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ StateT = TypeVar("StateT")
 
 
 class StackEvaluation(Evaluation[StateT]):
-    """Stands in for a model's blocks."""
+    """Stand in for a model's blocks."""
 
     def __init__(
         self,
@@ -62,18 +62,18 @@ class StackEvaluation(Evaluation[StateT]):
             run()
         self._ready = True
         if self.skipped:
-            # As one residual: the weights are numbers, and other numbers would be another graph.
+            # As one residual: weights are plain numbers, and other numbers would need another graph.
             self.skip_by(self.branch.snapshots.combined(self.weights, self._device))
         else:
             self._mode = self._computing()
         return True
 
     def skip(self) -> None:
-        """Skip by what is kept, from the first block on."""
+        """Skip with the kept residuals, from the first block on."""
         self._mode = self._skipping(self.branch.snapshots, self.weights, 0)
 
     def skip_by(self, sums: Snapshots) -> None:
-        """Skip by one residual for each segment, from the first block on."""
+        """Skip with one residual for each segment, from the first block on."""
         self._mode = self._skipping(sums, (1.0,), 0)
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
@@ -101,7 +101,7 @@ class StackEvaluation(Evaluation[StateT]):
             return
         residuals = self._learned() if isinstance(self._mode, Learning) else self._computed()
         if residuals and self._ready:
-            # A CUDA graph writes over what it has returned.
+            # A CUDA graph overwrites its former output.
             residuals = [{slot: tensor.clone() for slot, tensor in one.items()} for one in residuals]
             latents = None if latents is None else latents.clone()
         if residuals and not self._samples:
@@ -110,7 +110,7 @@ class StackEvaluation(Evaluation[StateT]):
         self._tell(Outcome(shown, latents, self._attended(), self.branch.name))
 
     def _attended(self) -> Tensor | None:
-        """What the watched block's attention returned, ``(batch, frames, positions, dim)``."""
+        """The output of the watched block's attention, ``(batch, frames, positions, dim)``."""
         if not self._attention or self.branch.grid is None:
             return None
         return self.branch.grid.framed(self._attention[0])
@@ -122,7 +122,7 @@ class StackEvaluation(Evaluation[StateT]):
         return Computing(self.branch.trace, self.branch.writes_in_place, coordinates)
 
     def _asked_for(self, residual: Tensor | None) -> Tensor | None:
-        """As much of a residual as the method wants to see."""
+        """The elements of a residual that the method asks for."""
         coordinates = self.branch.coordinates
         if residual is None or coordinates is None or self._samples:
             return residual
@@ -134,7 +134,7 @@ class StackEvaluation(Evaluation[StateT]):
         return Skipping(trace, snapshots, weights, position, branch.writes_in_place, branch.spares_leading)
 
     def _look(self, call: Call) -> None:
-        """Read the probe where the head of the stack ends: of every chain until one is known to lead."""
+        """Read the probe at the end of the stack's head; of every chain until the first one is known."""
         trace, heads = self.branch.trace, self.method.head_blocks
         if isinstance(self._mode, Learning):
             number = self._mode.place_in_chain(call)
@@ -147,7 +147,7 @@ class StackEvaluation(Evaluation[StateT]):
                 self._decide_at(call, trace)
 
     def _turn(self, trace: Trace) -> int | None:
-        """Position of the call at which the gate decides."""
+        """The position of the call at which the method decides."""
         return 0 if self.branch.spares_leading else trace.start
 
     def _look_at_head(self, call: Call, begins: bool) -> None:
@@ -177,7 +177,7 @@ class StackEvaluation(Evaluation[StateT]):
                 return self.now.probe
 
     def _modulated_input(self, call: Call) -> Tensor | None:
-        """Read it from copies as long as the blocks may write into what they are given."""
+        """Read it from copies as long as the blocks may write into their inputs."""
         if not self.branch.writes_in_place and self.branch.trace is not None:
             return modulated_input(call)
         copies = call.copied()
@@ -187,7 +187,7 @@ class StackEvaluation(Evaluation[StateT]):
         return probe
 
     def _head_states(self, call: Call) -> tuple[Tensor, Tensor] | None:
-        """What entered the stack and what left its head blocks."""
+        """The stack's input and its head blocks' output."""
         head = self._heads[call.list_index]
         before, after = next(iter(head.tensors.values())), call.main()
         if not head.intact:
@@ -217,10 +217,10 @@ class StackEvaluation(Evaluation[StateT]):
 
 
 class Replay(Evaluation[StateT]):
-    """Skips a step that was just computed, with the same input: its output shows whether that is right.
+    """Skip a step that was just computed, with the same input: the output shows whether skipping is right.
 
     Args:
-        computed: the evaluation that has just been finished.
+        computed: the evaluation that was just finished.
     """
 
     def __init__(self, computed: Evaluation[StateT]) -> None:

@@ -1,4 +1,4 @@
-"""Whether skipping is right for a model: tried once for each layout of its inputs."""
+"""Try whether skipping is right for a model, once for each layout of its inputs."""
 
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -9,37 +9,37 @@ from skipstone.pipelines.model.calls import NotUnderstoodError
 
 
 class Verdicts:
-    """What was found out about one model, by the layout of its inputs."""
+    """The results of the trials of one model, by the layout of its inputs."""
 
     def __init__(self) -> None:
         self._problems: dict[Hashable, str | None] = {}
         self._spares_leading: set[Hashable] = set()
 
     def problem(self, layout: Hashable) -> str | None:
-        """Why the site cannot be skipped with such inputs, None where it can or was not tried."""
+        """Why the site cannot be skipped with such inputs; None if it can or was not tried."""
         return self._problems.get(layout)
 
     def reject(self, layout: Hashable, problem: NotUnderstoodError) -> None:
-        """Take note that the site cannot be skipped with such inputs."""
+        """Note that the site cannot be skipped with such inputs."""
         self._problems[layout] = str(problem)
 
     def tell(self, branch: Branch[Any]) -> None:
-        """Let a new branch know."""
+        """Tell a new branch the results."""
         branch.checked = branch.layout in self._problems
         branch.spares_leading = branch.layout in self._spares_leading
 
     def verify(
         self, evaluation: Evaluation[Any], name: str, right: Callable[[Evaluation[Any]], bool]
     ) -> None:
-        """Skip what was just computed, unless that was tried with such inputs before, and compare.
+        """Skip what was just computed and compare, unless such inputs were tried before.
 
-        Blocks before the stack are first left out as well: what reads their results cannot be right then.
-        Processes that share the model leave the stack together.
+        The first trial also leaves out the blocks before the stack; if anything needs their results, it
+        fails. Processes that share the model give up the stack together.
 
         Args:
-            evaluation: what was computed.
-            name: the model's.
-            right: whether the model gives the same once more under another evaluation.
+            evaluation: the computed evaluation.
+            name: the model's name.
+            right: returns whether the model's output is the same under another evaluation.
 
         Raises:
             NotUnderstoodError: the outputs differ, here or in another process of the group.

@@ -1,4 +1,4 @@
-"""Having a device take note of some work, to do the same work again in one call."""
+"""Capture a device's work, to replay it in one call."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -7,23 +7,23 @@ import torch
 
 
 class Captured(Protocol):
-    """Work that can be done again, on the same memory."""
+    """Captured work, which can be replayed on the same memory."""
 
     output: Any
-    """What the work returned. Doing it again writes over it, as may any other work of the same capturer."""
+    """The output of the work. A replay overwrites it, and so may other work of the same capturer."""
 
     nbytes: int
-    """How much more memory is held for it."""
+    """How many more bytes are held for it."""
 
     def replay(self) -> None:
-        """Do it again."""
+        """Replay the work."""
 
 
 class Capturer(Protocol):
-    """Takes note of work."""
+    """Captures work."""
 
     def capture(self, work: Callable[[], Any]) -> Captured:
-        """What the device is given to do by some work; it need not be done yet."""
+        """Capture what some work gives the device to do; it may run only on a replay."""
 
 
 class CudaGraph:
@@ -39,7 +39,7 @@ class CudaGraph:
 
 
 class CudaGraphs:
-    """Captures work as CUDA graphs, which share their memory: nothing in it is needed between two replays.
+    """Capture work as CUDA graphs that share their memory, since nothing in it is needed between replays.
 
     Args:
         device: a CUDA device.
@@ -54,7 +54,7 @@ class CudaGraphs:
         index = torch.cuda.current_device() if self._device.index is None else self._device.index
         generator = torch.cuda.default_generators[index]
         state = generator.clone_state()
-        # A capture that fails leaves its own stream behind, and a generator that expects its end.
+        # A failed capture leaves its stream active, and a generator that waits for its end.
         with torch.cuda.device(index), torch.cuda.stream(torch.cuda.current_stream(index)):
             try:
                 with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
@@ -68,4 +68,4 @@ class CudaGraphs:
 
 
 CAPTURERS: dict[str, Callable[[torch.device], Capturer]] = {"cuda": CudaGraphs}
-"""For each type of device that can take note of work, what makes it do so."""
+"""For each type of device that can capture work, the class that does."""

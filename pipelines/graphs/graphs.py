@@ -1,4 +1,4 @@
-"""Skipped evaluations as graphs: captured once for each kind of arguments, and then replayed in one call."""
+"""Skipped evaluations as graphs: captured once for each kind of arguments, then replayed in one call."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
@@ -17,26 +17,26 @@ from skipstone.pipelines.model.outputs import alike, floats_in, refilled
 from skipstone.pipelines.run.ranks import process_group
 
 MOST = 8
-"""How many graphs one model has at most: one whose plain arguments change from step to step has none left."""
+"""The most graphs of one model; a model whose plain arguments change on every step reaches this limit."""
 
 Forward = Callable[[Any, Any], Any]
-"""Runs a model with positional and keyword arguments, its hooks left alone."""
+"""Runs a model with positional and keyword arguments, without its hooks."""
 
 
 class NotCapturedError(Exception):
-    """Why an evaluation runs as it is written."""
+    """Why an evaluation runs without a graph."""
 
 
 class Graph:
-    """One kind of skipped evaluation: the memory that it works on, and what was captured there.
+    """One kind of skipped evaluation: its memory, and the work that was captured on it.
 
-    The estimated residuals are summed up outside of it, in whatever form the snapshots are kept.
+    The estimated residuals are summed outside the graph, whatever the form of the snapshots.
 
     Args:
-        evaluation: the first of its kind.
-        device: where it runs.
-        arguments: the model's.
-        tensors: those among them.
+        evaluation: the first evaluation of this kind.
+        device: its device.
+        arguments: the model's arguments.
+        tensors: the tensors among these.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Graph:
         return captured + self._sums.nbytes + sum(tensor.nbytes for tensor in self._inputs)
 
     def replay(self, evaluation: StackEvaluation[Any], tensors: Sequence[Tensor]) -> Any:
-        """What the evaluation returns for these tensors among its arguments."""
+        """The evaluation's output for these tensors among its arguments."""
         assert self._captured is not None
         self._load(evaluation, tensors)
         self._captured.replay()
@@ -76,13 +76,13 @@ class Graph:
         forward: Forward,
         capturer: Capturer,
     ) -> Any:
-        """Run the evaluation as it is written, and see to it that replays give the same in this run.
+        """Run the evaluation without a graph, and make sure that replays return the same in this run.
 
-        What was captured in an earlier run is captured anew where the model's weights have moved, or where it
-        gives another output now.
+        A graph of an earlier run is captured again if the model's weights have moved, or if it now returns
+        another output.
 
         Raises:
-            NotCapturedError: it cannot be captured, or a replay gives another output.
+            NotCapturedError: it cannot be captured, or a replay returns another output.
         """
 
         def work() -> Any:
@@ -104,7 +104,7 @@ class Graph:
         return output
 
     def rest(self) -> None:
-        """Let go of all that only matters within a run."""
+        """Free everything that matters only within a run."""
         self._held, self._summed, self.proven = [], None, False
 
     def _load(self, evaluation: StackEvaluation[Any], tensors: Sequence[Tensor]) -> None:
@@ -120,12 +120,12 @@ class Graph:
 
 
 class Graphs:
-    """The graphs of one model. They outlive a run that has used them, and are proven anew in each.
+    """The graphs of one model. They outlive the run that used them, and each run proves them anew.
 
     Args:
         model: the model.
         parts: its block lists.
-        forward: runs it.
+        forward: runs the model.
     """
 
     def __init__(self, model: nn.Module, parts: Sequence[nn.Module], forward: Forward) -> None:
@@ -143,15 +143,15 @@ class Graphs:
         return sum(graph.nbytes for graph in self._graphs.values())
 
     def output(self, evaluation: Evaluation[Any], device: torch.device, arguments: Any) -> Any:
-        """What an evaluation returns where it is skipped; None where the model has to run.
+        """The output of a skipped evaluation; None if the model must run.
 
         Args:
-            evaluation: the present one, which has begun.
-            device: where the model's inputs are.
-            arguments: the model's, positional and by keyword.
+            evaluation: the present evaluation, which has begun.
+            device: the device of the model's inputs.
+            arguments: the model's positional and keyword arguments.
 
         Raises:
-            NotCapturedError: it is skipped, but cannot be a graph.
+            NotCapturedError: it is skipped, but cannot be captured.
         """
         placement = evaluation.branch.placement
         if placement.site in (Site.LAYER, Site.DEEP) or placement.probe not in EARLY:
@@ -177,12 +177,12 @@ class Graphs:
         raise NotCapturedError(self._refused[key])
 
     def rest(self) -> None:
-        """Let go of all that only matters within a run."""
+        """Free everything that matters only within a run."""
         for graph in self._graphs.values():
             graph.rest()
 
     def new_run(self) -> None:
-        """Drop what the last run has not used, and try again what could not be captured in it."""
+        """Drop graphs that the last run did not use, and retry what it could not capture."""
         self.rest()
         self._graphs = {key: graph for key, graph in self._graphs.items() if key in self._used}
         self._used.clear()
@@ -217,7 +217,7 @@ class Graphs:
         return self._capturers[device]
 
     def _check(self, evaluation: StackEvaluation[Any], device: torch.device) -> None:
-        """Raise where nothing of this model can be captured now."""
+        """Raise if nothing of this model can be captured now."""
         if device.type not in CAPTURERS:
             raise NotCapturedError(f"the model runs on the {device.type}, which has none")
         if process_group(self._model) is not None:
@@ -228,7 +228,7 @@ class Graphs:
             raise NotCapturedError("a part of the model has hooks, such as those that move weights")
 
     def _running(self, evaluation: StackEvaluation[Any]) -> Iterator[nn.Module]:
-        """The modules that a skipped evaluation runs."""
+        """The modules that run in a skipped evaluation."""
         assert evaluation.branch.trace is not None
         blocks = [list(part.children()) for part in self._parts]
         left_out = {blocks[number][n] for number, n in evaluation.branch.trace.skipped}
@@ -250,5 +250,5 @@ def _has_hooks(module: nn.Module) -> bool:
 
 
 def _own(output: Any) -> Any:
-    """The same output in memory of its own."""
+    """A copy of an output, in its own memory."""
     return refilled(output, (tensor.clone() for tensor in floats_in(output)))

@@ -1,4 +1,4 @@
-"""What some work on a device reads that it has not made itself."""
+"""The tensors that some work on a device reads but has not made itself."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,19 +10,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from skipstone.pipelines.model.arguments import tensors_in
 
 WAITING = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
-"""Marks of operations for which Python waits for the device, and goes on by what it has computed."""
+"""Marks of operations for which Python waits for the device and continues with its results."""
 
 COPIES = (torch.ops.aten._to_copy, torch.ops.aten.copy_)
 
 
 class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Watches some work.
+    """Watch some work.
 
     Args:
-        device: where it is done.
-        given: tensors that it may be given anew each time.
+        device: the device of the work.
+        given: inputs that may be other tensors each time.
 
-    ``problem`` says why the work cannot be captured, where it cannot.
+    ``problem`` says why the work cannot be captured, or is None.
     """
 
     def __init__(self, device: torch.device, given: Iterable[Tensor]) -> None:
@@ -34,12 +34,12 @@ class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @property
     def addresses(self) -> frozenset[int]:
-        """Where the tensors lie that are neither given nor made by the work, such as the model's weights."""
+        """The addresses of tensors that the work neither gets nor makes, such as the model's weights."""
         return frozenset(self._outside)
 
     @property
     def held(self) -> list[Tensor]:
-        """These tensors themselves."""
+        """Those tensors."""
         return list(self._outside.values())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -54,7 +54,7 @@ class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return output
 
     def _crosses(self, func: Any, tensors: Sequence[Tensor]) -> bool:
-        """Whether an operation works on two devices, but for plain numbers, which it takes by value."""
+        """Whether an operation uses two devices; single numbers do not count, as they are passed by value."""
         far = [tensor for tensor in tensors if tensor.device != self._device]
         by_value = func.overloadpacket not in COPIES and all(tensor.ndim == 0 for tensor in far)
         return 0 < len(far) < len(tensors) and not by_value

@@ -1,1 +1,1 @@
-"""What is kept of computed steps."""
+"""The memory of computed steps."""

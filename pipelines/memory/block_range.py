@@ -1,4 +1,4 @@
-"""What a range of blocks remembers within a run, and what it gives when it is skipped."""
+"""The memory of a range of blocks within a run, and its estimates when the range is skipped."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
@@ -15,10 +15,11 @@ from skipstone.pipelines.model.calls import Call, NotUnderstoodError, Passes, Sl
 
 
 class BlockMemory(LayerMemory):
-    """The memory of one block, or of some in a row: what they add to each stream that passes through is kept.
+    """The memory of one block or of several in a row: their residual for each stream that passes through.
 
-    ``members`` are the calls of its blocks in their order, each with how to leave it out once that is known;
-    ``is_complete`` tells whether no more will follow, and ``writes_in_place`` whether inputs must be copied.
+    ``members`` are the calls of its blocks in order, each with the way to skip it once that is known.
+    ``is_complete`` tells whether no more calls will follow, ``writes_in_place`` whether inputs must be
+    copied.
     """
 
     def __init__(self, layer: Layer, cacher: Cacher[Any] | None, storage: Storage) -> None:
@@ -28,7 +29,7 @@ class BlockMemory(LayerMemory):
         self.writes_in_place = False
 
     def is_at(self, position: int, member: Hashable) -> bool:
-        """Whether a call is the one at this position."""
+        """Whether a call is the one at a position."""
         return list(self.members).index(member) == position
 
     def ends_with(self, member: Hashable) -> bool:
@@ -41,7 +42,7 @@ class BlockMemory(LayerMemory):
         Args:
             member: the call's name.
             call: the call.
-            hints: output position to slot, as seen between two blocks.
+            hints: from an output's position to its slot, as seen between two blocks.
         """
         try:
             found = passes(call, hints)
@@ -53,7 +54,7 @@ class BlockMemory(LayerMemory):
         self.members[member] = Passes(slots, found.is_tuple)
 
     def keep_added(self, inputs: Mapping[Slot, Tensor], last: Call, now: Now) -> None:
-        """Learn from what entered the first block, as it was then, and the finished call of the last one."""
+        """Learn from the first block's inputs, as they were then, and the last block's finished call."""
         outputs, exits = last.output_tensors(), self._exits()
         if not all(slot in inputs and inputs[slot].shape == outputs[n].shape for n, slot in exits.items()):
             name = type(last.block).__name__
@@ -62,18 +63,18 @@ class BlockMemory(LayerMemory):
         self._keep({s: (outputs[n] - inputs[s]).detach() for n, s in exits.items()}, now)
 
     def keep_nothing(self, now: Now) -> None:
-        """Learn from calls that wrote into their inputs, and have them copied from now on."""
+        """Note that calls wrote into their inputs, which are copied from now on."""
         self.writes_in_place = True
         self._keep(None, replace(now, half=None))
 
     def through(self, member: Hashable, call: Call) -> Any:
-        """What a block gives that is left out."""
+        """The outputs of a skipped block, which passes the streams on."""
         how = self.members[member]
         assert how is not None
         return how.through(call.tensors())
 
     def estimate_from(self, inputs: Mapping[Slot, Tensor], now: Now) -> Any:
-        """What the last block gives when all are left out, from what entered the first one."""
+        """The estimated outputs of the last block if all are skipped, from the inputs of the first one."""
         last = next(reversed(self.members.values()))
         assert last is not None
         bases = {slot: inputs[slot] for slot in self._exits().values()}

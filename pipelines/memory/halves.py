@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from skipstone.pipelines.model.outputs import floats_in, refilled
 
 CONDITIONAL_FIRST = {"DiTTransformer2DModel"}
-"""The models whose pipelines put the conditional half first. All others put it last."""
+"""Models whose pipelines put the conditional half first; all others put it last."""
 
 OF_NO_SAMPLE = ("rotary", "img_ids", "txt_ids")
-"""One of these is in the name of what all samples share, whatever its length."""
+"""Arguments with one of these in their name are shared by all samples, whatever their length."""
 
 
 @dataclass(frozen=True)
 class Half:
-    """Takes one half of what belongs to a batch.
+    """Take one half of a batch.
 
     Args:
-        batch: the samples of the whole batch.
+        batch: how many samples the whole batch has.
         is_first: whether the conditional half is the first one.
     """
 
@@ -39,14 +39,14 @@ class Half:
         return second if self.is_first else first
 
     def join(self, cond: Any, uncond: Any) -> Any:
-        """The whole output from those of its halves."""
+        """The whole output from the outputs of both halves."""
         pairs = zip(floats_in(cond), floats_in(uncond), strict=True)
         return refilled(cond, (torch.cat((a, b) if self.is_first else (b, a)) for a, b in pairs))
 
     def arguments(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """A model's arguments for the conditional half alone."""
+        """A model's arguments for the conditional half only."""
         named = {
             name: value
             if any(word in name for word in OF_NO_SAMPLE)
@@ -56,7 +56,7 @@ class Half:
         return tuple(self._part(value) for value in args), named
 
     def _part(self, value: Any, is_text: bool = False) -> Any:
-        """Half of every tensor with a sample for each of the batch; text may be there for each frame."""
+        """Half of every tensor with one entry for each sample; text may have one for each frame."""
         if isinstance(value, Tensor):
             samples = len(value) if value.ndim else 0
             belongs = samples == self.batch or (is_text and samples > 0 and samples % self.batch == 0)
@@ -69,7 +69,7 @@ class Half:
 
 
 def half_of(model: nn.Module, latents: Tensor) -> Half | None:
-    """How to take half of a batch of latents, None where its halves are not the same."""
+    """How to take half of a batch of latents; None if its halves differ."""
     if len(latents) < 2 or len(latents) % 2 or not torch.equal(*latents.chunk(2)):
         return None
     return Half(len(latents), type(model).__name__ in CONDITIONAL_FIRST)

@@ -1,4 +1,4 @@
-"""What one layer remembers within a run, and what it gives when it is skipped."""
+"""The memory of one layer within a run, and its estimates when the layer is skipped."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from skipstone.pipelines.model.outputs import floats_in, hollow, refilled
 
 
 def reason_to_compute(cacher: Cacher[Any], now: Now, state: Any, snapshots: Snapshots) -> str | None:
-    """What the gate says, but compute where there is nothing to reuse."""
+    """The method's decision, but compute if there is nothing to reuse."""
     reason = cacher.reason_to_compute(now.probe, now.step, state)
     if reason is not None and not (isinstance(reason, str) and reason):
         raise TypeError(
@@ -27,17 +27,17 @@ def reason_to_compute(cacher: Cacher[Any], now: Now, state: Any, snapshots: Snap
 
 
 class LayerMemory:
-    """The memory of one layer in one branch. What a layer returns is kept.
+    """The memory of one layer in one branch: its outputs on computed steps.
 
     Args:
-        layer: where it is and what it does.
-        cacher: the method of this layer, None where it always runs.
-        storage: the form in which its outputs are kept.
+        layer: the layer's place and kind.
+        cacher: the method of this layer; None if it always runs.
+        storage: the form of the kept outputs.
 
-    ``problem`` tells a user why it always runs.
+    ``problem`` is a note on why it always runs.
 
-    A call may be of one half of the batch only. That half of what was kept of the whole is reused then, but
-    the whole cannot be had from halves.
+    A call may compute only one half of the batch. It then reuses that half of a kept whole output. A whole
+    output cannot be made from kept halves.
     """
 
     def __init__(self, layer: Layer, cacher: Cacher[Any] | None, storage: Storage) -> None:
@@ -50,7 +50,7 @@ class LayerMemory:
         self._hollow: Any = None
 
     def reason_to_compute(self, now: Now) -> str | None:
-        """Why the layer runs, None to skip it."""
+        """Why the layer runs; None to skip it."""
         assert self.cacher is not None
         reason = reason_to_compute(self.cacher, now, self._state, self.snapshots)
         return Reason.NO_SNAPSHOT if reason is None and now.half is None and any(self._halves) else reason
@@ -63,11 +63,11 @@ class LayerMemory:
     def keep(self, call: Call, now: Now) -> None:
         """Learn from a finished call."""
         self._hollow = hollow(call.outputs)
-        # Clones, because what was handed out may be written into.
+        # Clones, because the model may write into its outputs.
         self._keep(dict(enumerate(t.detach().clone() for t in floats_in(call.outputs))), now)
 
     def estimate(self, now: Now) -> Any:
-        """What the layer gives without running."""
+        """The layer's estimated output."""
         zeros = floats_in(self._hollow)
         half = now.half
         is_whole = half is not None and not self._halves[0]

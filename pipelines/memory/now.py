@@ -1,4 +1,4 @@
-"""Where one evaluation stands."""
+"""The present point of an evaluation."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from skipstone.pipelines.memory.halves import Half
 
 @dataclass(frozen=True)
 class Now:
-    """The present evaluation of a model, as far as memories and decisions need it.
+    """The step, the probe and the half of the present evaluation, for memories and decisions.
 
     Args:
         step: where the run is.
-        probe: what the method's gate looks at, as far as it is known.
-        half: which half of the batch is computed, None where that is all of it.
+        probe: the method's probe, once it is known.
+        half: the computed half of the batch; None for the whole batch.
     """
 
     step: Step

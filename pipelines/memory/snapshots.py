@@ -1,4 +1,4 @@
-"""The residuals that a branch keeps, and the estimate they give."""
+"""The residuals that a branch keeps, and estimates from them."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from skipstone.pipelines.memory.storage import AS_COMPUTED, Kept, Storage
 from skipstone.pipelines.model.calls import Slot
 
 Residual = dict[Slot, Tensor]
-"""What one segment added to each of its streams, ``(batch, tokens, dim)`` each."""
+"""What one segment added to each of its streams, each ``(batch, tokens, dim)``."""
 
 
 class Snapshots:
     """The residuals of the last computed steps, newest first.
 
     Args:
-        history: how many computed steps are kept.
-        storage: the form in which they are kept.
+        history: how many computed steps to keep.
+        storage: the form of the kept residuals.
 
-    ``changes`` counts how often what is kept has changed.
+    ``changes`` counts the changes of what is kept.
     """
 
     def __init__(self, history: int, storage: Storage = AS_COMPUTED) -> None:
@@ -41,16 +41,16 @@ class Snapshots:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, on whatever device."""
+        """Bytes held, on any device."""
         return sum(kept.nbytes for _, segments in self._kept for one in segments for kept in one.values())
 
     def push(self, step: Step, residuals: Sequence[Residual]) -> None:
-        """Keep a computed step, one residual for each segment, as they are until `settle`."""
+        """Keep a computed step, one residual for each segment; `settle` converts them later."""
         self._kept.appendleft((step, [{**one} for one in residuals]))
         self.changes += 1
 
     def settle(self) -> None:
-        """Bring all that is kept into the form of the storage."""
+        """Convert everything that is kept to the storage's form."""
         for _, segments in self._kept:
             for residual in segments:
                 residual.update({slot: self._storage.keep(kept) for slot, kept in residual.items()})
@@ -61,7 +61,7 @@ class Snapshots:
         self.changes += 1
 
     def combined(self, weights: Weights, device: torch.device) -> "Snapshots":
-        """The weighted sum of all that is kept, as the only thing that is, on a device."""
+        """Snapshots that keep only the weighted sum of these, on a device."""
         step, newest = self._kept[0]
         sums = Snapshots(1)
         sums.push(step, [{slot: _empty(kept, device) for slot, kept in one.items()} for one in newest])
@@ -69,7 +69,7 @@ class Snapshots:
         return sums
 
     def combine(self, weights: Weights, sums: "Snapshots") -> None:
-        """Write the weighted sum of all that is kept now to where `combined` has put an earlier one."""
+        """Write the present weighted sum into the memory of an earlier `combined`."""
         for n, segment in enumerate(sums._kept[0][1]):
             for slot, total in segment.items():
                 assert isinstance(total, Tensor)
@@ -86,8 +86,8 @@ class Snapshots:
     ) -> Tensor:
         """``base`` plus the weighted sum of what the segment added to this stream before.
 
-        Where ``base`` belongs to half of a batch, that half is taken of what was kept for all of it. The sum
-        is written to ``out``, which may be ``base``, where that is given.
+        If ``base`` belongs to half of a batch, that half of the kept residuals is used. The sum is written to
+        ``out``, if that is given; it may be ``base``.
         """
         if isinstance(weights, Bands):
             apart = [low - high for low, high in zip(weights.low, weights.high, strict=True)]
@@ -107,7 +107,7 @@ class Snapshots:
         kept = [segments[segment][slot] for _, segments in self._kept]
         if self._storage.device is None:
             return _added(base, kept, weights, half, out)
-        # One by one: on the device there is no room for all of them.
+        # One by one, since the device may not have room for all of them.
         for one, weight in zip(kept, weights, strict=True):
             if weight:
                 base = _added(base, [one.to(base.device)], [weight], half)
@@ -124,7 +124,7 @@ def _added(
 
 
 def _part(kept: Kept, base: Tensor, half: Half | None) -> Tensor:
-    """What belongs to a base, which may be half of a batch."""
+    """The part of a residual that belongs to a base, which may be half of a batch."""
     whole = dequantise(kept) if isinstance(kept, Quantised) else kept
     return whole if half is None or whole.shape == base.shape else half.of(whole)
 
@@ -135,8 +135,8 @@ def _empty(kept: Kept, device: torch.device) -> Tensor:
 
 
 def main_residual(segments: Sequence[Residual] | None) -> Tensor | None:
-    """That of the largest stream of the last segment, the one nearest to the model's output.
+    """The residual of the largest stream in the last segment, which is nearest to the model's output.
 
-    Of residuals that are only coordinates of it, and so of one size, the first: `residual` sorts them.
+    If only coordinates are kept, all have one size; then it is the first one, as `residual` sorts them.
     """
     return max(segments[-1].values(), key=Tensor.numel) if segments else None

@@ -1,4 +1,4 @@
-"""The form in which residuals are kept between steps."""
+"""The form of residuals between steps: their device and type."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from skipstone.cachers.kernels.operations import quantise
 from skipstone.cachers.kernels.reference import Quantised
 
 Kept = Tensor | Quantised
-"""A residual, as it was computed or in 8 bits."""
+"""A residual, in its computed type or in 8 bits."""
 
 FORMS = {"fp8": torch.float8_e4m3fn, "int8": torch.int8}
-"""The types of 8 bits, by what users call them."""
+"""The 8-bit types, by their names for users."""
 
 
 @dataclass(frozen=True)
@@ -20,33 +20,33 @@ class Storage:
     """Where and how residuals are kept.
 
     Args:
-        device: where, None for where they are made.
-        dtype: in which type of 8 bits, None for the type that the model computes in.
+        device: the device; None for the one that computed them.
+        dtype: an 8-bit type; None for the type that the model computes in.
     """
 
     device: torch.device | None = None
     dtype: torch.dtype | None = None
 
     def keep(self, residual: Kept) -> Kept:
-        """A residual in that form; one that is in it already stays as it is."""
+        """Convert a residual to this form, if it is not in it already."""
         if self.dtype is not None and isinstance(residual, Tensor):
             residual = quantise(residual, self.dtype)
         return residual if self.device is None else residual.to(self.device)
 
 
 AS_COMPUTED = Storage()
-"""Where they are made, in the type that the model computes in."""
+"""No conversion: on the device and in the type that computed them."""
 
 
 def storage(device: torch.device | None, snapshots: str | None) -> Storage:
-    """What a user asks for.
+    """The storage that a user asks for.
 
     Args:
-        device: where residuals are kept, None for where they are made.
+        device: the device that keeps residuals; None for the one that computed them.
         snapshots: one of `FORMS`, or None for the type that the model computes in.
 
     Raises:
-        ValueError: another type.
+        ValueError: there is no such type.
     """
     if snapshots is not None and snapshots not in FORMS:
         known = ", ".join(FORMS)

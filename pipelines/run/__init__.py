@@ -1,1 +1,1 @@
-"""Where a run is, and what it did."""
+"""Denoising runs: which calls belong to a run, where it is, and its statistics."""

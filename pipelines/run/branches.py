@@ -1,4 +1,4 @@
-"""Which branch an evaluation belongs to."""
+"""The branch that an evaluation belongs to."""
 
 import functools
 from collections import Counter
@@ -14,10 +14,10 @@ from skipstone.pipelines.run.per_task import PerTask
 
 
 class CacheContexts:
-    """Notes the names that a pipeline gives to a model's calls by ``cache_context``.
+    """Note the names that a pipeline gives to a model's calls by ``cache_context``.
 
     Args:
-        model: the model. Where it has ``cache_context``, its class is swapped until `restore`.
+        model: the model. If it has ``cache_context``, its class is swapped until `restore`.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -26,7 +26,7 @@ class CacheContexts:
 
     @property
     def name(self) -> str | None:
-        """That of the call which begins here, None where it has none."""
+        """The name of the call that begins now, or None."""
         return self._name.get()
 
     def restore(self) -> None:
@@ -55,9 +55,9 @@ class BranchKey:
     """A branch of a run.
 
     Args:
-        name: what the statistics call it.
+        name: its name in the statistics.
         conditioning: the number of its conditioning.
-        ordinal: the how-manieth use of that name with that conditioning it is in a step.
+        ordinal: counts the uses of that name and conditioning within a step.
     """
 
     name: str
@@ -66,12 +66,13 @@ class BranchKey:
 
 
 class BranchNames:
-    """Names the evaluations of one model in one run.
+    """Name the evaluations of one model in one run.
 
-    The name is that of the pipeline's ``cache_context``, where it sets one. Else the conditioning has one, by
-    its order in the step in which it was first seen: the same one is the same branch, even after guidance was
-    switched off and the order within the step has changed. What is used again in a step, as a prompt is in
-    each window of a long clip or in a pass with perturbed blocks, is a branch of its own each time.
+    The name comes from the pipeline's ``cache_context``, if it sets one. Otherwise each conditioning gets a
+    name by its order in the step in which it was first seen. The same conditioning is then the same branch,
+    even if guidance is switched off later and the order within the step changes. A conditioning that is used
+    again within a step is a separate branch each time: a prompt in each window of a long clip, or in a pass
+    with perturbed blocks.
     """
 
     def __init__(self) -> None:
@@ -84,9 +85,9 @@ class BranchNames:
         """The branch of the evaluation that begins now.
 
         Args:
-            context: what the pipeline calls it, None where it does not.
+            context: the pipeline's name for the call, or None.
             conditioning: the number of its conditioning.
-            by_order: whether nothing but the order within the step tells branches apart.
+            by_order: whether only the order within the step tells branches apart.
             step: where the run is.
         """
         if step != self._step:
@@ -105,9 +106,10 @@ class BranchNames:
         return self._names[conditioning] + ", again" * ordinal
 
     def _free(self, by_order: str) -> str:
-        """The name by order, unless it is that of a conditioning that may be used again.
+        """The name by order, unless a conditioning that may be used again has that name.
 
-        One that was used repeatedly may be, and on the second step those of the first one.
+        Conditionings that were used repeatedly may be used again; on the second step, so may those of the
+        first step.
         """
         taken = {name for known, name in self._names.items() if self._uses[known] > 1 or self._step == 1}
         names = (by_order, *(f"branch {number}" for number in range(len(taken) + 1)))

@@ -1,4 +1,4 @@
-"""What a call of a pipeline did, which may go through several runs."""
+"""The log of a pipeline's call, which may make several runs."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +10,11 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.pipelines.run.stats import RunLog, RunStats
 
 COUNTS = ("steps", "planned_steps", "skipped_steps", "evaluations", "computed", "skipped", "replayed")
-"""What is counted in each pass."""
+"""The counts of each pass."""
 
 
 def joined(passes: Sequence[RunStats], notes: Sequence[str]) -> RunStats:
-    """The statistics of several passes as those of one call."""
+    """Join the statistics of several passes into those of one call."""
     costs = [one.skip_cost for one in passes if one.skip_cost is not None]
     uncached = sum(one.seconds * (one.speedup or 1.0) for one in passes)
     seconds = sum(one.seconds for one in passes)
@@ -37,7 +37,7 @@ def joined(passes: Sequence[RunStats], notes: Sequence[str]) -> RunStats:
 
 
 def _counts(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
-    """The sums of what each pass has counted, by model and branch or by kind."""
+    """Add up the counts of all passes, by model and branch or by kind."""
     sums: dict[str, Counter[str]] = {}
     for part in parts:
         for key, counts in part.items():
@@ -47,12 +47,12 @@ def _counts(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[
 
 @dataclass
 class CallLog:
-    """Collects the runs of one call of a pipeline, or a single one of a program's own loop.
+    """Collect the runs of one call of a pipeline, or the single run of a program's own loop.
 
     Args:
-        methods: what each model's runs are made with.
+        methods: the method of each model.
         passes: the log of each run.
-        notes: what was seen outside of them.
+        notes: notes from outside the runs.
     """
 
     methods: Mapping[str, Cacher[Any]]
@@ -60,12 +60,12 @@ class CallLog:
     notes: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Say something once."""
+        """Add a note, once."""
         if text not in self.notes:
             self.notes.append(text)
 
     def stats(self) -> RunStats:
-        """The statistics up to now."""
+        """The statistics so far."""
         if len(self.passes) > 1:
             return joined([log.stats() for log in self.passes], self.notes)
         found = (self.passes[0] if self.passes else RunLog(dict(self.methods))).stats()

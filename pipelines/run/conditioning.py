@@ -1,4 +1,4 @@
-"""What a model is conditioned on, told apart by cheap signs: no number is read from a device for it."""
+"""Tell a model's conditionings apart by cheap signs, without reading numbers from a device."""
 
 import functools
 from collections.abc import Hashable, Iterator, Mapping
@@ -12,28 +12,28 @@ from skipstone.pipelines.model.calls import parameters_of
 from skipstone.pipelines.run.model_time import NAMES
 
 MOVING = ("mask", "residual", "samples", "controlnet", "latent", "rotary", "rope", "sigma", "time", "temb")
-"""Parts of the names of what changes from step to step, or follows from something else that is looked at."""
+"""Parts of the names of arguments that change from step to step, or that follow from others."""
 
 STEADY = ("encoder", "prompt", "embed", "pooled", "text", "cap_", "image", "label", "clip", "control")
-"""Parts of the names of what conditions a model in any case, however often it changes."""
+"""Parts of the names of arguments that always condition a model, however often they change."""
 
 MOST_ALIASES = 2
-"""Of a conditioning that is made anew for each call, so many are remembered."""
+"""How many copies are remembered of a conditioning that is made anew for each call."""
 
 PLAIN = (bool, int, float, str, type(None))
 
 Signs = tuple[tuple[str, Hashable], ...]
-"""Where in the arguments something stands, and the sign of it."""
+"""Positions among the arguments, each with the sign of its value."""
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """All that conditions one call of a model.
+    """Everything that conditions one call of a model.
 
     Args:
-        values: the values by where they stand among the arguments. Holding them keeps their memory from
-            being given to others, which would have the same address.
-        signs: a cheap sign of each.
+        values: the values by their positions among the arguments. Holding them prevents other tensors from
+            getting the same address.
+        signs: a cheap sign of each value.
     """
 
     values: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Conditioning:
 
 
 def conditioning(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Conditioning:
-    """What conditions a call with these arguments."""
+    """The conditioning of a call with these arguments."""
     names = parameters_of(model)
     given = {**dict(zip(names, args, strict=False)), **kwargs}
     values: dict[str, Any] = {}
@@ -78,7 +78,7 @@ def _sign(value: Any) -> Hashable:
 
 
 class Conditionings:
-    """Numbers the conditionings of one model in one run: the same number for the same one."""
+    """Number the conditionings of one model in one run; equal ones share a number."""
 
     def __init__(self) -> None:
         self._numbers: dict[Signs, int] = {}
@@ -87,11 +87,11 @@ class Conditionings:
         self._moving: set[str] = set()
 
     def knows(self, given: Conditioning) -> bool:
-        """Whether this very conditioning was seen before."""
+        """Whether exactly this conditioning was seen before."""
         return self._signs(given) in self._numbers
 
     def number(self, given: Conditioning, step: int) -> int:
-        """Which conditioning it is, a new number for a new one.
+        """The number of a conditioning, a new one if it is new.
 
         Args:
             given: the conditioning.
@@ -110,7 +110,7 @@ class Conditionings:
         return tuple(sign for sign in given.signs if sign[0] not in self._moving)
 
     def _alike(self, given: Conditioning, step: int) -> int:
-        """The known conditioning of the same content, made anew; else a new number."""
+        """The number of a known conditioning with the same content, or a new number."""
         differing = [_differing(known[-1], given) - self._moving for known in self._known]
         for number, others in enumerate(differing):
             if not others:
@@ -122,9 +122,10 @@ class Conditionings:
         return len(self._known) - 1
 
     def _only_moves(self, paths: set[str], step: int) -> bool:
-        """Whether a conditioning differs from the nearest known one in what changes from step to step.
+        """Whether a conditioning differs from the nearest known one only in arguments that change from step
+        to step.
 
-        A time in other words does. What differs within one step tells branches apart.
+        An argument that expresses the time does. A difference within one step tells branches apart.
         """
         if any(part in path for path in paths for part in STEADY):
             return False
@@ -142,7 +143,7 @@ class Conditionings:
 
 
 def _differing(known: Conditioning, given: Conditioning) -> set[str]:
-    """Where two conditionings differ in content."""
+    """The positions in which two conditionings differ in content."""
     if known.values.keys() != given.values.keys():
         return {*known.values.keys() ^ given.values.keys()} or set(given.values)
     signs = dict(known.signs)
@@ -154,7 +155,7 @@ def _differing(known: Conditioning, given: Conditioning) -> set[str]:
 
 
 def _same(known: Any, given: Any) -> bool:
-    """Whether a value was only made anew. One that was written into where it lies is another one."""
+    """Whether a value has the same content as another one. A value that was written in place is a new one."""
     if not isinstance(known, Tensor) or not isinstance(given, Tensor):
         return type(known) is type(given) and bool(known == given)
     if known.shape != given.shape or known.dtype != given.dtype or known.device != given.device:

@@ -1,4 +1,4 @@
-"""How the networks were asked that steer a pipeline's model from outside, such as control networks."""
+"""The state of networks that control a pipeline's model from outside, such as ControlNets."""
 
 import functools
 from collections.abc import Callable, Hashable
@@ -12,18 +12,18 @@ from skipstone.pipelines.run.conditioning import PLAIN
 from skipstone.pipelines.run.per_task import PerTask
 
 PARTS = ("control", "adapter", "reference", "redux")
-"""Parts of the names that pipelines give to such networks."""
+"""Parts of the names of such networks in pipelines."""
 
 
 class Controls:
-    """Notes the plain arguments that such networks are called with, as how strongly they act.
+    """Note the plain arguments of such networks' calls, such as their strength.
 
-    What they return changes on every step, and only the device knows whether it is all zero. How strongly
-    they were asked to act, and whether they were called at all, tells without waiting for it.
+    Their outputs change on every step, and only the device knows whether they are all zero. Their strength,
+    and whether they were called at all, are known without waiting for the device.
 
     Args:
         pipe: the pipeline. Its networks' classes are swapped until `restore`.
-        others: more signs of the kind, such as that of the model's adapters.
+        others: further signs, such as that of the model's adapters.
     """
 
     def __init__(self, pipe: Any, *others: Callable[[], Hashable]) -> None:
@@ -32,14 +32,14 @@ class Controls:
         self._swaps = [self._watch(name, part) for name, part in networks(pipe).items()]
 
     def signs(self) -> list[Hashable]:
-        """Equal from step to step as long as nothing was changed."""
+        """Signs that stay equal from step to step as long as nothing changes."""
         signs: list[Hashable] = [self._asked.get()]
         for other in self._others:
             signs.append(other())
         return signs
 
     def clear(self) -> None:
-        """The model is called: what its networks are asked from now on is for another call of it."""
+        """Start anew after a call of the model: later calls of its networks are for its next call."""
         if self._asked.get():
             self._asked.set(())
 
@@ -61,7 +61,7 @@ class Controls:
 
 
 def networks(pipe: Any) -> dict[str, nn.Module]:
-    """The networks of a pipeline that steer its model."""
+    """The networks of a pipeline that control its model."""
     named = getattr(pipe, "components", {})
     return {
         name: part
@@ -71,7 +71,7 @@ def networks(pipe: Any) -> dict[str, nn.Module]:
 
 
 def _plain(value: Any) -> Any:
-    """A plain value, or numbers in a list; of anything else only that it was given."""
+    """A plain value or a list of numbers; for anything else, only that it is present."""
     if isinstance(value, (list, tuple)):
         return tuple(map(_plain, value))
     plain: Any = value if isinstance(value, PLAIN) else type(value)

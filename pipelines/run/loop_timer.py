@@ -1,4 +1,4 @@
-"""The time of a denoising loop, cached or not, by the same clock."""
+"""The time of a denoising loop, measured alike with and without a cache."""
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -18,9 +18,9 @@ from skipstone.pipelines.run.stopwatch import Mark
 
 
 class LoopTimer:
-    """Times a pipeline's runs from the first evaluation of a model to the end of the last step.
+    """Time a pipeline's runs from the first evaluation of a model to the end of the last step.
 
-    Use it as a context manager around the runs: either around a cache's whole time on the pipeline or within.
+    Use it as a context manager around the runs, either around the whole attachment of a cache or inside it.
 
     Args:
         pipe: the pipeline.
@@ -42,11 +42,11 @@ class LoopTimer:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the last run's loop; 0 before any step."""
+        """The seconds of the last run's loop; 0 before any step."""
         return 0.0 if self._begin is None or self._end is None else self._begin.seconds_until(self._end)
 
     def watch(self, watcher: Callable[[Step], None]) -> None:
-        """Have a function called after each step."""
+        """Call a function after each step."""
         self._watchers.append(watcher)
 
     def __enter__(self) -> "LoopTimer":
@@ -62,18 +62,18 @@ class LoopTimer:
             swap.undo()
 
     def on_set(self, scheduler: Any) -> None:
-        """A loop of a program's own begins; in a pipeline's call it is another pass."""
+        """Begin a loop; within a pipeline's call it is another pass."""
         if self._calls.current is None:
             self._start()
 
     def on_step(self, scheduler: Any, timestep: Any, arguments: Mapping[str, Any]) -> None:
-        """Steps are counted where they are told apart."""
+        """Count a step, unless it is the same one again."""
 
     def _start(self, call: PipelineCall | None = None) -> None:
         self.steps, self._begin, self._end, self._newest = 0, None, None, None
 
     def _follow(self, model: nn.Module) -> Any:
-        # A hook would become a part of a compiled model, and keep a skipped step from being a graph.
+        # A hook would be compiled into the model, and would prevent graphs of skipped steps.
         cls, note = type(model), self._note_begin
 
         def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -89,7 +89,7 @@ class LoopTimer:
     def _note_step(self, run: Run, step: Step) -> None:
         del run
         if step == self._newest:
-            # Another frame's scheduler has taken the same step.
+            # The scheduler of another frame has taken the same step.
             return
         self._newest = step
         self.steps += 1

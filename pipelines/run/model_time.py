@@ -1,4 +1,4 @@
-"""The time that a model is given: which step of a schedule it stands for."""
+"""The time in a model's call, and the step of a schedule that it belongs to."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -11,7 +11,7 @@ from skipstone.pipelines.model.calls import parameters_of
 from skipstone.pipelines.run.schedule import Schedule
 
 NAMES = ("timestep", "timesteps", "t")
-"""What models call the time."""
+"""The names of the time parameter in models."""
 
 Reading = Callable[[Schedule, int], float]
 
@@ -28,14 +28,14 @@ READINGS: dict[str, Reading] = {
     "sigma": _sigma,
     "flow": lambda schedule, n: _sigma(schedule, n) / (1 + _sigma(schedule, n)),
 }
-"""What pipelines make of a scheduler's time before they give it to the model."""
+"""How pipelines convert a scheduler's time before they pass it to the model."""
 
 
 class ModelTime:
-    """The time that one call of a model is given.
+    """The time in one call of a model.
 
     Args:
-        value: a number, or a tensor with one for the batch, each sample, or each token.
+        value: a number, or a tensor with one number for the batch, each sample or each token.
     """
 
     def __init__(self, value: Tensor | float) -> None:
@@ -43,13 +43,13 @@ class ModelTime:
 
     @property
     def is_at_hand(self) -> bool:
-        """Whether its numbers can be read without waiting for a device."""
+        """Whether its numbers can be read without waiting for the device."""
         is_near = not isinstance(self.value, Tensor) or self.value.device.type == "cpu"
         return is_near or "bounds" in self.__dict__
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
-        """Its smallest and its largest number."""
+        """The smallest and the largest number."""
         if not isinstance(self.value, Tensor):
             return float(self.value), float(self.value)
         low, high = self.on_device.tolist()
@@ -57,27 +57,27 @@ class ModelTime:
 
     @property
     def on_device(self) -> Tensor:
-        """The same as a tensor, ``(2,)``."""
+        """The bounds as a tensor, ``(2,)``."""
         assert isinstance(self.value, Tensor)
         return torch.stack(self.value.detach().double().aminmax())
 
     @cached_property
     def tolerance(self) -> float:
-        """By how much of itself the number may be off, by the rounding of its type."""
+        """The relative rounding error of its type."""
         if not isinstance(self.value, Tensor) or not self.value.is_floating_point():
             return 1e-6
-        # Many pipelines round the time to the model's type, and some make a longer type of it again.
+        # Many pipelines round the time to the model's type, and some convert it to a longer type afterwards.
         short = all(torch.tensor(bound).bfloat16().item() == bound for bound in self.bounds)
         return 2 * float(torch.finfo(torch.bfloat16 if short else self.value.dtype).eps)
 
     @property
     def cut(self) -> float:
-        """By how much it may be off as a whole number."""
+        """The largest error if the number was rounded to a whole number."""
         whole = isinstance(self.value, Tensor) and not self.value.is_floating_point()
         return 1.0 if whole and self.bounds[1] > 1 else 0.0
 
     def place_in(self, timesteps: Any) -> int | None:
-        """Which of a scheduler's timesteps it is, where it is a part of that very tensor."""
+        """The index in a scheduler's timesteps, if the value is a part of that tensor."""
         if not isinstance(self.value, Tensor) or not isinstance(timesteps, Tensor) or timesteps.ndim != 1:
             return None
         if self.value.dtype != timesteps.dtype or self.value.device != timesteps.device:
@@ -92,7 +92,7 @@ class ModelTime:
 
 
 def model_time(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ModelTime | None:
-    """The time among a model's arguments, None where it takes none."""
+    """The time among a model's arguments; None if it takes none."""
     names = parameters_of(model)
     for name in NAMES:
         value = kwargs.get(name)
@@ -104,10 +104,10 @@ def model_time(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
 
 
 class TimeScale:
-    """How a model's time follows from a scheduler's in one run: the readings that were right so far.
+    """How a model's time follows from the scheduler's in one run: the conversions that fitted so far.
 
     Args:
-        readings: those that may be right; none for a program's own unit.
+        readings: the conversions that are still possible; none for a program's own unit.
     """
 
     def __init__(self, readings: Mapping[str, Reading] = READINGS) -> None:
@@ -116,10 +116,10 @@ class TimeScale:
         self._own: dict[int, tuple[float, float]] = {}
 
     def find(self, schedule: Schedule, time: ModelTime, positions: Iterable[int]) -> int | None:
-        """The first of some positions in a schedule that a time stands for, None where it is none of them.
+        """The first of some positions in a schedule that has this time; None if none has.
 
-        Where no reading was ever right, as with a pipeline's own unit, a position is believed as long as no
-        other one was given the same numbers.
+        If no conversion ever fitted, as with a pipeline's own unit, a position is accepted as long as no
+        other one had the same numbers.
         """
         positions = list(positions)
         for position in positions:
@@ -140,14 +140,14 @@ class TimeScale:
 
 
 def first_position(schedule: Schedule, time: ModelTime, announced: int) -> int:
-    """Where in a schedule a run begins, by the time of its first call.
+    """The position in a schedule at which a run begins, by the time of its first call.
 
-    By the usual readings before the others: half of a time is half of what is left, too.
+    Usual conversions are tried first, since a time can fit several of them.
 
     Args:
         schedule: the schedule.
-        time: what the model is given.
-        announced: where it should begin, which is believed where no reading is right.
+        time: the time in the call.
+        announced: where the run should begin; it is used if no conversion fits.
     """
     everywhere = ((reading, n) for reading in READINGS.values() for n in range(len(schedule)))
     there = ((reading, announced) for reading in READINGS.values())
@@ -156,9 +156,9 @@ def first_position(schedule: Schedule, time: ModelTime, announced: int) -> int:
 
 
 def frames_apart(schedule: Schedule, time: ModelTime) -> bool:
-    """Whether parts of one call are at different steps, as frames are in diffusion forcing.
+    """Whether parts of one call are at different steps, like frames in diffusion forcing.
 
-    Tokens that are kept clean have a time of their own, which is no step of the schedule, or the end of it.
+    Tokens that are kept clean have their own time, which is not a step of the schedule, or is its end.
     """
     low, high = time.bounds
     if low == high:
@@ -175,6 +175,6 @@ def _matches(expected: float, time: ModelTime) -> bool:
 
 
 def _close(expected: float, bound: float, time: ModelTime) -> bool:
-    # Where all numbers are shares of one, a small one was rounded with its large complement.
+    # If all numbers are shares of 1, a small one was rounded together with its large complement.
     scale = max(abs(expected), abs(bound), 1.0 if abs(bound) <= 1 else 0.0)
     return abs(expected - bound) <= max(time.tolerance * scale, time.cut)

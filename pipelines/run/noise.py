@@ -1,4 +1,4 @@
-"""How much sample and how much noise a model's input holds at each step."""
+"""The shares of sample and noise in a model's input on each step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 import torch
 
 Level = tuple[float | None, float | None]
-"""Signal and noise: the input is ``signal * sample + noise * noise``. None where it is not known."""
+"""Signal and noise: the input is ``signal * sample + noise * noise``; None if unknown."""
 
 
 def levels(scheduler: Any, timesteps: Sequence[float], sigmas: Sequence[float]) -> list[Level]:
-    """The level of each step, from what a scheduler has set for the run.
+    """The level of each step, from a scheduler's settings for the run.
 
     Args:
         scheduler: a diffusers scheduler.
         timesteps: its timesteps.
-        sigmas: its sigmas, empty where it has none.
+        sigmas: its sigmas; empty without any.
     """
     if len(sigmas) >= len(timesteps):
         level = _of_flow if _is_flow(scheduler) else _of_scaled
@@ -28,7 +28,7 @@ def levels(scheduler: Any, timesteps: Sequence[float], sigmas: Sequence[float]) 
 
 
 def _is_flow(scheduler: Any) -> bool:
-    """Whether sigma mixes sample and noise in a straight line."""
+    """Whether sigma mixes sample and noise linearly."""
     config = scheduler.config
     of_a_flow = any("FlowMatch" in kind.__name__ for kind in type(scheduler).__mro__)
     return of_a_flow or any(

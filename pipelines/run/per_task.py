@@ -1,4 +1,4 @@
-"""Values that each thread, and each task of an event loop, has of its own."""
+"""Values of their own for each thread and each task of an event loop."""
 
 import asyncio
 import threading
@@ -11,10 +11,10 @@ T = TypeVar("T")
 class PerTask(Generic[T]):
     """One value for each task or thread.
 
-    A context variable would be kept by its contexts for good, and with it all that it refers to.
+    A context variable would keep everything that it refers to alive in its contexts.
 
     Args:
-        default: what those have that were given none.
+        default: the value of tasks and threads that have none.
     """
 
     def __init__(self, default: T) -> None:
@@ -23,7 +23,7 @@ class PerTask(Generic[T]):
         self._in_thread = threading.local()
 
     def get(self) -> T:
-        # Asked several times on each call of a model: outside of event loops this is all there is to it.
+        # This runs several times for each call of a model; outside of event loops it must be cheap.
         if asyncio._get_running_loop() is not None and (task := asyncio.current_task()) is not None:
             return self._by_task.get(task, self._default)
         value: T = getattr(self._in_thread, "value", self._default)
@@ -37,7 +37,7 @@ class PerTask(Generic[T]):
 
 
 def here() -> object:
-    """Stands for the present task or thread."""
+    """Identifies the present task or thread."""
     return _task() or threading.current_thread()
 
 

@@ -1,4 +1,4 @@
-"""Following a pipeline's calls: how strongly the prompt steers, and which call is under way where."""
+"""Follow a pipeline's calls: their guidance scales, and which call is in progress where."""
 
 import functools
 import inspect
@@ -10,10 +10,10 @@ from skipstone.pipelines.model.class_swap import give_subclass
 from skipstone.pipelines.run.per_task import PerTask
 
 SCALES = ("guidance_scale", "true_cfg_scale")
-"""The parameters of pipelines' calls that say how strongly the prompt steers."""
+"""The parameters of pipelines' calls that are guidance scales."""
 
 NEGATIVES = ("negative_prompt", "negative_prompt_embeds")
-"""Without one of these, pipelines with ``true_cfg_scale`` do not guide."""
+"""Pipelines with ``true_cfg_scale`` use guidance only with one of these."""
 
 
 @dataclass(eq=False)
@@ -22,7 +22,7 @@ class PipelineCall:
 
     Args:
         pipe: the pipeline.
-        scales: how strongly the prompt steers, by the names of the call's parameters.
+        scales: the guidance scales, by the names of the call's parameters.
     """
 
     pipe: Any
@@ -30,25 +30,25 @@ class PipelineCall:
 
     @property
     def steps(self) -> int | None:
-        """How many steps the loop that it is in will execute, where the pipeline says so."""
+        """How many steps its present loop will take, if the pipeline says so."""
         said = getattr(self.pipe, "_num_timesteps", None)
         return said if isinstance(said, int) and said > 0 else None
 
 
 class PipelineCalls:
-    """Follows the calls of one pipeline, whose class is swapped until `restore`.
+    """Follow the calls of one pipeline, whose class is swapped until `restore`.
 
     Args:
         pipe: the pipeline.
-        on_call: called with each call when it begins.
-        on_return: called with it when it has returned or raised.
+        on_call: receives each call when it begins.
+        on_return: receives each call after it has returned or raised.
     """
 
     def __init__(
         self, pipe: Any, on_call: Callable[[PipelineCall], None], on_return: Callable[[PipelineCall], None]
     ) -> None:
         cls = type(pipe)
-        # A context of its own for each thread and each task, so that calls at the same time are told apart.
+        # Each thread and task has its own value, so concurrent calls are told apart.
         self._current: PerTask[PipelineCall | None] = PerTask(None)
         current = self._current
 
@@ -68,21 +68,21 @@ class PipelineCalls:
 
     @property
     def current(self) -> PipelineCall | None:
-        """The innermost call that is under way here."""
+        """The innermost call in progress in this thread or task."""
         return self._current.get()
 
     def restore(self) -> None:
-        """Give the pipeline its class back."""
+        """Restore the pipeline's class."""
         self._swap.undo()
 
 
 def guidance_scales(cls: type[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, float]:
-    """How strongly the prompt steers a call of a pipeline, by the names of the call's parameters.
+    """The guidance scales of a pipeline's call, by the names of the call's parameters.
 
-    Without a negative prompt ``true_cfg_scale`` does nothing, so it is 1 then.
+    Without a negative prompt ``true_cfg_scale`` has no effect and counts as 1.
 
     Raises:
-        TypeError: the pipeline does not take such arguments.
+        TypeError: the pipeline does not accept such arguments.
     """
     bound = inspect.signature(cls.__call__).bind(None, *args, **kwargs)
     bound.apply_defaults()

@@ -1,4 +1,4 @@
-"""One decision for all processes that share a model."""
+"""A common decision of all processes that share a model."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from torch import nn
 
 
 def process_group(model: nn.Module) -> Any:
-    """The processes that hold parts of one evaluation of a model, None where it runs in one.
+    """The processes that share one evaluation of a model; None if a single process runs it.
 
-    They are those of diffusers' ``enable_parallelism``, read anew for each evaluation: it may come after
-    attaching. Processes that run the same model on other samples decide for themselves.
+    They come from diffusers' ``enable_parallelism``, which may follow after attaching, so they are read for
+    each evaluation. Processes that run the model on other samples decide for themselves.
     """
     config = getattr(model, "_parallel_config", None)
     context = getattr(config, "context_parallel_config", None)
@@ -21,12 +21,12 @@ def process_group(model: nn.Module) -> Any:
 
 
 def any_rank(group: Any, flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any process of a group. All of them must ask.
+    """Whether the flag is set in any process of a group. All of them must call this.
 
     Args:
         group: the processes.
         flag: this process's answer.
-        device: the one that the group talks through.
+        device: the device that the group communicates with.
     """
     answer = torch.tensor(int(flag), device=device)
     dist.all_reduce(answer, dist.ReduceOp.MAX, group=group)

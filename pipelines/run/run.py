@@ -1,4 +1,4 @@
-"""One denoising run: a schedule, and how far it is."""
+"""One denoising run: its schedule and its present step."""
 
 import weakref
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ class Run:
 
     Args:
         schedule: its steps.
-        scheduler: what drives it, None where a program moves on by itself. It is held weakly.
-        call: the pipeline's call that it belongs to, None outside of any.
-        context: where it was begun, as `Runs` tells threads and tasks apart.
-        batch: when it was begun: runs that are prepared together have the same number.
+        scheduler: the scheduler that drives it, held weakly; None if a program steps by itself.
+        call: the pipeline's call that it belongs to, or None.
+        context: the thread or task in which it began.
+        batch: a number shared by runs that were prepared together.
 
-    ``models`` has what each model remembers of it, ``log`` what was done. ``first`` is where in the schedule
-    it begins, ``count`` how many steps it executes: both as far as known. ``index`` is the present step,
-    ``pending`` tells whether a model was called since the scheduler last took a step, ``trusted`` whether
-    calls were where its scheduler was.
+    ``models`` holds each model's memory of the run, ``log`` its log. ``first`` is the position in the
+    schedule at which it begins, and ``count`` its number of steps, both as far as known. ``index`` is the
+    present step. ``pending`` tells whether a model was called since the scheduler's last step, and
+    ``trusted`` whether calls agreed with the scheduler so far.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class Run:
 
     @property
     def scheduler(self) -> Any:
-        """What drives it first of all, None where nothing does."""
+        """The first scheduler that drives it, or None."""
         return self._drivers[0]() if self._drivers else None
 
     @property
     def is_free(self) -> bool:
-        """Whether a program moves on by itself."""
+        """Whether a program steps by itself, without a scheduler."""
         return not self._drivers
 
     @property
@@ -82,35 +82,35 @@ class Run:
         return len(self._drivers) > 1
 
     def drives(self, time: ModelTime | None) -> bool:
-        """Whether a time is a part of what one of its schedulers has set."""
+        """Whether a time is a part of the timesteps that one of its schedulers has set."""
         return self._place(time) is not None
 
     def knows(self, name: str, given: Conditioning) -> bool:
-        """Whether it has called a model with this very conditioning."""
+        """Whether it has called a model with exactly this conditioning."""
         return name in self.models and self.models[name].knows(given)
 
     def used(self, name: str, given: Conditioning, context: str | None) -> bool:
-        """Whether it has done so in its present step, under the name that the pipeline gives to the call."""
+        """Whether it has done so in its present step, under the pipeline's name for the call."""
         return name in self.models and self.models[name].used(given, context)
 
     def forget(self) -> None:
-        """Drop all that could be reused."""
+        """Drop everything for reuse."""
         for model in self.models.values():
             model.forget()
 
     def is_at(self, time: ModelTime | None) -> bool:
-        """Whether its present step has this time, as far as that can be read."""
+        """Whether its present step has this time, as far as the time can be read."""
         place = self._place(time)
         if place is None and time is not None and time.is_at_hand:
             place = self._index_of(time.bounds[0])
         return place is None or self.schedule.timesteps[place] == self.step.timestep
 
     def settled_at(self, index: int) -> bool:
-        """Whether its scheduler has taken this step already."""
+        """Whether its scheduler has already taken this step."""
         return self._settled and self.index == index
 
     def follow(self, schedule: Schedule, scheduler: Any) -> None:
-        """Take another scheduler for the one that drives it."""
+        """Replace the scheduler that drives it."""
         if schedule != self.schedule:
             self.schedule = schedule
             self._lay_out(getattr(scheduler, "begin_index", None))
@@ -119,7 +119,7 @@ class Run:
         self._drivers = [weakref.ref(scheduler)]
 
     def drive_by(self, scheduler: Any) -> None:
-        """Let a scheduler drive it, too."""
+        """Add a scheduler that drives it."""
         self._drivers.append(weakref.ref(scheduler))
 
     @property
@@ -129,7 +129,7 @@ class Run:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """All steps that it executes, as far as known."""
+        """All of its steps, as far as known."""
         return tuple(self.schedule.step(self.first + n, n, self.count) for n in range(self.count))
 
     @property
@@ -139,15 +139,15 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether every step was taken."""
+        """Whether all steps were taken."""
         return self._settled and self.index >= self.count - 1
 
     def fits(self, time: ModelTime | None, believed: bool) -> int | None:
-        """The step that a call with this time belongs to; None where it is none of the run's.
+        """The step that a call with this time belongs to; None if no step of the run fits.
 
         Args:
-            time: what the model is given, None where it takes no time.
-            believed: whether the scheduler is believed where reading the time would wait for the device.
+            time: the time in the call; None if the model takes no time.
+            believed: whether to trust the scheduler if reading the time would wait for the device.
         """
         possible = self._possible()
         if self.ended or not possible:
@@ -166,7 +166,7 @@ class Run:
         return None if found is None else found - self.first
 
     def enter(self, index: int, time: ModelTime | None) -> None:
-        """A model is called at one of the steps, which has then begun."""
+        """Begin a step, as a model is called in it."""
         if not self.began:
             self._begin(time)
         if index != self.index:
@@ -176,9 +176,10 @@ class Run:
             self._unread.append((index, Late(time.on_device)))
 
     def take(self, time: ModelTime | None) -> bool:
-        """The scheduler took a step at some time. Whether the run has moved on by it.
+        """Note that a scheduler took a step; return whether the run has moved on.
 
-        A step that is taken again, as for the next tile or by a copy for the next frame, is the same step.
+        A step that is taken again is the same step, for example for the next tile, or by a copy for the next
+        frame.
         """
         place = self._place(time)
         if place is None and time is not None and time.is_at_hand:
@@ -197,12 +198,12 @@ class Run:
         return True
 
     def turn(self) -> None:
-        """A program of its own goes on with it: with the next step, if it was at one."""
+        """Note that a program continues the run, with the next step if it was in one."""
         self._settled |= self.is_free and self.pending
         self.pending = False
 
     def look_back(self) -> None:
-        """Read the times that have arrived meanwhile. After a wrong one nothing can be believed."""
+        """Read the times that have arrived since. After a wrong one the run is not trusted."""
         while self._unread and self._unread[0][1].has_arrived:
             index, late = self._unread.pop(0)
             time = ModelTime(torch.tensor(late.read()))
@@ -211,25 +212,25 @@ class Run:
                 self.log.note(ASTRAY)
 
     def count_by_itself(self) -> None:
-        """Believe any time that the model is given, as long as each step has one of its own."""
+        """Accept any time, as long as each step has a different one."""
         self._scale = TimeScale({})
         self._lay_out(0)
 
     def _lay_out(self, first: int | None) -> None:
-        """Take the steps from a position in the schedule on; None where nobody has said where it begins."""
+        """Set the steps from a position in the schedule on; None if the beginning is unknown."""
         self._first, self.first = first, first or 0
         left = len(self.schedule) - self.first
         self.count = left if self._planned is None else min(left, self._planned)
 
     def _possible(self) -> list[int]:
-        """What a call may be at: the next step, or the one that was just taken, once more."""
+        """The steps that a call may be in: the next one, or the last one again."""
         now, after = self.index, self.index + 1
         moves_on_by_itself = self.is_free and self.began
         possible = [after, now] if self._settled else [now, after] if moves_on_by_itself else [now]
         return possible if after < self.count else [index for index in possible if index < self.count]
 
     def _place(self, time: ModelTime | None) -> int | None:
-        """Where in the schedule a time stands that is a part of a driver's own."""
+        """The position in the schedule of a time that is a part of a scheduler's timesteps."""
         if time is None:
             return None
         for driver in self._drivers:
@@ -242,7 +243,7 @@ class Run:
         return self.schedule.timesteps.index(timestep) if timestep in self.schedule.timesteps else None
 
     def _begins_at(self, time: ModelTime) -> int | None:
-        """Where in the schedule it begins, by its first call's time: late, where it is from an image."""
+        """Where in the schedule it begins, by the time of its first call: late if it starts from an image."""
         place = self._place(time)
         if not self.began and self.scheduler is not None:
             self._lay_out(getattr(self.scheduler, "begin_index", None))

@@ -1,4 +1,4 @@
-"""All runs of a pipeline that are under way, and which of them a call belongs to."""
+"""All runs of a pipeline in progress, and which of them a call belongs to."""
 
 import threading
 import weakref
@@ -27,16 +27,16 @@ AMBIGUOUS = (
 )
 
 MOST_WAITING = 256
-"""Named runs that may wait for their next step; more of them begin anew."""
+"""The most named runs that wait for their next step; beyond that, the oldest ones begin anew."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a call of a model belongs.
+    """The run and the conditioning of a model's call.
 
     Args:
         run: the run.
-        conditioning: what conditions the call.
+        conditioning: the call's conditioning.
     """
 
     run: Run
@@ -44,17 +44,17 @@ class Place:
 
 
 class Runs:
-    """Finds each call's run: by the scheduler whose time it has, by its conditioning, and by what follows.
+    """Find the run of each call: by the scheduler's time, by the conditioning, and by what follows.
 
-    Which of several runs a first call belongs to may have to be guessed. Nothing can be reused in it, and the
-    next step of a scheduler shows whose it was.
+    The run of a first call may have to be guessed among several. That is safe: nothing is reused in a first
+    call, and the next step of a scheduler shows which run it was.
 
     Args:
         pipe: the pipeline; its ``scheduler`` is followed, with its copies.
-        current: the pipeline's call that is under way here.
-        on_begin: called when a run is called or stepped for the first time.
+        current: returns the pipeline's call in progress.
+        on_begin: called on the first call or step of a run.
         on_step: called after each step that a run takes, with the step.
-        on_end: called when a run is over, however it ends.
+        on_end: called when a run ends, in whatever way.
     """
 
     def __init__(
@@ -81,15 +81,15 @@ class Runs:
 
     @property
     def open(self) -> list[Run]:
-        """The runs that are under way."""
+        """The runs in progress."""
         with self._lock:
             found = [*self._by_scheduler.values(), *map(attrgetter("run"), self._by_key.values())]
         return list(filterfalse(attrgetter("ended"), dict.fromkeys(found)))
 
     def notice(self, pipe: Any) -> None:
-        """Follow the pipeline's scheduler, which may be another one than before."""
+        """Follow the pipeline's scheduler, which may have been replaced."""
         scheduler = pipe.scheduler
-        # One that was only made has the times of training, which nobody will go through.
+        # A scheduler that was only created has the training timesteps, which no run follows.
         if self._following.follow(scheduler) and getattr(scheduler, "num_inference_steps", None) is not None:
             self.on_set(scheduler)
 
@@ -101,14 +101,14 @@ class Runs:
         kwargs: Mapping[str, Any],
         context: str | None = None,
     ) -> Place | str:
-        """The run that a call belongs to, which is at its step from now on; else why there is none.
+        """Find the run of a call and move it to the call's step; if there is none, return why.
 
         Args:
             name: the model's name.
             model: the model.
-            args: what it is given.
-            kwargs: what it is given by name.
-            context: what the pipeline calls it, None where it does not.
+            args: the positional arguments of the call.
+            kwargs: the keyword arguments of the call.
+            context: the pipeline's name for the call, or None.
         """
         pipe = self._pipe()
         if pipe is not None:
@@ -127,7 +127,7 @@ class Runs:
             return Place(run, given)
 
     def name(self, key: Hashable, steps: int) -> "NamedRun":
-        """The run of a key, begun if there is none under way."""
+        """The run of a key; a new one if none is in progress."""
         with self._lock:
             named = self._by_key.get(key)
             if named is None or named.run.ended:
@@ -140,7 +140,7 @@ class Runs:
 
     @property
     def named(self) -> "NamedRun | None":
-        """The named run that calls from here belong to."""
+        """The named run of calls from this thread or task."""
         return self._named.get()
 
     @named.setter
@@ -148,25 +148,25 @@ class Runs:
         self._named.set(run)
 
     def forget(self, key: Hashable, named: "NamedRun") -> None:
-        """Let a key be given to another run."""
+        """Free a key for another run."""
         if self._by_key.get(key) is named:
             del self._by_key[key]
 
     def end(self, run: Run) -> None:
-        """End a run for good. A second call does nothing."""
+        """End a run. A second call does nothing."""
         if not run.ended:
             run.ended = True
             self._on_end(run)
             run.models.clear()
 
     def end_call(self, call: PipelineCall) -> None:
-        """End the runs of a pipeline's call that is over."""
+        """End the runs of a finished pipeline call."""
         for run in self.open:
             if run.call is call:
                 self.end(run)
 
     def stop(self) -> None:
-        """End all runs, and leave all schedulers as they were."""
+        """End all runs, and restore all schedulers."""
         self._following.stop()
         for run in self.open:
             self.end(run)
@@ -212,7 +212,7 @@ class Runs:
         return Run(Schedule.of(scheduler), scheduler, self._current(), here(), self._batch)
 
     def _driven_by(self, scheduler: Any, time: ModelTime | None) -> Run:
-        """The run that a scheduler drives: its step shows whose the calls before it were."""
+        """The run that a scheduler drives; its step shows to which run earlier calls belonged."""
         own = self._by_scheduler.get(scheduler)
         if own is None:
             own = self._by_scheduler[scheduler] = self._new_run(scheduler)
@@ -224,13 +224,13 @@ class Runs:
         if last.pending and not last.driven:
             return self._give(scheduler, last)
         if last.driven and last.trusted and last.schedule == own.schedule and last.is_at(time):
-            # A copy that steps another frame.
+            # A copy that steps for another frame.
             last.drive_by(scheduler)
             own = self._by_scheduler[scheduler] = last
         return own
 
     def _give(self, scheduler: Any, run: Run) -> Run:
-        """Let a scheduler drive a run, and what drove it by mistake the one that it had."""
+        """Give a run to a scheduler, and the scheduler's former run to the one that drove it by mistake."""
         own, other = self._by_scheduler[scheduler], run.scheduler
         run.follow(own.schedule, scheduler)
         self._by_scheduler[scheduler] = run
@@ -273,7 +273,7 @@ class Runs:
         return OUTSIDE if index is None else (run, index)
 
     def _begun_again(self, call: PipelineCall | None) -> list[Run]:
-        """New runs by schedulers whose run in this call is over, for a pipeline may go through it again."""
+        """New runs for schedulers whose run in this call is over, since a pipeline may start another pass."""
         if call is None:
             return []
         over = [run for run in self._by_scheduler.values() if run.call is call and run.ended]
@@ -285,7 +285,7 @@ class Runs:
     def _among(
         self, fitting: list[tuple[Run, int]], name: str, time: ModelTime | None, given: Conditioning
     ) -> tuple[Run, int] | None:
-        """The one of several runs that a call belongs to, None where that cannot be told."""
+        """Which of several runs a call belongs to; None if that cannot be decided."""
         exact = [one for one in fitting if one[0].drives(time)]
         if len(exact) == 1:
             return exact[0]
@@ -304,7 +304,7 @@ class Runs:
 
 
 def _is_again(run: Run, index: int, name: str, given: Conditioning, context: str | None) -> bool:
-    """Whether a run is called as before in this step: two trajectories in it could not be told apart."""
+    """Whether this step has had such a call before, so that two trajectories could not be told apart."""
     return index == run.index and run.pending and run.used(name, given, context)
 
 
@@ -318,21 +318,21 @@ def _fitting(runs: Iterable[Run], time: ModelTime | None, believed: bool) -> lis
 
 
 def _first_of(waiting: list[tuple[Run, int]], time: ModelTime | None) -> tuple[Run, int] | None:
-    """Of runs that wait for their first call, the first that was prepared of the latest ones."""
+    """Among runs that wait for their first call, the first one of the latest batch."""
     exact = [one for one in waiting if one[0].drives(time)]
     latest = max((run.batch for run, _ in waiting), default=0)
     return next((one for one in exact or waiting if exact or one[0].batch == latest), None)
 
 
 class NamedRun:
-    """A run that a program names, because only it knows which calls belong to it.
+    """A run that a program names, since only the program knows which calls belong to it.
 
-    Enter it for each step, or once for a loop of steps. It is over when all its steps are taken, after `end`,
-    after an exception, and when a block is left that held several steps: such a block is a loop of its own.
+    Enter it for each step, or once for a loop of steps. It ends when all of its steps are taken, after `end`,
+    after an exception, or when a block with several steps is left, since such a block is a loop.
 
     Args:
-        runs: those of the pipeline.
-        key: its name.
+        runs: the pipeline's runs.
+        key: the run's name.
         run: the run.
     """
 
@@ -345,11 +345,11 @@ class NamedRun:
 
     @property
     def stats(self) -> Any:
-        """What was done in it so far, as `RunStats`."""
+        """Its statistics so far."""
         return self.run.log.stats()
 
     def end(self) -> None:
-        """End it for good, and free what it holds."""
+        """End the run, and free what it holds."""
         self._runs.end(self.run)
         self._runs.forget(self._key, self)
 

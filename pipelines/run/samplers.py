@@ -1,4 +1,4 @@
-"""Which samplers draw new noise on their steps."""
+"""Whether samplers draw new noise on their steps."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ ALWAYS = (
     "TCD",
     "UnCLIP",
 )
-"""Parts of the names of diffusers' schedulers that draw noise whatever they are given."""
+"""Parts of the names of diffusers' schedulers that always draw noise."""
 
 
 def draws_noise(scheduler: Any, arguments: Mapping[str, Any]) -> bool:

@@ -15,9 +15,9 @@ class Schedule:
 
     Args:
         timesteps: the solver's time at each step, in the scheduler's own unit.
-        sigmas: the noise level at each step, empty where the scheduler has none.
+        sigmas: the noise level at each step; empty without any.
         levels: signal and noise at each step.
-        longest: the largest time that the scheduler knows, the number of its training steps.
+        longest: the scheduler's largest time, which is the number of its training steps.
     """
 
     timesteps: tuple[float, ...]
@@ -27,7 +27,7 @@ class Schedule:
 
     @classmethod
     def of(cls, scheduler: Any) -> "Schedule":
-        """What a scheduler has set. Reading it waits for the device, once a run."""
+        """The schedule that a scheduler has set. Reading it waits for the device, once for each run."""
         timesteps = scheduler.timesteps.tolist()
         found = getattr(scheduler, "sigmas", None)
         sigmas = [] if found is None else torch.as_tensor(found).tolist()
@@ -36,7 +36,7 @@ class Schedule:
 
     @classmethod
     def counted(cls, steps: int) -> "Schedule":
-        """One of which only the number of steps is known."""
+        """A schedule of which only the number of steps is known."""
         times = tuple(1000 * (1 - index / steps) for index in range(steps))
         return cls(times, levels=((None, None),) * steps)
 
@@ -47,9 +47,9 @@ class Schedule:
         """A step of a run.
 
         Args:
-            position: where it stands in the schedule.
-            index: where it stands in the run.
-            count: how many steps the run executes.
+            position: its position in the schedule.
+            index: its position in the run.
+            count: how many steps the run has.
         """
         sigma = self.sigmas[position] if position < len(self.sigmas) else None
         return Step(index, count, self.timesteps[position], sigma, *self.levels[position])

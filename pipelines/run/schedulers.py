@@ -1,8 +1,8 @@
-"""Hearing of what schedulers do, without changing the schedulers.
+"""Follow what schedulers do, without changing the scheduler objects.
 
-The two methods are exchanged in the class, for as long as somebody listens, and call those that follow the
-very object. So followed schedulers and their copies stay plain: they can be pickled and copied, and followers
-leave in any order. Copies are followed too, for pipelines and servers give each frame or each request one.
+Two methods of the class are replaced as long as anyone follows one of its objects, and notify the followers
+of that object only. So followed schedulers and their copies can be pickled and copied, and followers can
+leave in any order. Copies are followed too, since pipelines and servers give one to each frame or request.
 """
 
 import functools
@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 MARK = "_skipstone_followers"
-"""Where a followed scheduler keeps the names of its followers, for its copies to have them too."""
+"""The attribute in which a followed scheduler keeps its followers' names; copies inherit it."""
 
 
 class Listener(Protocol):
-    """Hears of the schedulers that it follows."""
+    """Is notified about the schedulers that it follows."""
 
     def on_set(self, scheduler: Any) -> None:
         """A schedule was set."""
@@ -27,15 +27,15 @@ class Listener(Protocol):
         """A step was taken.
 
         Args:
-            scheduler: which took it.
-            timestep: the time that it was taken at.
+            scheduler: the scheduler that took it.
+            timestep: the time of the step.
             arguments: the step's keyword arguments.
         """
 
 
 @dataclass
 class _Exchanged:
-    """The methods of one class that were exchanged, and what the class itself had of them."""
+    """The replaced methods of one class, and those that the class itself defined."""
 
     own: dict[str, Any]
     followers: set[str] = field(default_factory=set)
@@ -47,10 +47,10 @@ _lock = threading.RLock()
 
 
 class Following:
-    """Follows schedulers and their copies until `stop`.
+    """Follow schedulers and their copies until `stop`.
 
     Args:
-        listener: hears of them. It is held weakly.
+        listener: is notified; it is held weakly.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -60,7 +60,7 @@ class Following:
         _listeners[self._name] = listener
 
     def follow(self, scheduler: Any) -> bool:
-        """Follow a scheduler, and say whether it was not followed before."""
+        """Follow a scheduler; return whether it was not followed before."""
         if self._name in getattr(scheduler, MARK, ()):
             return False
         setattr(scheduler, MARK, (*getattr(scheduler, MARK, ()), self._name))
@@ -69,11 +69,11 @@ class Following:
         return True
 
     def saw(self, scheduler: Any) -> None:
-        """Take note of a copy, to leave it as it would be without."""
+        """Note a copy, so that `stop` restores it."""
         self._marked.add(scheduler)
 
     def stop(self) -> None:
-        """Leave all schedulers as they were."""
+        """Restore all schedulers."""
         _listeners.pop(self._name, None)
         for scheduler in list(self._marked):
             _unmark(scheduler, self._name)
@@ -113,7 +113,7 @@ def _restore(cls: type[Any]) -> None:
 
 
 def _tell(cls: type[Any], scheduler: Any, what: Callable[[Listener], None]) -> None:
-    """Tell those that follow an object of exactly this class: a subclass may call the method of its base."""
+    """Notify the followers of objects of exactly this class: a subclass may call its base's method."""
     if type(scheduler) is not cls:
         return
     for name in getattr(scheduler, MARK, ()):

@@ -1,4 +1,4 @@
-"""Times that are taken without stopping the device."""
+"""Measure times without stopping the device."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 
 class Mark:
-    """A moment in a device's stream of work, or in wall time where there is no CUDA device."""
+    """A moment in a CUDA device's stream of work, or in wall time without such a device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -18,7 +18,7 @@ class Mark:
         self._time = time.perf_counter()
 
     def seconds_until(self, later: "Mark") -> float:
-        """Seconds from this moment to a later one. Waits for the device to get there."""
+        """The seconds from this moment to a later one. Waits until the device has reached it."""
         if self._event is None or later._event is None:
             return later._time - self._time
         later._event.synchronize()
