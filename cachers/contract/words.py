@@ -211,7 +211,8 @@ class Outcome:
         attention: what a middle block's self-attention returned for the main stream, ``(batch, frames,
             positions, dim)``, with one frame where frames cannot be told; None where it could not be read,
             and for methods that do not watch it.
-        branch: the name of the guidance branch, empty at the layers.
+        branch: the guidance branch: ``cond`` and ``uncond`` in pipelines that name them, else ``branch 0``,
+            ``branch 1`` in the order of the calls; one branch for all in a batch. Empty at the layers.
     """
 
     residual: Tensor | None = None
