@@ -64,10 +64,6 @@ class Planned(Cacher[State]):
     def history(self) -> int:
         return self.plan.recipe.anchors
 
-    @property
-    def looks(self) -> bool:
-        return self.guard is not None
-
     def for_model(self, model: ModelFacts) -> "Planned":
         known = self.plan.record.models
         if model.name not in known:

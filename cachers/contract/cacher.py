@@ -102,12 +102,6 @@ class Cacher(ABC, Generic[StateT]):
     def probe(self) -> Probe:
         """The signal that `reason_to_compute` is given."""
 
-    @property
-    def looks(self) -> bool:
-        """Whether decisions depend on what the model computes, so that processes must agree on them."""
-        blind = Probe.NONE, Probe.TIME_EMBEDDING, Probe.TIME_PROJECTION
-        return self.watches_attention or self.probe not in blind
-
     @abstractmethod
     def new_state(self) -> StateT:
         """A fresh state for one branch of one run."""

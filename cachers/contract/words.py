@@ -61,6 +61,11 @@ class Probe(Enum):
     MODEL_INPUT = "model-input"
     """The noisy latents that the model is given, channels first: ``(batch, channels, *grid)``."""
 
+    @property
+    def sees_the_sample(self) -> bool:
+        """Whether it depends on what the model is given, not on the time alone."""
+        return self not in (Probe.NONE, Probe.TIME_EMBEDDING, Probe.TIME_PROJECTION)
+
 
 class Reason(str, Enum):
     """Why an evaluation was computed; a skipped one has none.

@@ -82,10 +82,6 @@ class Wrapper(Cacher[Any]):
     def probe(self) -> Probe:
         return self.cacher.probe
 
-    @property
-    def looks(self) -> bool:
-        return self.cacher.looks
-
     def inner(self, state: Any) -> Any:
         """The other method's state within this one's; by default there is no other."""
         return state

@@ -208,9 +208,9 @@ class Evaluation(Generic[StateT]):
     def _agree(self) -> None:
         """Compute where another process does: the worst part decides for all.
 
-        All processes ask, whatever they decided. Gates that look at no tensor of the sample decide alike.
+        All processes ask, whatever they decided.
         """
-        if self._group is None or not self.method.looks:
+        if self._group is None or decides_alike(self.method, self.branch.state):
             return
         if any_rank(self._group, not self.skipped, self._device) and self.skipped:
             self.reason = Reason.OTHER_RANK
@@ -224,6 +224,11 @@ class Evaluation(Generic[StateT]):
         """The predictor's, for a step that is skipped."""
         branch = self.branch
         return self.method.weights(self.now.step, branch.snapshots.steps, branch.state)
+
+
+def decides_alike(method: Cacher[Any], state: Any) -> bool:
+    """Whether every process decides the same: by the step and the time, without remembering anything."""
+    return state is None and not method.probe.sees_the_sample
 
 
 class GivenEvaluation(Evaluation[StateT]):

@@ -14,6 +14,7 @@ from skipstone import CFGCache, Planned, WithGuidance
 from skipstone.cachers.contract.late import Late
 from skipstone.cachers.contract.words import Reason, RunFacts, Step
 from skipstone.cachers.guard import FLOOR, Comparison, Course
+from skipstone.pipelines.evaluations.base import decides_alike
 from skipstone.schedules.plan import Plan
 from skipstone.schedules.record import Record
 from support import tiny
@@ -268,14 +269,15 @@ def test_a_plan_for_another_model_is_refused(plan: Plan) -> None:
         skipstone.attach(experts.pipe, alone)
 
 
-def test_processes_must_agree_where_a_guard_looks(plan: Plan) -> None:
-    assert skipstone.Planned(plan).looks
-    assert skipstone.Warmup(skipstone.Planned(plan), steps=2).looks
-    assert not skipstone.Planned(plan, guard=None).looks
-    assert not skipstone.FORA().looks
-    assert skipstone.FirstBlock().looks
-    assert skipstone.AdaCache("open-sora-30-fast").looks
-    assert not skipstone.PAB().looks
+def test_processes_decide_alike_only_if_nothing_is_seen_or_remembered(plan: Plan) -> None:
+    def alike(method: skipstone.Cacher[Any]) -> bool:
+        return decides_alike(method, method.new_state())
+
+    by_the_step = (skipstone.FORA(), skipstone.PAB(), skipstone.Warmup(skipstone.FORA(), steps=2))
+    assert all(map(alike, by_the_step))
+    others = (skipstone.FirstBlock(), skipstone.AdaCache("open-sora-30-fast"), skipstone.Planned(plan))
+    assert not any(map(alike, others))
+    assert not alike(skipstone.Warmup(skipstone.Planned(plan), steps=2))
 
 
 def test_a_plan_has_no_hyper_parameters_but_those_of_the_method(plan: Plan) -> None:

@@ -106,7 +106,6 @@ class OneRankRefusesUnseen(OneRankRefuses):
     site = Site.OUTPUT
     head_blocks = 0
     probe = Probe.NONE
-    looks = True
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: Any) -> Any:
         if step.is_first:

@@ -7,14 +7,11 @@ from typing import Any
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.predictor import Predictor
-from skipstone.cachers.contract.words import Probe, Site
+from skipstone.cachers.contract.words import Site
 from skipstone.cachers.fora import FORA
 from skipstone.cachers.wrappers.limits import Tail
 from skipstone.cachers.wrappers.with_guidance import WithGuidance
 from skipstone.cachers.wrappers.with_predictor import WithPredictor
-
-SEEN_EARLY = (Probe.NONE, Probe.TIME_EMBEDDING, Probe.TIME_PROJECTION)
-"""What does not depend on what a model computes."""
 
 FOREVER = 10**9
 """More steps than any run has."""
@@ -68,7 +65,7 @@ class Case:
     @property
     def sees_the_step(self) -> bool:
         """Whether it looks at what the model is given on the very step that it decides on."""
-        return self.method.probe not in SEEN_EARLY
+        return self.method.probe.sees_the_sample
 
     @property
     def sees(self) -> bool:
