@@ -31,6 +31,7 @@ from skipstone.pipelines.model.calls import NotUnderstoodError
 from skipstone.pipelines.model.class_swap import give_subclass
 from skipstone.pipelines.model.compiled import compiles, run_as_written, uncompiled, written
 from skipstone.pipelines.model.grids import token_grid
+from skipstone.pipelines.model.no_trace import no_trace
 from skipstone.pipelines.model.outputs import alike, floats_in, refilled, with_own_lists
 from skipstone.pipelines.model.probes import OF_THE_TIME, model_input, model_output
 from skipstone.pipelines.model.trace import Place
@@ -303,7 +304,7 @@ class Engine:
     def _decide(self, present: ModelCall, compiled: bool) -> None:
         """Decide what the pipeline gets without the model, and how the model may run."""
         evaluation = present.evaluation
-        output, look = evaluation.begin(), functools.partial(self._run_as_written, *present.kept)
+        output, look = evaluation.begin(), functools.partial(self._try, present.memory, *present.kept)
         if compiled:
             self._meet_compiled(present.memory)
         if output is None and self._graphs is not None:
@@ -464,13 +465,18 @@ class Engine:
         """Whether the model returns this output under another evaluation, in all of its processes."""
         own, present.evaluation = present.evaluation, evaluation
         try:
-            right = alike(self._run_as_written(*arguments), expected)
+            right = alike(self._try(present.memory, *arguments), expected)
         except Exception:  # A model may raise anything where its blocks, or parts of its input, are left out.
             right = False
         finally:
             present.evaluation = own
         group = process_group(self.model)
         return right if group is None else not any_rank(group, not right, present.memory.device)
+
+    def _try(self, memory: ModelRun, args: Any, kwargs: Any) -> Any:
+        """Run the model once more, to learn from it."""
+        with no_trace(self.model, memory.device):
+            return self._run_as_written(args, kwargs)
 
     def _run_as_written(self, args: Any, kwargs: Any) -> Any:
         """Run the model once more, uncompiled.
