@@ -18,7 +18,7 @@ from skipstone.pipelines.memory.storage import storage
 from skipstone.pipelines.model.adapters import adapter_signs
 from skipstone.pipelines.model.compiled import written
 from skipstone.pipelines.model.models import MODELS, models_of
-from skipstone.pipelines.model.other_caches import other_caches
+from skipstone.pipelines.model.other_caches import forwards, other_caches
 from skipstone.pipelines.opening.devices import find_device
 from skipstone.pipelines.planning.autoplan import Autoplan
 from skipstone.pipelines.run.call_log import CallLog
@@ -152,7 +152,8 @@ class CacheHandle:
         self._log = self._new_log()
         with ExitStack() as undo:
             undo.callback(self.remove)
-            self._controls = Controls(pipe, *(adapter_signs(engine.model) for engine in engines))
+            signs = [sign(engine.model) for engine in engines for sign in (adapter_signs, forwards)]
+            self._controls = Controls(pipe, *signs)
             self._calls = PipelineCalls(pipe, self._begin_call, self._end_call)
             self._runs = Runs(
                 pipe, lambda: self._calls.current, self._begin_run, self._end_step, self._end_run

@@ -32,6 +32,7 @@ from skipstone.pipelines.model.class_swap import give_subclass
 from skipstone.pipelines.model.compiled import compiles, run_as_written, uncompiled, written
 from skipstone.pipelines.model.grids import token_grid
 from skipstone.pipelines.model.no_trace import no_trace
+from skipstone.pipelines.model.other_caches import other_caches
 from skipstone.pipelines.model.outputs import alike, floats_in, refilled, with_own_lists
 from skipstone.pipelines.model.probes import OF_THE_TIME, model_input, model_output
 from skipstone.pipelines.model.trace import Place
@@ -234,8 +235,11 @@ class Engine:
             return None
         run, memory = found.run, self._memory(found.run, args, kwargs)
         key = memory.key(context, found.conditioning)
+        if memory.other_caches:
+            self._pass_by(memory, key, Reason.OTHER_CACHE, "; ".join(memory.other_caches))
+            return None
         if records_gradients(self.model, args, kwargs):
-            self._pass_by(memory, key)
+            self._pass_by(memory, key, Reason.GRADIENTS, GRADIENTS)
             return None
         present = self._present_call(memory, key, args, kwargs)
         run.log.entries.append(present.entry)
@@ -248,13 +252,13 @@ class Engine:
             raise
         return present
 
-    def _pass_by(self, memory: ModelRun, key: BranchKey) -> None:
+    def _pass_by(self, memory: ModelRun, key: BranchKey, reason: Reason, note: str) -> None:
         """Note a step that is computed without the cache."""
-        memory.forget(Reason.GRADIENTS)
+        memory.forget(reason)
         mark = Mark(memory.device)
-        entry = LogEntry(self.name, key.name, memory.run.index, Reason.GRADIENTS, mark, mark)
+        entry = LogEntry(self.name, key.name, memory.run.index, reason, mark, mark)
         memory.run.log.entries.append(entry)
-        memory.run.log.note(f"{self.name}: {GRADIENTS}")
+        memory.run.log.note(f"{self.name}: {note}")
 
     def _memory(self, run: Run, args: Any, kwargs: Any) -> ModelRun:
         """The model's memory of a run; it is made anew if the run's steps change."""
@@ -266,7 +270,8 @@ class Engine:
         if memory is None:
             guidance = self.cacher.guidance
             guided = None if guidance is None else GuidedBranches(guidance, self.model, self._half_verdicts)
-            memory = run.models[self.name] = ModelRun(run, method, made_for, guided, self._controls)
+            find = functools.partial(other_caches, self.model)
+            memory = run.models[self.name] = ModelRun(run, method, made_for, guided, self._controls, find)
             memory.device = next((tensor.device for tensor in floats_in([args, kwargs])), memory.device)
             self._memories.add(memory)
         memory.change_method(method, made_for)

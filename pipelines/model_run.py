@@ -1,7 +1,7 @@
 """The memory of one model in one denoising run."""
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -29,9 +29,10 @@ class ModelRun:
         made_for: the facts of the run that the method was made for.
         guided: follows the branches of guidance; None if the method saves none.
         controls: the state of the model's adapters and of the networks that control it.
+        find_caches: finds the caches of other packages on the model.
 
     ``device`` is the device of the model's inputs. ``embeddings`` are the time embeddings of all steps, once
-    they are read.
+    they are read. ``other_caches`` are those of other packages that were put on the model.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class ModelRun:
         made_for: Hashable,
         guided: GuidedBranches | None,
         controls: Controls,
+        find_caches: Callable[[], list[str]],
     ) -> None:
         self.run = run
         self.method = method
@@ -49,7 +51,9 @@ class ModelRun:
         self.branches: dict[Hashable, Branch[Any]] = {}
         self.device = torch.device("cpu")
         self.embeddings: Tensor | None = None
+        self.other_caches: list[str] = []
         self._controls = controls
+        self._find_caches = find_caches
         self._signs: list[Hashable] | None = None
         self._conditionings = Conditionings()
         self._names = BranchNames()
@@ -122,4 +126,6 @@ class ModelRun:
         signs = self._controls.signs()
         if self._signs is not None and signs != self._signs:
             self.forget(Reason.CONDITION_CHANGED)
+        if signs != self._signs:
+            self.other_caches = self._find_caches()
         self._signs = signs

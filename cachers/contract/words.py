@@ -96,6 +96,7 @@ class Reason(str, Enum):
     OTHER_RANK = "another process of the group computes"
     CONDITION_CHANGED = "its prompt, adapters or control changed"
     GRADIENTS = "gradients are recorded"
+    OTHER_CACHE = "another cache is on the model"
     ASKED_FOR = "the program asked for it"
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """The present state of a model's adapters, cheap enough to read on every evaluation."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -51,6 +51,7 @@ class _Places:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self._own = vars(model)
         self._times = 0
         self._find()
 
@@ -63,15 +64,11 @@ class _Places:
     def _find(self) -> None:
         self._found, self._read = self._loaded(), _reader(self._model)
         # As long as these objects live, no others can have their ids.
-        self._held = list(self._settings().values())
+        self._held = list(self._own.get("peft_config", {}).values())
 
     def _loaded(self) -> list[Any]:
         """What changes when adapters are loaded or removed: the model's image parts, and peft's settings."""
-        return [*self._model._modules.values(), *map(id, self._settings().values())]
-
-    def _settings(self) -> Mapping[str, Any]:
-        settings: Mapping[str, Any] = vars(self._model).get("peft_config", {})
-        return settings
+        return [*self._model._modules.values(), *map(id, self._own.get("peft_config", {}).values())]
 
 
 def _reader(model: nn.Module) -> Read:

@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from operator import methodcaller
 from typing import Any
 
 from torch import nn
@@ -36,7 +37,8 @@ def forwards(model: nn.Module) -> Callable[[], Any]:
     blocks = [block for blocks in block_lists(model).values() for block in blocks]
     parts = [model, *blocks, *(part for block in blocks for part in block.children())]
     kept = [vars(part) for part in parts]
-    return lambda: ([names.get("forward") for names in kept], vars(model).get("_cache_config"))
+    forward = methodcaller("get", "forward")
+    return lambda: (list(map(forward, kept)), vars(model).get("_cache_config"))
 
 
 def _of_diffusers(model: nn.Module) -> Iterator[str]:

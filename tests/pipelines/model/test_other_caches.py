@@ -149,6 +149,19 @@ def test_a_cache_that_is_switched_on_later_is_a_new_sign(pipe: Any, name: str) -
     assert sign()[1:] == before[1:]
 
 
+def test_from_the_step_on_that_another_cache_is_there_all_is_computed() -> None:
+    def switch_on(pipe: Any, index: int, *rest: Any) -> Any:
+        if index == 3:
+            pipe.transformer.enable_cache(CONFIGS["FirstBlockCacheConfig"](pipe))
+        return {}
+
+    run = tiny.wan()
+    with skipstone.attach(run.pipe, "fora", interval=1000) as cache:
+        run(callback_on_step_end=switch_on)
+    assert cache.last_run.strip == "#...####"
+    assert "FirstBlockCacheConfig" in cache.last_run.notes[0]
+
+
 @pytest.mark.parametrize("put", [in_the_model, in_a_block])
 def test_a_function_that_stands_in_later_is_a_new_sign(
     pipe: Any, put: Any, monkeypatch: pytest.MonkeyPatch
