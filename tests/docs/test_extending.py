@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from skipstone import cli
 from skipstone.cachers.registry import Registry
 from skipstone.pipelines import bundled
 from skipstone.testing import check
-from support import tiny
+from support import saved, tiny
 from support.packages import with_entry_points
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +35,9 @@ def entry_points() -> dict[str, dict[str, str]]:
     return {group: dict(re.findall(r'([\w-]+) = "([\w:]+)"', lines)) for group, lines in groups}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The printed files, installed, and the bundled model on pictures small enough for a test."""
+    """The printed files, installed, and a tiny model in place of the bundled one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "installed"
@@ -51,7 +52,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(with_entry_points(folder, "my_caches", entry_points()))
     for known in registries:
         known._installed = Registry(known._kind, known._word, known._group, ())._installed
-    size: Any = {**bundled.DEFAULTS["pebble-image"], "height": 32, "width": 32, "num_inference_steps": 4}
+    model = saved.save_flux(tmp_path / "pebble-image")
+    shutil.copy(bundled.FOLDER / "pebble-image" / "objects.txt", model)
+    size = {"height": 32, "width": 32, "num_inference_steps": 8, "true_cfg_scale": 4.0, "negative_prompt": ""}
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
     monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-image": size})
     yield
     for name in FILES:
@@ -63,6 +67,7 @@ def test_each_part_is_short(name: str) -> None:
     assert len(FILES[name].splitlines()) < 40
 
 
+@pytest.mark.usefixtures("package")
 def test_the_parts_are_used_as_printed() -> None:
     names: dict[str, Any] = {}
     exec(compile(USE, "extending.md", "exec"), names)
@@ -71,6 +76,7 @@ def test_the_parts_are_used_as_printed() -> None:
     assert log.parts or log.skipped
 
 
+@pytest.mark.usefixtures("package")
 def test_the_parts_pass_their_tests_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "bundled", tiny.sd3)
     names: dict[str, Any] = {}
@@ -81,6 +87,7 @@ def test_the_parts_pass_their_tests_as_printed(monkeypatch: pytest.MonkeyPatch) 
         names["test_parts"](one)
 
 
+@pytest.mark.usefixtures("package")
 def test_the_commands_run_as_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for line in COMMANDS.splitlines():
         program, *arguments = shlex.split(line)
