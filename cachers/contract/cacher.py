@@ -32,7 +32,8 @@ class Cacher(ABC, Generic[StateT]):
 
     What changes during a run is the method's state, made by `new_state`, one per model and branch. The
     engine owns it, drops it when a run starts, and forces a computed step wherever there is nothing to reuse.
-    One method object can therefore serve any number of pipelines.
+    One method object can therefore serve any number of pipelines. Most methods define `name`, `probe`,
+    `new_state`, `reason_to_compute` and `update`, and nothing else.
     """
 
     name: ClassVar[str]
@@ -40,6 +41,11 @@ class Cacher(ABC, Generic[StateT]):
 
     ladder: ClassVar[Sequence[Rung]] = ()
     """Its settings from strict to permissive; a report measures those that reach the speeds asked for."""
+
+    @property
+    @abstractmethod
+    def probe(self) -> Probe:
+        """The signal that `reason_to_compute` is given."""
 
     @property
     def site(self) -> Site:
@@ -50,57 +56,6 @@ class Cacher(ABC, Generic[StateT]):
     def history(self) -> int:
         """How many computed residuals the predictor uses; a method that never skips needs 0."""
         return 1
-
-    @property
-    def coordinates(self) -> int | None:
-        """How many random elements of a stack's residual `update` is given of each sample, None for all."""
-        return None
-
-    @property
-    def head_blocks(self) -> int:
-        """How many blocks run on every step, before the ones that may be skipped.
-
-        At the deep branch of a UNet, how many layers run at either end.
-        """
-        return 0
-
-    @property
-    def tail_blocks(self) -> int:
-        """How many blocks of a stack run on every step, after the ones that may be skipped."""
-        return 0
-
-    @property
-    def layer_kinds(self) -> frozenset[LayerKind]:
-        """What it may skip at `Site.LAYER`."""
-        return frozenset()
-
-    @property
-    def joins_blocks(self) -> bool:
-        """Whether blocks in a row that have this same method are skipped as one: their sum alone is kept.
-
-        Of the blocks' own outcomes `update` hears nothing then.
-        """
-        return False
-
-    @property
-    def guidance(self) -> Guidance | None:
-        """What saves the unconditional branch of guidance beside this method's own work, None for nothing."""
-        return None
-
-    @property
-    def watches_attention(self) -> bool:
-        """Whether `update` is shown what a middle block's attention returned."""
-        return False
-
-    @property
-    def run_steps(self) -> int | None:
-        """How many steps a run must have, None for any number."""
-        return None
-
-    @property
-    @abstractmethod
-    def probe(self) -> Probe:
-        """The signal that `reason_to_compute` is given."""
 
     @abstractmethod
     def new_state(self) -> StateT:
@@ -134,24 +89,27 @@ class Cacher(ABC, Generic[StateT]):
         del step, state
         return (1.0,) + (0.0,) * (len(computed) - 1)
 
-    def correction(self, state: StateT) -> Correction | None:
-        """At `Site.LAYER`, how an estimate is corrected before it is used, None for not at all."""
-        del state
-        return None
+    def describe(self) -> str:
+        """The method and its hyper-parameters in one line."""
+        settings = (f"{f.name} {short(getattr(self, f.name))}" for f in fields(self))
+        return " ".join((self.name, ", ".join(settings)))
+
+    # Few methods need what follows. What depends on the model or the run:
 
     def for_model(self, model: ModelFacts) -> "Cacher[StateT]":
         """This method with everything that depends on the model resolved."""
         del model
         return self
 
-    def for_layer(self, layer: Layer) -> "Cacher[StateT] | None":
-        """At `Site.LAYER`, the method of one layer, which has a state of its own; None to always run it."""
-        return self if layer.kind in self.layer_kinds else None
-
     def for_run(self, run: RunFacts) -> "Cacher[Any]":
         """What one run is made with: this method, or another one at the same site with the same probe."""
         del run
         return self
+
+    @property
+    def run_steps(self) -> int | None:
+        """How many steps a run must have, None for any number."""
+        return None
 
     def end_run(self, skip_cost: Callable[[], float | None]) -> None:
         """Learn that a run is over, to its last step. Told to the method that is attached.
@@ -169,7 +127,56 @@ class Cacher(ABC, Generic[StateT]):
         """
         return ()
 
-    def describe(self) -> str:
-        """The method and its hyper-parameters in one line."""
-        settings = (f"{f.name} {short(getattr(self, f.name))}" for f in fields(self))
-        return " ".join((self.name, ", ".join(settings)))
+    # Blocks that always run, guidance, and what `update` is shown:
+
+    @property
+    def head_blocks(self) -> int:
+        """How many blocks run on every step, before the ones that may be skipped.
+
+        At the deep branch of a UNet, how many layers run at either end.
+        """
+        return 0
+
+    @property
+    def tail_blocks(self) -> int:
+        """How many blocks of a stack run on every step, after the ones that may be skipped."""
+        return 0
+
+    @property
+    def guidance(self) -> Guidance | None:
+        """What saves the unconditional branch of guidance beside this method's own work, None for nothing."""
+        return None
+
+    @property
+    def watches_attention(self) -> bool:
+        """Whether `update` is shown what a middle block's attention returned."""
+        return False
+
+    @property
+    def coordinates(self) -> int | None:
+        """How many random elements of a stack's residual `update` is given of each sample, None for all."""
+        return None
+
+    # At `Site.LAYER` alone:
+
+    @property
+    def layer_kinds(self) -> frozenset[LayerKind]:
+        """What it may skip at `Site.LAYER`."""
+        return frozenset()
+
+    def for_layer(self, layer: Layer) -> "Cacher[StateT] | None":
+        """At `Site.LAYER`, the method of one layer, which has a state of its own; None to always run it."""
+        return self if layer.kind in self.layer_kinds else None
+
+    @property
+    def joins_blocks(self) -> bool:
+        """Whether blocks in a row that have this same method are skipped as one: their sum alone is kept.
+
+        Of the blocks' own outcomes `update` hears nothing then.
+        """
+        return False
+
+    def correction(self, state: StateT) -> Correction | None:
+        """At `Site.LAYER`, how an estimate is corrected before it is used, None for not at all."""
+        del state
+        return None
