@@ -123,11 +123,9 @@ def candidates(runs: PebbleRuns, computed: Sequence[int]) -> Iterator[Case]:
     record = cache(runs.record)
     for count in computed:
         for recipe in RECIPES:
-            for anchors in (1, 2, 3):
-                one = replace(recipe, anchors=anchors)
-                plan = cache(lambda one=one, count=count: make_plan(record(), one, count))
-                key = {"what": "candidate", "asked": count, "candidate": str(one)}
-                yield Case(key, partial(_unguarded, runs, plan))
+            plan = cache(lambda recipe=recipe, count=count: make_plan(record(), recipe, count))
+            key = {"what": "candidate", "asked": count, "candidate": str(recipe)}
+            yield Case(key, partial(_unguarded, runs, plan))
 
 
 def transfers(runs: PebbleRuns, computed: int, guard: float) -> Iterator[Case]:

@@ -13,7 +13,7 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, RunFacts, Step
 from skipstone.cachers.guard import Course, Watch
 from skipstone.schedules.moments import Moments
-from skipstone.schedules.plan import Plan
+from skipstone.schedules.plan import ANCHORS, Plan
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Planned(Cacher[State]):
     probe = Probe.NONE
 
     plan: Plan
-    guard: float | None = 2.0
+    guard: float | None = None
     model: str = "transformer"
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Planned(Cacher[State]):
 
     @property
     def history(self) -> int:
-        return self.plan.recipe.anchors
+        return ANCHORS
 
     def for_model(self, model: ModelFacts) -> "Planned":
         known = self.plan.record.models

@@ -5,21 +5,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from skipstone.schedules.moments import Floats, Moments, least_squares
+from skipstone.schedules.moments import Floats, Moments, least_squares, squared_error
 
 MOST_STEPS = 200
 """The planner's memory grows with the third power of the steps."""
+
+COHERENCE = 0.5
+"""How much of a gap's cost is the square of its errors' sum; the rest is the sum of their squares."""
 
 Positions = tuple[int, ...]
 """Computed steps, as positions among the steps at which the moments are known."""
 
 
 def cost(moments: Moments, computed: Sequence[int], importance: Floats) -> float:
-    """The cost of a choice of computed steps: the squared sum of each gap's errors, added over all gaps.
+    """The cost of a choice of computed steps, added over all gaps.
 
-    Only the accumulated error reaches the next computed step, so a gap is charged for the square of its
-    summed errors. Each skipped step is estimated from the last two computed steps, or from one if there is
-    only one.
+    Only the accumulated error reaches the next computed step. Errors of a gap add up as they are where solver
+    and model carry them on alike, and as squares where they do not: `COHERENCE` weighs the two. Each skipped
+    step is estimated from the last two computed steps, or from one if there is only one.
 
     Args:
         moments: the moments of the estimated quantity, over ``n`` steps.
@@ -30,7 +33,7 @@ def cost(moments: Moments, computed: Sequence[int], importance: Floats) -> float
     total = 0.0
     for n, (newest, end) in enumerate(zip(computed, ends, strict=True)):
         anchors = np.array([newest, *computed[:n][-1:]])
-        total += _summed(moments.gram, anchors[None], importance)[0, end - newest - 1]
+        total += _gap_cost(moments.gram, anchors[None], importance)[0, end - newest - 1]
     return total
 
 
@@ -97,15 +100,15 @@ def _gap_costs(gram: Floats, importance: Floats) -> Floats:
     count = len(gram)
     gaps = np.full((count + 1, count, count + 1), np.inf)
     for newest in range(count):
-        gaps[0, newest, newest + 1 :] = _summed(gram, np.array([[newest]]), importance)[0]
+        gaps[0, newest, newest + 1 :] = _gap_cost(gram, np.array([[newest]]), importance)[0]
         if newest:
             pairs = np.stack([np.full(newest, newest), np.arange(newest)], axis=-1)
-            gaps[1 : newest + 1, newest, newest + 1 :] = _summed(gram, pairs, importance)
+            gaps[1 : newest + 1, newest, newest + 1 :] = _gap_cost(gram, pairs, importance)
     return gaps
 
 
-def _summed(gram: Floats, anchors: npt.NDArray[np.intp], importance: Floats) -> Floats:
-    """The squared sum of the errors of the steps after the newest anchor.
+def _gap_cost(gram: Floats, anchors: npt.NDArray[np.intp], importance: Floats) -> Floats:
+    """What the errors of the steps after the newest anchor cost together.
 
     Args:
         gram: ``(n, n)``.
@@ -126,7 +129,10 @@ def _summed(gram: Floats, anchors: npt.NDArray[np.intp], importance: Floats) -> 
     among = gram[anchors[:, :, None], anchors[:, None, :]]
     own = np.einsum("sta,sab,stb->st", summed, among, summed)
     sums = values - 2 * np.einsum("sta,sat->st", summed, crossed) + own
-    return np.concatenate([np.zeros((len(anchors), 1)), np.maximum(sums, 0.0)], axis=1)
+    squares = squared_error(gram, anchors[:, None].repeat(len(at), axis=1), targets, weights)
+    apart = (importance[at] * np.maximum(squares, 0.0)).cumsum(axis=1)
+    costs = COHERENCE * np.maximum(sums, 0.0) + (1 - COHERENCE) * apart
+    return np.concatenate([np.zeros((len(anchors), 1)), costs], axis=1)
 
 
 def _walk_back(backs: Sequence[npt.NDArray[np.intp]], before: int, newest: int) -> Positions:

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-SCHEMA = 1
-"""The version of the layout that this code writes, and the newest one that it reads."""
+SCHEMA = 2
+"""The version that this code writes, and the only one it reads: since 2, noise levels are flow times."""
 
 
 def write(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
@@ -34,7 +34,7 @@ def read(path: str | Path, kind: str) -> dict[str, Any]:
     """Read a file that `write` wrote.
 
     Raises:
-        ValueError: the file cannot be read, is not JSON, is something else, or was written by a newer
+        ValueError: the file cannot be read, is not JSON, is something else, or was written by another
             skipstone.
     """
     try:
@@ -47,10 +47,11 @@ def read(path: str | Path, kind: str) -> dict[str, Any]:
     if found != f"skipstone {kind}":
         raise ValueError(f"{path} is no skipstone {kind}" + (f" but a {found}" if found else ""))
     schema = content.get("schema")
-    if not isinstance(schema, int) or schema > SCHEMA:
+    if schema != SCHEMA:
+        newer = isinstance(schema, int) and schema > SCHEMA
+        remedy = "upgrade skipstone, or make" if newer else "make"
         raise ValueError(
-            f"{path} has schema {schema!r}, this skipstone reads up to {SCHEMA}: "
-            f"upgrade skipstone, or make the {kind} again"
+            f"{path} has schema {schema!r}, this skipstone reads {SCHEMA}: {remedy} the {kind} again"
         )
     return dict(content)
 

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from skipstone.schedules import files
+from skipstone.schedules.importance import Prediction
 from skipstone.schedules.moments import Floats, Moments
 from skipstone.schedules.plan import Plan, Recipe, Validation
 from skipstone.schedules.profile import Quantity
@@ -18,7 +19,7 @@ def load_record(path: str | Path) -> Record:
     """Read a record from a file.
 
     Raises:
-        ValueError: the file is not a record, is damaged, or was written by a newer skipstone.
+        ValueError: the file is not a record, is damaged, or was written by another skipstone.
     """
     return files.load(path, "record", _record_from)
 
@@ -27,7 +28,7 @@ def load_plan(path: str | Path) -> Plan:
     """Read a plan from a file.
 
     Raises:
-        ValueError: the file is not a plan, is damaged, or was written by a newer skipstone.
+        ValueError: the file is not a plan, is damaged, or was written by another skipstone.
     """
     return files.load(path, "plan", _plan_from)
 
@@ -45,6 +46,8 @@ def _record_from(content: Mapping[str, Any]) -> Record:
     }
     if not moments:
         raise ValueError("no moments")
+    if content["made_for"].get("prediction", "flow") not in get_args(Prediction):
+        raise ValueError(f"unknown prediction {content['made_for']['prediction']!r}")
     prompts, skip_cost = int(content["prompts"]), float(content["skip_cost"])
     return Record(dict(content["made_for"]), levels, moments, prompts, skip_cost)
 

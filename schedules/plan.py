@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from skipstone.schedules import files
 from skipstone.schedules.best_steps import best_choices, share_budget
-from skipstone.schedules.moments import Floats, Moments
-from skipstone.schedules.profile import RESIDUAL, STEERED, Profile
+from skipstone.schedules.moments import Moments
+from skipstone.schedules.profile import RESIDUAL, Profile
 
 DENSER = 1.5
 """The next denser strip of a plan computes this many times as many steps."""
@@ -20,12 +20,10 @@ DENSER = 1.5
 UNSAFE = 0.5
 """If no skipped step has an expected relative error below this, no step should be skipped."""
 
-LEAST_SIGNAL = 0.06
-"""Added to the share of signal, so that the weight of the first steps stays bounded."""
+ANCHORS = 2
+"""From how many computed steps the others are estimated."""
 
 NO_SAFE_SKIPS = "no safe skips: the steps are too unlike each other to be estimated"
-
-Importance = Literal["step", "signal"]
 
 
 @dataclass(frozen=True)
@@ -33,37 +31,28 @@ class Recipe:
     """How a plan is made.
 
     Args:
-        placement: the matrix for choosing steps, as `Profile.matrix` names it.
-        weights: the matrix for the weights.
-        importance: the weight of a step's squared error: ``step`` for the step's length in noise level,
-            ``signal`` for that divided by the share of signal, which is small on early steps.
-        anchors: how many computed steps an estimate uses, from 1.
+        weights: the matrix for the weights, as `Profile.matrix` names it.
+        power: the power of a step's length in the weight of its squared error: 2 where errors stay, 1 where
+            the model repairs those of long steps.
 
     Raises:
-        ValueError: a value is not one of these.
+        ValueError: a power that is neither.
     """
 
-    placement: str = STEERED
     weights: str = RESIDUAL
-    importance: Importance = "signal"
-    anchors: int = 2
+    power: int = 2
 
     def __post_init__(self) -> None:
-        if self.importance not in get_args(Importance):
-            raise ValueError(f"importance must be one of {get_args(Importance)}, got {self.importance!r}")
-        if self.anchors < 1:
-            raise ValueError(f"anchors must be at least 1, got {self.anchors}")
+        if self.power not in (1, 2):
+            raise ValueError(f"power must be 1 or 2, got {self.power}")
 
     def suits(self, record: Profile) -> bool:
-        """Whether a record has these matrices."""
-        names = (self.placement, self.weights)
-        return all(record.matrix(model, name) is not None for model in record.models for name in names)
+        """Whether a record has the matrix."""
+        return all(record.matrix(model, self.weights) is not None for model in record.models)
 
     def __str__(self) -> str:
-        return (
-            f"steps by {self.placement} ({self.importance}), weights by {self.weights} "
-            f"of {self.anchors} computed steps"
-        )
+        length = "length" if self.power == 1 else "squared length"
+        return f"steps by their {length}, weights by {self.weights} of {ANCHORS} computed steps"
 
 
 @dataclass(frozen=True)
@@ -155,7 +144,7 @@ class Plan:
             anchors: list[int] = []
             for step in moments.steps:
                 if self.strip[step] == "#":
-                    anchors = [step, *anchors[: self.recipe.anchors - 1]]
+                    anchors = [step, *anchors[: ANCHORS - 1]]
                 else:
                     errors[step] = self.expected_error(model, step, anchors)
         return errors
@@ -239,13 +228,13 @@ def make_plan(record: Profile, recipe: Recipe, computed: int) -> Plan:
         recipe: how to plan.
         computed: how many steps to compute, from `fewest` to all.
     """
-    matrices = {model: _matrix(record, model, recipe.placement) for model in record.models}
+    matrices = {model: _matrix(record, model, RESIDUAL) for model in record.models}
     known = sum(len(part.steps) for part in matrices.values())
     unknown = record.steps - known
     budgets = [computed - unknown]
     while budgets[-1] < known and len(budgets) < 3:
         budgets.append(min(known, math.ceil(DENSER * budgets[-1])))
-    importance = step_importance(record.levels, recipe.importance)
+    importance = record.importance(recipe.power)
     tables = {
         model: best_choices(part, importance[list(part.steps)], budgets[-1])
         for model, part in matrices.items()
@@ -274,14 +263,6 @@ def fewest(record: Profile) -> int:
 def expected_speedup(record: Profile, computed: int) -> float:
     """The speedup of a run that computes this many of the recorded steps."""
     return record.steps / (computed + (record.steps - computed) * record.skip_cost)
-
-
-def step_importance(levels: Sequence[float], kind: str) -> Floats:
-    """The weight of each step's squared error, 1 on average; a step without length gets the mean length."""
-    lengths = -np.diff([*levels, 0.0])
-    lengths = np.where(lengths > 0, lengths, lengths.mean())
-    counts = lengths if kind == "step" else lengths / (1 - np.array(levels) + LEAST_SIGNAL)
-    return np.asarray(counts / counts.mean(), dtype=np.float64)
 
 
 def _matrix(record: Profile, model: str, name: str) -> Moments:

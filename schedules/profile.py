@@ -8,12 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from skipstone.schedules import files
-from skipstone.schedules.moments import Moments, mean_moments
+from skipstone.schedules.importance import step_importance
+from skipstone.schedules.moments import Floats, Moments, mean_moments
 
-RESIDUAL, OUTPUT, GUIDED, STEERED = "residual", "output", "guided", "steered residual"
-
-STEERING = 0.1
-"""The weight of the guided residual's error beside those of the branches, in ``steered residual``."""
+RESIDUAL, OUTPUT, GUIDED = "residual", "output", "guided"
 
 STEP_RANGE = (0.5, 2.0)
 """A record serves runs with this least and most share of its steps."""
@@ -42,7 +40,8 @@ class Profile:
 
     Args:
         made_for: plain values that describe the pipeline and the kind of run.
-        levels: the share of noise in the model's input on each step of the run, falling.
+        levels: the share of noise in the model's input on each step of the run, as flow time,
+            falling.
         moments: how similar each quantity is on any two steps.
         prompts: how many samples the moments are the mean of.
         skip_cost: the time of a skipped evaluation, as a share of a computed one; 0 if it was not measured.
@@ -59,6 +58,10 @@ class Profile:
         """How many steps the run had."""
         return len(self.levels)
 
+    def importance(self, power: int) -> Floats:
+        """The weight of each step's squared error, 1 on average, by a power of the step's length."""
+        return step_importance(self.levels, self.made_for.get("prediction", "flow"), power)
+
     @property
     def models(self) -> list[str]:
         """The models that the run called, in the order of their steps."""
@@ -71,11 +74,8 @@ class Profile:
         Args:
             model: the model.
             name: ``residual`` or ``output`` for the mean over branches; ``guided residual`` or ``guided
-                output`` for what guidance makes of the branches; ``steered residual`` for the branches plus
-                `STEERING` times the guided residual, if guidance is on.
+                output`` for what guidance makes of the branches.
         """
-        if name == STEERED:
-            return self._steered(model)
         guided = name.startswith(f"{GUIDED} ")
         quantity = name.removeprefix(f"{GUIDED} ")
         parts = [
@@ -88,12 +88,6 @@ class Profile:
             return None
         alike = [part for part in parts if part.steps == most.steps]
         return mean_moments(alike, [1.0] * len(alike))
-
-    def _steered(self, model: str) -> Moments | None:
-        residual, guided = self.matrix(model, RESIDUAL), self.matrix(model, f"{GUIDED} {RESIDUAL}")
-        if residual is None or guided is None or guided.steps != residual.steps:
-            return residual
-        return replace(residual, gram=residual.gram + STEERING * guided.gram)
 
     def resampled(self: P, levels: Sequence[float]) -> P:
         """The profile of a run with other noise levels, interpolated between its own.

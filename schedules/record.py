@@ -16,7 +16,8 @@ class Record(Profile):
 
     Args:
         made_for: plain values that describe the pipeline and the kind of run.
-        levels: the share of noise in the model's input on each step of the run, falling.
+        levels: the share of noise in the model's input on each step of the run, as flow time,
+            falling.
         moments: how similar each quantity is on any two steps.
         prompts: how many samples the moments are the mean of.
         skip_cost: the time of a skipped evaluation, as a share of a computed one; 0 where it was not

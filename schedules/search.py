@@ -1,27 +1,26 @@
 """Find a plan for a user's target; if possible, candidates run on the recorded prompts."""
 
+import math
 import random
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+
+from skipstone.schedules.moments import Floats
 from skipstone.schedules.plan import Plan, Recipe, Validation, expected_speedup, fewest, make_plan, strip_of
 from skipstone.schedules.profile import Profile
 
-RECIPES = (
-    Recipe(),
-    Recipe("residual", importance="step"),
-    Recipe("guided residual", importance="step"),
-    Recipe("guided residual", "guided residual"),
-    Recipe("guided output", "guided residual"),
-)
-"""Candidate recipes; the first is the default when no run is possible."""
+GUIDED_WEIGHTS = "guided residual"
+
+RECIPES = (Recipe(GUIDED_WEIGHTS), Recipe(), Recipe(GUIDED_WEIGHTS, power=1), Recipe(power=1))
+"""Candidate recipes; the first one that a record has the matrix for is the default."""
 
 MARGIN = 3.0
-"""How many dB a candidate must be better than the first one: the bundled models' best recipe varies by this
-much between runs (`benchmarks/planned.py --parts candidates`)."""
+"""How many dB a candidate must be better than the default on a single prompt, which says little of others."""
 
-MORE_ANCHORS = 3
-"""The chosen candidate is tried again with this many anchors."""
+HIGHEST = 100.0
+"""PSNR in dB above which runs are not compared: they are equal."""
 
 MOVES = 3
 """The most steps by which refining moves a computed step at once."""
@@ -119,12 +118,17 @@ def find(record: Profile, target: Target, refine: int = 0, judge: Judge | None =
                 "a quality and refining need runs of the pipeline, which a record from a file does not have: "
                 "record again with skipstone.record"
             )
-        return make_plan(record, RECIPES[0], target.budget(record))
+        return make_plan(record, recipes_for(record)[0], target.budget(record))
     trials = _Trials(record, judge)
     best = trials.best(target)
     if target.quality is not None:
         best = trials.cheapest(best, target.quality)
     return trials.finished(trials.refined(best, refine))
+
+
+def recipes_for(record: Profile) -> list[Recipe]:
+    """The candidates whose matrices were recorded."""
+    return [recipe for recipe in RECIPES if recipe.suits(record)]
 
 
 class _Trials:
@@ -141,17 +145,27 @@ class _Trials:
         self._done: dict[tuple[Recipe, str], Validation] = {}
 
     def best(self, target: Target) -> Plan:
-        """The first candidate for a target, or the best one if it is clearly better."""
-        first = make_plan(self._record, RECIPES[0], target.budget(self._record))
-        self.score(first)
+        """The first candidate on the budget of a target, or another one that is surely better."""
+        recipes = recipes_for(self._record)
+        self.score(make_plan(self._record, recipes[0], target.budget(self._record)))
         budget = target.budget(self._record)
-        plans = [make_plan(self._record, recipe, budget) for recipe in self._recipes()]
-        best = self._better(plans[0], max(plans, key=self.score))
-        return self._better(best, make_plan(self._record, replace(best.recipe, anchors=MORE_ANCHORS), budget))
+        first, *others = (make_plan(self._record, recipe, budget) for recipe in recipes)
+        return max([first, *(one for one in others if self._gain(one, first) > 0)], key=self._mean)
 
-    def _better(self, plan: Plan, other: Plan) -> Plan:
-        """The other plan if it is clearly better, else this one."""
-        return other if self.score(other) >= self.score(plan) + MARGIN else plan
+    def _gain(self, plan: Plan, other: Plan) -> float:
+        """By how many dB a plan is surely better: the mean over prompts less its standard error."""
+        ours, theirs = self._compared(plan), self._compared(other)
+        gains = ours - theirs
+        doubt = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else MARGIN
+        return float(gains.mean() - doubt)
+
+    def _mean(self, plan: Plan) -> float:
+        return float(self._compared(plan).mean())
+
+    def _compared(self, plan: Plan) -> Floats:
+        """The PSNR of each prompt, within what can be compared."""
+        values: Floats = np.clip(np.array(self.run(plan).psnr), 0, HIGHEST)
+        return values
 
     def cheapest(self, plan: Plan, quality: float) -> Plan:
         """The plan of the same recipe that reaches a quality with the fewest computed steps.
@@ -189,17 +203,17 @@ class _Trials:
 
     def score(self, plan: Plan) -> float:
         """The PSNR of the worst prompt."""
+        return self.run(plan).worst
+
+    def run(self, plan: Plan) -> Validation:
+        """What a run of the plan shows."""
         key = plan.recipe, plan.strip
         if key not in self._done:
             seen = self._judge(plan)
             self._done[key] = Validation(plan.recipe, plan.computed, seen.psnr)
             if seen.skip_cost is not None:
                 self._record = replace(self._record, skip_cost=seen.skip_cost)
-        return self._done[key].worst
-
-    def _recipes(self) -> list[Recipe]:
-        """The candidates whose matrices were recorded."""
-        return [recipe for recipe in RECIPES if recipe.suits(self._record)]
+        return self._done[key]
 
 
 def _moved(plan: Plan, chooser: random.Random) -> Plan | None:

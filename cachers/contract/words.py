@@ -197,11 +197,27 @@ class RunFacts:
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """The noise level of each step, falling; shares of the run that are left where that is not known."""
-        known = [step.noise for step in self.steps if step.noise is not None]
-        if len(known) == len(self.steps) and all(before > after for before, after in pairwise(known)):
-            return tuple(known)
-        return tuple(1 - n / len(self.steps) for n in range(len(self.steps)))
+        """The noise level of each step as flow time, ``noise / (signal + noise)``, falling.
+
+        So levels are equal where the ratio of signal to noise is, whatever the scheduler. Shares of the run
+        that are left where that is not known.
+        """
+        count = len(self.steps)
+        return self._flow_times if self.has_levels else tuple(1 - n / count for n in range(count))
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether the scheduler tells the noise level of each step, and it falls."""
+        times = self._flow_times
+        return len(times) == len(self.steps) and all(before > after for before, after in pairwise(times))
+
+    @property
+    def _flow_times(self) -> tuple[float, ...]:
+        return tuple(
+            step.noise / (step.signal + step.noise)
+            for step in self.steps
+            if step.signal is not None and step.noise is not None
+        )
 
 
 @dataclass(frozen=True)

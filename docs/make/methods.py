@@ -23,6 +23,7 @@ from skipstone.commands.methods import Method, catalogue
 from skipstone.report.rows import CACHED, PLAIN, SWEEP
 from skipstone.report.standing import Standing, standings
 from skipstone.report.summary import Line, summarise
+from skipstone.schedules.plan import ANCHORS
 
 FOLDER = Path(__file__).parents[1]
 
@@ -179,8 +180,7 @@ def memory(method: Method) -> str:
     kind = METHODS[method.name]
     if issubclass(kind, PerLayer):
         return "the last output of each layer that it may skip, for each branch: much more than the others."
-    # A plan says how many anchors it has: two or three.
-    history = 3 if method.name == "planned" else kind().history
+    history = ANCHORS if method.name == "planned" else kind().history
     return f"{_residuals(history)} for each branch{', more with a predictor' if history == 1 else ''}."
 
 

@@ -46,7 +46,7 @@ class Autoplan:
     """
 
     def __init__(
-        self, pipe: Any, models: Mapping[str, nn.Module], speedup: float, guard: float | None = 2.0
+        self, pipe: Any, models: Mapping[str, nn.Module], speedup: float, guard: float | None = None
     ) -> None:
         self._pipe = weakref.ref(pipe)
         self._models = models

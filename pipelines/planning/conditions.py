@@ -13,6 +13,7 @@ from skipstone.cachers.contract.words import RunFacts
 from skipstone.pipelines.model.adapters import adapter_layers, picture_scales
 from skipstone.pipelines.model.compiled import written
 from skipstone.pipelines.planning.weights import statistics
+from skipstone.pipelines.run.noise import prediction
 
 
 def conditions(pipe: Any, models: Mapping[str, nn.Module], run: RunFacts) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def conditions(pipe: Any, models: Mapping[str, nn.Module], run: RunFacts) -> dic
         "models": {name: _of_model(written(model)) for name, model in models.items()},
         "scheduler": _of_part(pipe.scheduler),
         "steps": len(run.steps),
+        "prediction": prediction(pipe.scheduler) if run.has_levels else "flow",
         "timesteps": digest([round(step.timestep, 3) for step in run.steps]),
         "guidance": dict(run.scales),
         "shape": list(run.shape),

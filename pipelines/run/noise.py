@@ -1,9 +1,11 @@
 """The shares of sample and noise in a model's input on each step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+
+from skipstone.schedules.importance import Prediction
 
 Level = tuple[float | None, float | None]
 """Signal and noise: the input is ``signal * sample + noise * noise``; None if unknown."""
@@ -25,6 +27,13 @@ def levels(scheduler: Any, timesteps: Sequence[float], sigmas: Sequence[float]) 
         return [(None, None)] * len(timesteps)
     shares = torch.as_tensor(kept).double().tolist()
     return [_of_share(shares[min(int(t), len(shares) - 1)]) for t in timesteps]
+
+
+def prediction(scheduler: Any) -> Prediction:
+    """What the model's output is to a scheduler; ``flow`` where it is something that it has no name for."""
+    names: Mapping[Any, Prediction] = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
+    found = scheduler.config.get("prediction_type", "epsilon")
+    return "flow" if _is_flow(scheduler) else names.get(found, "flow")
 
 
 def _is_flow(scheduler: Any) -> bool:

@@ -15,7 +15,7 @@ from skipstone.cachers.contract.late import Late
 from skipstone.cachers.contract.words import Reason, RunFacts, Step
 from skipstone.cachers.guard import FLOOR, Comparison, Course
 from skipstone.pipelines.evaluations.base import decides_alike
-from skipstone.schedules.plan import Plan
+from skipstone.schedules.plan import ANCHORS, Plan
 from skipstone.schedules.record import Record
 from support import tiny
 from support.bending import bending
@@ -52,7 +52,7 @@ def test_a_skipped_step_is_the_input_and_the_weighted_residuals(plan: Plan) -> N
     moments, anchors = plan.weights["transformer"], []
     for step, output in enumerate(outputs):
         if plan.strip[step] == "#":
-            anchors = [step, *anchors][: plan.recipe.anchors]
+            anchors = [step, *anchors][:ANCHORS]
         weights = [1.0] if step in anchors else moments.weights(step, anchors)
         residual = sum(w * 6 * inputs[at]["temb"] for w, at in zip(weights, anchors, strict=False))
         assert torch.allclose(output, 1 + residual, atol=1e-4), step
@@ -302,7 +302,8 @@ def test_steps_that_the_record_does_not_know_are_computed_and_not_estimated_from
 def _levels(case: tiny.Tiny, steps: int) -> list[float]:
     scheduler: Any = diffusers.CogVideoXDDIMScheduler.from_config(case.pipe.scheduler.config)
     scheduler.set_timesteps(steps)
-    return [float((1 - scheduler.alphas_cumprod[t]) ** 0.5) for t in scheduler.timesteps]
+    shares = [float(scheduler.alphas_cumprod[t]) for t in scheduler.timesteps]
+    return [(1 - share) ** 0.5 / (share**0.5 + (1 - share) ** 0.5) for share in shares]
 
 
 def test_a_sampler_without_noise_levels_is_planned_by_its_steps() -> None:
@@ -313,8 +314,9 @@ def test_a_sampler_without_noise_levels_is_planned_by_its_steps() -> None:
         ((0.9, 0.5, 0.4, 0.1), (0.9, 0.5, 0.4, 0.1)),
         ((0.9, 0.9, 0.4, 0.1), facts.levels),
     ):
-        known = tuple(replace(step, noise=level) for step, level in zip(steps, levels, strict=True))
-        assert replace(facts, steps=known).levels == expected
+        pairs = zip(steps, levels, strict=True)
+        known = tuple(replace(step, signal=3 * (1 - level), noise=3 * level) for step, level in pairs)
+        assert replace(facts, steps=known).levels == pytest.approx(expected)
 
 
 def test_numbers_on_their_way_are_what_was_sent() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skipstone.schedules.best_steps import MOST_STEPS, best_choices, cost, share_budget
+from skipstone.schedules.best_steps import COHERENCE, MOST_STEPS, best_choices, cost, share_budget
 from skipstone.schedules.moments import Moments, moments_of
 from support.smooth import smooth
 
@@ -49,12 +49,13 @@ def test_a_gap_costs_what_its_errors_add_up_to() -> None:
     moments, scaled = moments_of(range(9), values), values / np.sqrt((values**2).mean())
     computed, expected = (0, 3, 4), 0.0
     for n, (newest, end) in enumerate(((0, 3), (3, 4), (4, 9))):
-        anchors, summed = [newest, *computed[:n][-1:]], np.zeros_like(values[0])
+        anchors, summed, apart = [newest, *computed[:n][-1:]], np.zeros_like(values[0]), 0.0
         for step in range(newest + 1, end):
             weights = moments.weights(step, anchors)
             estimate = sum(w * scaled[at] for w, at in zip(weights, anchors, strict=True))
-            summed += counts[step] * (estimate - scaled[step])
-        expected += float((summed**2).mean())
+            error = counts[step] * (estimate - scaled[step])
+            summed, apart = summed + error, apart + float((error**2).mean())
+        expected += COHERENCE * float((summed**2).mean()) + (1 - COHERENCE) * apart
     assert cost(moments, computed, counts**2) == pytest.approx(expected, rel=1e-6)
 
 
