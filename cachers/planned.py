@@ -28,8 +28,8 @@ class State:
 class Planned(Cacher[State]):
     """Compute the steps that a plan has chosen from one recorded run, and weigh residuals by least squares.
 
-    Decisions and weights are known before the run. Nothing is read from the device but what the guard
-    compares, and that so late that the device never waits.
+    Decisions and weights are known before the run. Nothing is read from the device, unless a guard compares,
+    and that so late that the device never waits.
 
     Use: where one run can be recorded: the speed is known beforehand, and steps and weights are the best for
     it.

@@ -82,14 +82,14 @@ def test_pipelines_run_by_their_own_plans(name: str) -> None:
 
 
 def test_a_recorded_prompt_deviates_little_and_follows_its_plan(plan: Plan) -> None:
-    _, stats = run(plan, bending(16))
+    _, stats = run(plan, bending(16), guard=2.0)
     assert stats.strip == plan.strip
     assert len(stats.deviations) == 1
     assert stats.deviations[0] < 1.5
 
 
 def test_a_harder_prompt_is_given_more_computed_steps_from_two_steps_later_on(plan: Plan) -> None:
-    _, stats = run(plan, bending(16, bend=0.5))
+    _, stats = run(plan, bending(16, bend=0.5), guard=2.0)
     assert stats.strip.count("#") > plan.computed
     assert stats.reasons["the run deviates from the record, so a denser plan is followed"] >= 1
     assert stats.deviations[0] > 2
@@ -113,7 +113,7 @@ def test_the_guard_brings_a_harder_prompt_closer(plan: Plan) -> None:
 def test_one_sample_that_deviates_is_enough_and_each_has_its_own_deviation(plan: Plan) -> None:
     calm, hard = bending(16), bending(16, bend=0.5)
     inputs = [{key: torch.cat([a[key]] * 3 + [b[key]]) for key in a} for a, b in zip(calm, hard, strict=True)]
-    _, stats = run(plan, inputs)
+    _, stats = run(plan, inputs, guard=2.0)
     assert stats.strip.count("#") > plan.computed
     assert len(stats.deviations) == 4
     assert max(stats.deviations[:3]) < stats.deviations[3]
@@ -123,7 +123,7 @@ def test_both_branches_are_computed_together_when_one_deviates() -> None:
     plan = record_of(bending(16)).plan(computed=6)
     pipe = ToyPipeline(ToyModel(), branches=2)
     pairs = list(zip(bending(16), bending(16, bend=0.5), strict=True))
-    with torch.no_grad(), skipstone.attach(pipe, plan) as cache:
+    with torch.no_grad(), skipstone.attach(pipe, plan, guard=2.0) as cache:
         pipe(pairs)
     assert cache.last_run.strip.count("#") > plan.computed
     assert "+" not in cache.last_run.strip
@@ -132,7 +132,7 @@ def test_both_branches_are_computed_together_when_one_deviates() -> None:
 def test_the_guard_watches_batches_and_their_conditional_halves() -> None:
     """From the middle on both branches are computed on every other step, and half of the batch between."""
     plan = record_of(bending(16, batch=2)).plan(computed=7)
-    method = WithGuidance(Planned(plan), CFGCache(start=0.5, interval=2, low=0.0, high=0.0))
+    method = WithGuidance(Planned(plan, guard=2.0), CFGCache(start=0.5, interval=2, low=0.0, high=0.0))
     for bend, deviates in ((0.0, False), (0.5, True)):
         pipe = ToyPipeline(ToyModel())
         with torch.no_grad(), skipstone.attach(pipe, method) as cache:
@@ -145,7 +145,7 @@ def test_the_guard_watches_batches_and_their_conditional_halves() -> None:
 
 def test_a_second_run_starts_from_the_plan_again(plan: Plan) -> None:
     pipe = ToyPipeline(ToyModel())
-    with torch.no_grad(), skipstone.attach(pipe, plan) as cache:
+    with torch.no_grad(), skipstone.attach(pipe, plan, guard=2.0) as cache:
         pipe(bending(16, bend=0.5))
         assert cache.last_run.strip != plan.strip
         pipe(bending(16))

@@ -31,7 +31,7 @@ def test_a_check_of_a_plan(folder: str, prompts: str, capsys: pytest.CaptureFixt
     capsys.readouterr()
     gate = ["check", "--model", folder, "--prompts", prompts, "--plan", "plan.json", *SMALL[:6]]
     assert cli.run([*gate, "--min-psnr", "5"]) == 0
-    assert capsys.readouterr().out.startswith("planned 3 of 6 steps, guard 2: PSNR")
+    assert capsys.readouterr().out.startswith("planned 3 of 6 steps: PSNR")
     assert cli.run([*gate, "--min-psnr", "99"]) == 1
     assert cli.run([*gate, "--min-psnr", "99", "--method", "fora"]) == 2
     assert "--plan, --method: each of them says how to skip, give one" in capsys.readouterr().err
