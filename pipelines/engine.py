@@ -20,7 +20,7 @@ from skipstone.pipelines.evaluations.layers import LayerEvaluation
 from skipstone.pipelines.evaluations.output import DeepEvaluation, OutputEvaluation
 from skipstone.pipelines.evaluations.sites import at_output, parts_at, place
 from skipstone.pipelines.evaluations.stack import StackEvaluation
-from skipstone.pipelines.evaluations.trial import Verdicts
+from skipstone.pipelines.evaluations.trial import Trials
 from skipstone.pipelines.graphs.graphs import Graphs, NotCapturedError
 from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.storage import AS_COMPUTED, Storage
@@ -127,8 +127,8 @@ class Engine:
         self._called = model
         self._placement = place(self.cacher, self.model)
         self._parts = parts_at(self._placement, self.model, self.cacher.head_blocks)
-        self._verdicts = Verdicts()
-        self._half_verdicts: dict[Hashable, bool] = {}
+        self._trials = Trials()
+        self._half_trials: dict[Hashable, bool] = {}
         self._graphs = Graphs(self.model, self._parts, self._run_as_written) if graphs else None
         self._graphs_of: Run | None = None
         self._memories: weakref.WeakSet[ModelRun] = weakref.WeakSet()
@@ -269,7 +269,7 @@ class Engine:
         method = self.cacher.for_run(self._run_facts(run, args, kwargs))
         if memory is None:
             guidance = self.cacher.guidance
-            guided = None if guidance is None else GuidedBranches(guidance, self.model, self._half_verdicts)
+            guided = None if guidance is None else GuidedBranches(guidance, self.model, self._half_trials)
             find = functools.partial(other_caches, self.model)
             memory = run.models[self.name] = ModelRun(run, method, made_for, guided, self._controls, find)
             memory.device = next((tensor.device for tensor in floats_in([args, kwargs])), memory.device)
@@ -348,7 +348,7 @@ class Engine:
         try:
             evaluation.finish(output, latents)
             right = functools.partial(self._gives, present, output, arguments=present.kept)
-            self._verdicts.verify(evaluation, type(self.model).__name__, right)
+            self._trials.verify(evaluation, type(self.model).__name__, right)
         except NotUnderstoodError as problem:
             self._begin_anew(present, output, latents, problem)
         if memory.guided is None or isinstance(evaluation, GivenEvaluation):
@@ -359,7 +359,7 @@ class Engine:
     def _begin_anew(self, present: ModelCall, output: Any, latents: Any, problem: NotUnderstoodError) -> None:
         """Keep a known output as the first one at the method's new site."""
         memory, branch, now = present.memory, present.evaluation.branch, present.evaluation.now
-        self._verdicts.reject(branch.layout, problem)
+        self._trials.reject(branch.layout, problem)
         key = next(key for key, known in memory.branches.items() if known is branch)
         branch = memory.branches[key] = self._new_branch(memory, branch.name, branch.layout)
         present.evaluation = self._new_evaluation(memory, branch, now, present.kept)
@@ -379,7 +379,7 @@ class Engine:
         if not memory.method.history:
             evaluation.branch.snapshots.clear()
         elif not evaluation.skipped:
-            evaluation.branch.snapshots.settle()
+            evaluation.branch.snapshots.convert()
         self._note_bytes(memory.run)
         for branch in memory.branches.values():
             for remark in branch.remarks:
@@ -406,10 +406,10 @@ class Engine:
         return branch
 
     def _new_branch(self, memory: ModelRun, name: str, shapes: Hashable) -> Branch[Any]:
-        problem = self._verdicts.problem(shapes)
+        problem = self._trials.problem(shapes)
         placement = self._placement if problem is None else at_output(memory.method, problem)
         branch = Branch(name, shapes, memory.method, placement or self._placement, self._storage)
-        self._verdicts.tell(branch)
+        self._trials.tell(branch)
         branch.problem = problem if placement is None else None
         return branch
 
@@ -458,7 +458,7 @@ class Engine:
         plain: Evaluation[Any] = Evaluation(memory.method, present.evaluation.now, branch)
         expected = refilled(output, map(half.of, floats_in(output)))
         right = self._gives(present, expected, plain, half.arguments(*present.kept))
-        guided.judge(right)
+        guided.note_trial(right)
         if not right:
             memory.run.log.note(
                 f"{self.name}: half of its batch gives another output, so all of it is computed"

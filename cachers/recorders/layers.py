@@ -21,7 +21,7 @@ Recent = deque[Tensor]
 
 
 @dataclass(frozen=True)
-class Listener(Recording[Recent]):
+class OneLayer(Recording[Recent]):
     """Compute one layer on every step, and record how its output changes.
 
     Args:
@@ -72,7 +72,7 @@ class LayerRecorder(PerLayer):
     def for_layer(self, layer: Layer) -> Cacher[Any] | None:
         if layer.kind not in self.kinds:
             return None
-        return Listener(self.lags, self.seen.setdefault((layer.kind, layer.name), {}))
+        return OneLayer(self.lags, self.seen.setdefault((layer.kind, layer.name), {}))
 
     def describe(self) -> str:
         return self.name

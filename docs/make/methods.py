@@ -166,7 +166,7 @@ def _section(method: Method, found: Mapping[str, list[Standing]]) -> str:
         f" **Difference**: {_code(method.difference)}\n" if method.difference else "\n",
         *(["\n"] if method.parameters else []),
         *(f"- `{p.name}` ({p.default}): {_code(p.meaning)}\n" for p in method.parameters),
-        *_verdicts(method, found),
+        *_standings(method, found),
     ]
     return "".join(parts)
 
@@ -189,7 +189,7 @@ def _residuals(count: int) -> str:
     return f"{most}{count} residual{'s' * (count > 1)} of the stack"
 
 
-def _verdicts(method: Method, found: Mapping[str, list[Standing]]) -> Iterator[str]:
+def _standings(method: Method, found: Mapping[str, list[Standing]]) -> Iterator[str]:
     of_this = [
         (model, standing)
         for model, its in found.items()

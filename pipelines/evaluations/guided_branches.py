@@ -50,19 +50,19 @@ class GuidedBranches:
     Args:
         guidance: the method that saves the unconditional branch.
         model: the model.
-        verdicts: whether half of a batch can be computed alone, by the call's layout, for all runs.
+        trials: whether half of a batch can be computed alone, by the call's layout, for all runs.
 
     ``found`` tells whether this run has had an unconditional branch, and ``half`` which half of its batch the
     present call computes. ``parts`` counts the halves as parts of evaluations.
     """
 
-    def __init__(self, guidance: Guidance, model: nn.Module, verdicts: dict[Hashable, bool]) -> None:
+    def __init__(self, guidance: Guidance, model: nn.Module, trials: dict[Hashable, bool]) -> None:
         self._guidance = guidance
         self._model = model
         self._seen: dict[str, Seen] = {}
         self._parts_of: dict[Hashable, list[Sequence[Tensor]]] = {}
         self._grids: dict[Hashable, tuple[int, ...]] = {}
-        self._verdicts = verdicts
+        self._trials = trials
         self._call: GuidedCall | None = None
         self.found = False
         self.half: Half | None = None
@@ -107,7 +107,7 @@ class GuidedBranches:
         self._whole = half_of(self._model, latents)
         if self._whole is not None:
             self.found = True
-            self.half = self._whole if saves and self._verdicts.get(call.key) else None
+            self.half = self._whole if saves and self._trials.get(call.key) else None
             self.parts[HALF, self.half is not None] += 1
         return None
 
@@ -131,13 +131,13 @@ class GuidedBranches:
     @property
     def untried(self) -> Half | None:
         """How to compute half of the present batch, if this is not tried yet."""
-        known = self._call is None or self._call.key in self._verdicts
+        known = self._call is None or self._call.key in self._trials
         return None if known else self._whole
 
-    def judge(self, right: bool) -> None:
+    def note_trial(self, right: bool) -> None:
         """Note whether half of the present batch can be computed alone."""
         assert self._call is not None
-        self._verdicts[self._call.key] = right
+        self._trials[self._call.key] = right
 
     def _conditional(self, call: GuidedCall) -> Seen | None:
         """The conditional branch's output on this step, if the call is of the unconditional branch."""

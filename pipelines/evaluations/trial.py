@@ -8,7 +8,7 @@ from skipstone.pipelines.evaluations.stack import Replay
 from skipstone.pipelines.model.calls import NotUnderstoodError
 
 
-class Verdicts:
+class Trials:
     """The results of the trials of one model, by the layout of its inputs."""
 
     def __init__(self) -> None:

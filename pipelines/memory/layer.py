@@ -78,7 +78,7 @@ class LayerMemory:
         assert self.cacher is not None
         if values:
             self.snapshots.push(now.step, [values])
-            self.snapshots.settle()
+            self.snapshots.convert()
             self._halves.appendleft(now.half is not None)
         residual = main_residual([values] if values else None)
         self.cacher.update(now.probe, Outcome(residual), now.step, self._state)

@@ -45,11 +45,11 @@ class Snapshots:
         return sum(kept.nbytes for _, segments in self._kept for one in segments for kept in one.values())
 
     def push(self, step: Step, residuals: Sequence[Residual]) -> None:
-        """Keep a computed step, one residual for each segment; `settle` converts them later."""
+        """Keep a computed step, one residual for each segment; `convert` converts them later."""
         self._kept.appendleft((step, [{**one} for one in residuals]))
         self.changes += 1
 
-    def settle(self) -> None:
+    def convert(self) -> None:
         """Convert everything that is kept to the storage's form."""
         for _, segments in self._kept:
             for residual in segments:

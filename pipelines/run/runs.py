@@ -31,7 +31,7 @@ MOST_WAITING = 256
 
 
 @dataclass(frozen=True)
-class Place:
+class Match:
     """The run and the conditioning of a model's call.
 
     Args:
@@ -100,7 +100,7 @@ class Runs:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         context: str | None = None,
-    ) -> Place | str:
+    ) -> Match | str:
         """Find the run of a call and move it to the call's step; if there is none, return why.
 
         Args:
@@ -124,7 +124,7 @@ class Runs:
             run.enter(index, time)
             self._last.set(run)
             self._batch += 1
-            return Place(run, given)
+            return Match(run, given)
 
     def name(self, key: Hashable, steps: int) -> "NamedRun":
         """The run of a key; a new one if none is in progress."""

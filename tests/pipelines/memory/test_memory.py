@@ -55,7 +55,7 @@ def test_residuals_kept_elsewhere_give_the_same_output(name: str) -> None:
 def test_residuals_are_moved_to_where_they_are_to_be_kept() -> None:
     snapshots = Snapshots(1, Storage(torch.device("meta")))
     snapshots.push(Step(0, 2, 1.0), [{0: torch.ones(1, 4, 2)}])
-    snapshots.settle()
+    snapshots.convert()
     ((_, (residual,)),) = snapshots._kept
     assert residual[0].device.type == "meta"
 
