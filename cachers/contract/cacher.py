@@ -30,9 +30,9 @@ StateT = TypeVar("StateT")
 class Cacher(ABC, Generic[StateT]):
     """A caching method: frozen hyper-parameters and the rules that use them.
 
-    What changes during a run is the method's state, made by `new_state`, one per model and branch. The
-    engine owns it, drops it when a run starts, and forces a computed step wherever there is nothing to reuse.
-    One method object can therefore serve any number of pipelines. Most methods define `name`, `probe`,
+    Everything that changes during a run is the method's state: `new_state` makes one for each model and
+    branch. The engine owns it, drops it when a run starts, and forces a computed step if there is nothing to
+    reuse. So one method object can serve any number of pipelines. Most methods define `name`, `probe`,
     `new_state`, `reason_to_compute` and `update`, and nothing else.
     """
 
@@ -40,12 +40,12 @@ class Cacher(ABC, Generic[StateT]):
     """The method's name on the command line and in `skipstone.attach`."""
 
     ladder: ClassVar[Sequence[Rung]] = ()
-    """Its settings from strict to permissive; a report measures those that reach the speeds asked for."""
+    """Its settings from strict to permissive; a report measures those that reach the target speeds."""
 
     @property
     @abstractmethod
     def probe(self) -> Probe:
-        """The signal that `reason_to_compute` is given."""
+        """The signal that `reason_to_compute` receives."""
 
     @property
     def site(self) -> Site:
@@ -54,7 +54,7 @@ class Cacher(ABC, Generic[StateT]):
 
     @property
     def history(self) -> int:
-        """How many computed residuals the predictor uses; a method that never skips needs 0."""
+        """How many computed residuals `weights` uses; a method that never skips needs 0."""
         return 1
 
     @abstractmethod
@@ -63,23 +63,23 @@ class Cacher(ABC, Generic[StateT]):
 
     @abstractmethod
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: StateT) -> str | None:
-        """The gate: why this step must be computed, or None to skip it. Called on every step.
+        """Decide: why this step must be computed, or None to skip it. Called on every step.
 
         Args:
-            probe: the signal that `probe` names, None where the model does not have it.
-            step: where the run is.
+            probe: the signal that `probe` names; None if the model does not have it.
+            step: the present step.
             state: this branch's state.
 
         Returns:
-            A `Reason`, or one in the method's own words: `RunStats.reasons` counts them.
+            A `Reason`, or a reason in the method's own words; `RunStats.reasons` counts them.
         """
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: StateT) -> None:
-        """Learn that this step was computed, whether the gate asked for it or not."""
+        """Learn from a computed step, whoever asked for it."""
         del probe, outcome, step, state
 
     def weights(self, step: Step, computed: Sequence[Step], state: StateT) -> Weights:
-        """The predictor: one weight for each kept residual, newest first; by default, reuse the newest.
+        """Estimate: one weight for each kept residual, newest first; by default reuse the newest one.
 
         Args:
             step: the step to estimate.
@@ -102,28 +102,28 @@ class Cacher(ABC, Generic[StateT]):
         return self
 
     def for_run(self, run: RunFacts) -> "Cacher[Any]":
-        """What one run is made with: this method, or another one at the same site with the same probe."""
+        """The method of one run: this one, or another one at the same site with the same probe."""
         del run
         return self
 
     @property
     def run_steps(self) -> int | None:
-        """How many steps a run must have, None for any number."""
+        """How many steps a run must have; None for any number."""
         return None
 
     def end_run(self, skip_cost: Callable[[], float | None]) -> None:
-        """Learn that a run is over, to its last step. Told to the method that is attached.
+        """Learn that a run has taken its last step. Called on the attached method.
 
         Args:
-            skip_cost: measures what a skipped evaluation cost of a computed one, None without both kinds; it
-                waits for the device.
+            skip_cost: returns the time of a skipped evaluation as a share of a computed one, None without
+                both kinds; it waits for the device.
         """
         del skip_cost
 
     def deviations(self) -> Sequence[float]:
-        """For each sample of a run, how its errors compare with the expected ones; empty if not known.
+        """For each sample of a run its errors over the expected ones; empty if not known.
 
-        Asked of what `for_run` returned, after the run.
+        Called after the run, on the method that `for_run` returned.
         """
         return ()
 
@@ -131,52 +131,52 @@ class Cacher(ABC, Generic[StateT]):
 
     @property
     def head_blocks(self) -> int:
-        """How many blocks run on every step, before the ones that may be skipped.
+        """How many first blocks run on every step.
 
-        At the deep branch of a UNet, how many layers run at either end.
+        At `Site.DEEP`, how many layers run at either end of the UNet.
         """
         return 0
 
     @property
     def tail_blocks(self) -> int:
-        """How many blocks of a stack run on every step, after the ones that may be skipped."""
+        """How many last blocks of a stack run on every step."""
         return 0
 
     @property
     def guidance(self) -> Guidance | None:
-        """What saves the unconditional branch of guidance beside this method's own work, None for nothing."""
+        """Saves the unconditional branch of guidance, besides this method's own work; or None."""
         return None
 
     @property
     def watches_attention(self) -> bool:
-        """Whether `update` is shown what a middle block's attention returned."""
+        """Whether `update` receives the output of a middle block's attention."""
         return False
 
     @property
     def coordinates(self) -> int | None:
-        """How many random elements of a stack's residual `update` is given of each sample, None for all."""
+        """How many random elements of each sample's residual `update` receives; None for all."""
         return None
 
     # At `Site.LAYER` alone:
 
     @property
     def layer_kinds(self) -> frozenset[LayerKind]:
-        """What it may skip at `Site.LAYER`."""
+        """The kinds of layers that it may skip at `Site.LAYER`."""
         return frozenset()
 
     def for_layer(self, layer: Layer) -> "Cacher[StateT] | None":
-        """At `Site.LAYER`, the method of one layer, which has a state of its own; None to always run it."""
+        """At `Site.LAYER`, the method of one layer, with its own state; None to always run the layer."""
         return self if layer.kind in self.layer_kinds else None
 
     @property
     def joins_blocks(self) -> bool:
-        """Whether blocks in a row that have this same method are skipped as one: their sum alone is kept.
+        """Whether consecutive blocks with this same method are skipped as one, and only their sum is kept.
 
-        Of the blocks' own outcomes `update` hears nothing then.
+        Then `update` does not receive the single blocks' outcomes.
         """
         return False
 
     def correction(self, state: StateT) -> Correction | None:
-        """At `Site.LAYER`, how an estimate is corrected before it is used, None for not at all."""
+        """At `Site.LAYER`, a correction of each estimate, or None."""
         del state
         return None

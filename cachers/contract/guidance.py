@@ -12,22 +12,22 @@ from skipstone.cachers.contract.words import Step, short
 
 @dataclass(frozen=True)
 class Guidance(ABC):
-    """Computes the unconditional branch on some steps only, and estimates it from the other one on the rest.
+    """Compute the unconditional branch on some steps only, and estimate it from the other one on the rest.
 
-    It is frozen hyper-parameters and no state. The estimate is the conditional branch's output of this step,
-    and parts of what the other one differed by when both were last computed, each with a weight.
+    It has frozen hyper-parameters and no state. The estimate is the conditional branch's output on this step,
+    plus weighted parts of the branches' last computed difference.
     """
 
     name: ClassVar[str]
-    """What it is called where methods are described."""
+    """The saver's name on the command line and in `skipstone.attach`."""
 
     @abstractmethod
     def reason_to_compute(self, step: Step) -> str | None:
-        """Why both branches are computed on this step, None to compute the conditional one alone."""
+        """Why both branches are computed on this step; None to compute only the conditional one."""
 
     @abstractmethod
     def split(self, difference: Tensor) -> Sequence[Tensor]:
-        """The parts to keep of what the unconditional output differs by: float32, they add up to it.
+        """Split the branches' difference into parts in float32, which add up to it.
 
         Args:
             difference: unconditional minus conditional output, ``(..., height, width)`` float32.

@@ -1,4 +1,4 @@
-"""The words that methods are written in: where they work, what they see, and why a step is computed."""
+"""The types that methods are written with: where they work, what they see, why a step is computed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,35 +9,35 @@ from typing import Any
 from torch import Tensor
 
 Correction = Callable[[Tensor, Tensor, int], Tensor]
-"""Takes the residual that a layer is estimated to give, what it is added to, and which of the layer's streams
-that is, from 0; gives their sum with the residual corrected."""
+"""``correction(residual, base, stream) -> base + corrected residual``, for the layer's stream number
+``stream``, counted from 0."""
 
 
 class Site(Enum):
-    """What is replaced by an estimate on a skipped step."""
+    """The part of a model that an estimate replaces on a skipped step."""
 
     STACK = "stack"
-    """All blocks of a transformer as one: what they add to the streams that pass through them."""
+    """All blocks of a transformer together: what they add to the streams that pass through them."""
     DEEP = "deep"
-    """The deep branch of a UNet: what comes up from below its outermost layers."""
+    """The deep branch of a UNet: everything below its outermost layers."""
     LAYER = "layer"
-    """The layers within the blocks, or single blocks, each on its own, while the rest of the model runs."""
+    """Single layers within the blocks, or single blocks, while the rest of the model runs."""
     OUTPUT = "output"
-    """What the model returns: the model does not run at all."""
+    """The model's output: the model does not run at all."""
 
 
 class LayerKind(str, Enum):
     """What a layer does in its block."""
 
     SELF_ATTENTION = "self attention"
-    """Attention among the tokens of the sample, those of the text included where both attend as one."""
+    """Attention among the tokens of the sample, and of the text if both attend jointly."""
     TEMPORAL_ATTENTION = "temporal attention"
     """Attention along time only, as in Latte."""
     CROSS_ATTENTION = "cross attention"
-    """Attention from the sample to the text or whatever else guides it."""
+    """Attention from the sample to the text or another context."""
     FEED_FORWARD = "feed forward"
     BLOCK = "block"
-    """A block as a whole. Its residual is kept, not its output."""
+    """A whole block. Its residual is kept, not its output."""
 
 
 ATTENTION = frozenset({LayerKind.SELF_ATTENTION, LayerKind.TEMPORAL_ATTENTION, LayerKind.CROSS_ATTENTION})
@@ -45,32 +45,32 @@ ATTENTION = frozenset({LayerKind.SELF_ATTENTION, LayerKind.TEMPORAL_ATTENTION, L
 
 
 class Probe(Enum):
-    """The cheap signal that a gate looks at before it decides."""
+    """The cheap signal that a method looks at before it decides."""
 
     NONE = "none"
     TIME_EMBEDDING = "time-embedding"
-    """The model's embedding of the timestep, ``(1, dim)``: known before the run, so it costs nothing."""
+    """The model's time embedding, ``(1, dim)``; it is known before the run, so it costs nothing."""
     MODULATED_INPUT = "modulated-input"
-    """What the first block's attention would see: its input, normalised and modulated by the timestep."""
+    """The input of the first block's attention: normalised, and modulated by the timestep."""
     TIME_PROJECTION = "time-projection"
-    """What the blocks' modulations are made of, projected from the time embedding: as early and as cheap."""
+    """The projected time embedding that modulates the blocks; it costs nothing either."""
     FIRST_BLOCK = "first-block"
-    """The residual of the head blocks, of which there is one for First Block Cache."""
+    """The residual of the head blocks; First Block Cache has one head block."""
     HEAD_STATES = "head-states"
-    """What enters the first block and what leaves the head blocks: ``(2, batch, tokens, dim)``."""
+    """The first block's input and the head blocks' output, ``(2, batch, tokens, dim)``."""
     MODEL_INPUT = "model-input"
-    """The noisy latents that the model is given, channels first: ``(batch, channels, *grid)``."""
+    """The noisy latents of the model's call, channels first: ``(batch, channels, *grid)``."""
 
     @property
     def sees_the_sample(self) -> bool:
-        """Whether it depends on what the model is given, not on the time alone."""
+        """Whether it depends on the sample, not only on the time."""
         return self not in (Probe.NONE, Probe.TIME_EMBEDDING, Probe.TIME_PROJECTION)
 
 
 class Reason(str, Enum):
-    """Why an evaluation was computed; a skipped one has none.
+    """Why an evaluation was computed; a skipped one has no reason.
 
-    A method may use words of its own in place of these: any string that is not empty.
+    A method may use its own words instead: any string that is not empty.
     """
 
     FIRST_STEP = "first step"
@@ -108,12 +108,12 @@ class Step:
     """A position in a run.
 
     Args:
-        index: position among the steps that this run executes, from 0.
-        count: how many steps this run executes.
-        timestep: the solver's time, in the scheduler's own unit.
-        sigma: noise level in the scheduler's own unit, None where it has none.
-        signal: how much of the clean sample the model's input holds, None where the scheduler does not tell.
-        noise: how much of the noise it holds; the input is ``signal * sample + noise * noise``.
+        index: the step's position in the run, from 0.
+        count: how many steps the run takes.
+        timestep: the time, in the scheduler's unit.
+        sigma: the noise level in the scheduler's unit; None if it has none.
+        signal: the factor of the clean sample in the model's input; None if the scheduler does not tell.
+        noise: the factor of the noise; the input is ``signal * sample + noise * noise``.
     """
 
     index: int
@@ -134,14 +134,14 @@ class Step:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a method may know of the model that it is attached to.
+    """What a method may know of its model.
 
     Args:
         class_name: the model's class.
         config: its configuration.
-        name: what the pipeline calls it.
+        name: its name in the pipeline.
         siblings: the names of all models that the pipeline calls on its steps.
-        blocks: how many blocks it has, 0 where none were found.
+        blocks: how many blocks it has; 0 if none were found.
     """
 
     class_name: str
@@ -153,12 +153,12 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Layer:
-    """Where a layer is.
+    """The place of a layer in its model.
 
     Args:
         kind: what it does.
         name: its path in the model, such as ``blocks.3.attn1``.
-        block: the place of its block among the model's blocks in the order they are defined, from 0.
+        block: the number of its block among the model's blocks in the order of definition, from 0.
         blocks: how many blocks the model has.
     """
 
@@ -170,15 +170,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a method may know of a run when its model is called for the first time.
+    """What a method may know of a run at the first call of its model.
 
     Args:
         steps: all steps of the run.
-        shape: the latents that the model is given, ``(channels, *grid)`` without the batch; empty where they
-            cannot be read.
-        dtype: their type.
-        scales: how strongly the prompt steers, by the names of the call's parameters, where they are known.
-        key: stands for the run, the same for all of its models.
+        shape: the shape of the latents without the batch, ``(channels, *grid)``; empty if they cannot be
+            read.
+        dtype: the latents' type.
+        scales: the known guidance scales, by the names of the call's parameters.
+        key: identifies the run, the same for all of its models.
     """
 
     steps: tuple[Step, ...]
@@ -189,9 +189,9 @@ class RunFacts:
 
     @property
     def guidance(self) -> float | None:
-        """The scale of classifier-free guidance, None where it is not known.
+        """The scale of classifier-free guidance; None if unknown.
 
-        Where the call has ``true_cfg_scale``, its ``guidance_scale`` is an input of distilled models.
+        If the call has ``true_cfg_scale``, its ``guidance_scale`` is an input of distilled models.
         """
         return self.scales.get("true_cfg_scale", self.scales.get("guidance_scale"))
 
@@ -199,15 +199,15 @@ class RunFacts:
     def levels(self) -> tuple[float, ...]:
         """The noise level of each step as flow time, ``noise / (signal + noise)``, falling.
 
-        So levels are equal where the ratio of signal to noise is, whatever the scheduler. Shares of the run
-        that are left where that is not known.
+        Equal levels mean equal ratios of signal to noise, whatever the scheduler. Without known levels, the
+        remaining share of the run is used.
         """
         count = len(self.steps)
         return self._flow_times if self.has_levels else tuple(1 - n / count for n in range(count))
 
     @property
     def has_levels(self) -> bool:
-        """Whether the scheduler tells the noise level of each step, and it falls."""
+        """Whether the scheduler tells the noise level of each step, and these levels fall."""
         times = self._flow_times
         return len(times) == len(self.steps) and all(before > after for before, after in pairwise(times))
 
@@ -222,19 +222,20 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a computed step gave.
+    """The values of a computed step.
 
     Args:
-        residual: what the skippable blocks added to the main stream, ``(batch, tokens, dim)``; None where
-            they wrote into their inputs before it could be read. At the layers, what this layer returned or
-            this block added; None at the other sites. Only `Cacher.coordinates` of a stack's,
-            ``(batch, coordinates)``, where a method asks for no more.
-        output: what the model returned, in the layout of `Probe.MODEL_INPUT`; None where it is no tensor.
-        attention: what a middle block's self-attention returned for the main stream, ``(batch, frames,
-            positions, dim)``, with one frame where frames cannot be told; None where it could not be read,
+        residual: what the skippable blocks added to the main stream, ``(batch, tokens, dim)``; None if they
+            wrote into their inputs before it could be read. At `Site.LAYER`, this layer's output or this
+            block's residual. None at the other sites. If a method asks for `Cacher.coordinates`, only that
+            many elements of a stack's residual, ``(batch, coordinates)``.
+        output: the model's output, in the layout of `Probe.MODEL_INPUT`; None if it is not a tensor.
+        attention: the output of a middle block's self attention for the main stream, ``(batch, frames,
+            positions, dim)``, with one frame if frames cannot be told apart. None if it could not be read,
             and for methods that do not watch it.
-        branch: the guidance branch: ``cond`` and ``uncond`` in pipelines that name them, else ``branch 0``,
-            ``branch 1`` in the order of the calls; one branch for all in a batch. Empty at the layers.
+        branch: the guidance branch: ``cond`` and ``uncond`` in pipelines that name them, otherwise ``branch
+            0`` and ``branch 1`` in the order of the calls; a single branch if all are in one batch. Empty at
+            `Site.LAYER`.
     """
 
     residual: Tensor | None = None
@@ -245,12 +246,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Bands:
-    """Weights that differ between the low and the high frequencies of the kept residuals.
+    """Different weights for the low and the high frequencies of the kept residuals.
 
     Args:
-        low: one weight for each kept residual, newest first, for its low frequencies.
-        high: likewise for the rest of it.
-        low_pass: takes the low frequencies out of a residual; linear, so that it is taken of a sum only once.
+        low: one weight for the low frequencies of each kept residual, newest first.
+        high: one weight for the rest of each.
+        low_pass: returns the low frequencies of a residual; it is linear, so it is applied only once, to a
+            sum.
     """
 
     low: Sequence[float]
@@ -259,9 +261,9 @@ class Bands:
 
 
 Weights = Sequence[float] | Bands
-"""How kept residuals are summed up: one weight for each, newest first, or one in each band."""
+"""One weight for each kept residual, newest first, or one for each band."""
 
 
 def short(value: object) -> str:
-    """A hyper-parameter's value as people write it."""
+    """A hyper-parameter's value in short form."""
     return f"{value:g}" if isinstance(value, float) else str(value)

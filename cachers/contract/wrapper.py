@@ -1,4 +1,4 @@
-"""The base of what changes one thing about a method and leaves the rest to it."""
+"""The base of wrappers, which change one thing about a method."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -27,13 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wrapper(Cacher[Any]):
-    """Does what another method does.
+    """Do what another method does.
 
-    One that remembers something of its own has a state that holds the other method's, and says in `inner`
-    where.
+    A wrapper with its own state keeps the other method's state inside it; `inner` returns that.
 
     Args:
-        cacher: the method.
+        cacher: the other method.
     """
 
     cacher: Cacher[Any]

@@ -1,4 +1,4 @@
-"""What every caching method must do, as checks for the tests of any package."""
+"""Checks of what every caching method must do, for the tests of any package."""
 
 from skipstone.testing.case import Case as Case
 from skipstone.testing.check import Check as Check

@@ -1,4 +1,4 @@
-"""A method, and what its checks must know of it."""
+"""A method, and what its checks need to know."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ FOREVER = 10**9
 """More steps than any run has."""
 
 RUNGS = 5
-"""How many settings of a ladder are tried."""
+"""How many settings of a ladder are checked."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Case:
     """A method to check.
 
     Args:
-        method: in a setting that skips wherever its rules allow.
-        off: in a setting that computes every step; by default the same one, with every step forced.
-        first: how many first steps the rules compute, None if that is not known.
-        last: how many last ones.
-        series: settings that compute ever fewer steps; by default five of its ladder.
-        repeats: whether an estimate is exact where the model's input does not change. A method that lets what
-            it keeps fade says False.
+        method: the method, in a setting that skips wherever its rules allow.
+        off: the method in a setting that computes every step; by default ``method`` with every step forced.
+        first: how many first steps the rules compute; None if unknown.
+        last: how many last steps the rules compute.
+        series: settings that compute fewer and fewer steps; by default five of the method's ladder.
+        repeats: whether estimates are exact if the model's input does not change. False for a method whose
+            kept values fade.
     """
 
     method: Cacher[Any]
@@ -47,29 +47,29 @@ class Case:
 
     @property
     def computing(self) -> Cacher[Any]:
-        """What computes every step."""
+        """The method that computes every step."""
         return Tail(self.method, steps=FOREVER) if self.off is None else self.off
 
     @property
     def settings(self) -> Sequence[Cacher[Any]]:
-        """From strict to permissive; the method alone where no others are known."""
+        """The settings from strict to permissive; only the method itself if no others are known."""
         rungs = type(self.method).ladder
         chosen = rungs[:: max(1, (len(rungs) - 1) // (RUNGS - 1))]
         return self.series or [replace(self.method, **rung) for rung in chosen] or [self.method]
 
     @property
     def skipped(self) -> str:
-        """How the strip of a run shows a step that was skipped as far as the method can."""
+        """The mark in a run's strip of a step that was skipped as far as the method can."""
         return "+" if self.method.site is Site.LAYER else "."
 
     @property
     def sees_the_step(self) -> bool:
-        """Whether it looks at what the model is given on the very step that it decides on."""
+        """Whether it looks at the model's input on the step that it decides on."""
         return self.method.probe.sees_the_sample
 
     @property
     def sees(self) -> bool:
-        """Whether it looks at anything that the model is given or computes."""
+        """Whether it looks at anything that the model gets or computes."""
         return self.sees_the_step or self.method.watches_attention
 
 

@@ -10,16 +10,16 @@ from skipstone.testing.case import Case, Checked, case_of
 from skipstone.testing.short_run import ShortRun
 
 STEPS = 8
-"""Of the run that methods are checked on."""
+"""The steps of the run that methods are checked on."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a method must do; call it to see whether it does.
+    """One thing that a method must do; call it to check that.
 
     Args:
-        name: what that is.
-        run: fails with an `AssertionError` where it does not.
+        name: what the method must do.
+        run: raises an `AssertionError` if the method does not do it.
     """
 
     name: str
@@ -36,9 +36,9 @@ def method_checks(method: Checked, run: ShortRun | None = None) -> list[Check]:
     """The checks of a method, for ``pytest.mark.parametrize("check", method_checks(...), ids=str)``.
 
     Args:
-        method: in a setting that skips wherever its rules allow, or a `Case` that says more of it. A
-            predictor is checked with every other step computed, a guidance saver with all of them.
-        run: what it is checked on; by default eight steps of the bundled ``pebble-image``.
+        method: a method in a setting that skips wherever its rules allow, or a `Case` with more about it. A
+            predictor is checked with every other step computed, a guidance saver with all steps computed.
+        run: the run to check it on; by default eight steps of the bundled ``pebble-image``.
     """
     case = case_of(method)
     made = bundled if run is None else (lambda: run)
@@ -52,11 +52,11 @@ def method_checks(method: Checked, run: ShortRun | None = None) -> list[Check]:
 
 
 def check_method(method: Checked, run: ShortRun | None = None) -> None:
-    """Check all that every method, predictor or guidance saver must do.
+    """Check everything that every method, predictor or guidance saver must do.
 
     Args:
-        method: in a setting that skips wherever its rules allow, or a `Case` that says more of it.
-        run: what it is checked on; by default eight steps of the bundled ``pebble-image``.
+        method: a method in a setting that skips wherever its rules allow, or a `Case` with more about it.
+        run: the run to check it on; by default eight steps of the bundled ``pebble-image``.
 
     Raises:
         AssertionError: the first thing that the method does not do.
@@ -64,7 +64,7 @@ def check_method(method: Checked, run: ShortRun | None = None) -> None:
     for check in method_checks(method, run):
         try:
             check()
-        # A method's own error is a finding, too.
+        # An error in the method is a finding too.
         except Exception as why:
             raise AssertionError(f"{check}: {why}") from why
 

@@ -1,4 +1,4 @@
-"""How checks fail: with a sentence, also where no test runner rewrites assertions."""
+"""Let checks fail with a sentence, also without a test runner that rewrites assertions."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ def expect(condition: bool, otherwise: str) -> None:
     """Fail with a sentence unless a condition holds.
 
     Raises:
-        AssertionError: it does not.
+        AssertionError: the condition does not hold.
     """
     if not condition:
         raise AssertionError(otherwise)
