@@ -178,7 +178,9 @@ class Plan:
             most = max(skipped)
             digits = "".join("#" if e is None else str(min(9, int(10 * e / (most or 1)))) for e in errors)
             lines[1:1] = [digits]
-            lines.append(f"expected error of the skipped residuals, of 9: {100 * most:.2g}% of their size")
+            lines.append(
+                f"digits: expected errors of the skipped residuals; 9 is {100 * most:.2g}% of their size"
+            )
         if not self.is_safe:
             lines.append(NO_SAFE_SKIPS)
         if self.validated is None:
