@@ -248,7 +248,8 @@ class Runs:
         if named is not None:
             return self._in_named(named.run, time)
         call = self._current()
-        possible = [run for run in self.open if run.call is call and not run.is_named]
+        # A run that was begun outside may be stepped in a callback: its scheduler's own time tells.
+        possible = [run for run in self.open if not run.is_named and (run.call is call or run.drives(time))]
         fitting = _fitting(possible, time, believed=call is not None and len(possible) == 1)
         fitting = fitting or _fitting(self._begun_again(call), time, believed=False)
         if not fitting:

@@ -1,0 +1,223 @@
+"""Every call belongs to its run: runs side by side are what each of them is alone, bit for bit."""
+
+import copy
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import skipstone
+from skipstone import FORA, FirstBlock, Taylor, WithPredictor
+from support import tiny
+
+METHODS = {
+    "fora": FORA(3),
+    "first block": FirstBlock(1e9),
+    "taylor": WithPredictor(FORA(3), Taylor(order=1)),
+}
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+@pytest.fixture
+def pipe() -> Any:
+    return tiny.wan().pipe
+
+
+def drawn(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Request:
+    """A run that a program steps itself.
+
+    Args:
+        pipe: whose model it calls.
+        seed: of its noise and of its prompt.
+        steps: how many it has.
+        prompt: by default one of its own.
+
+    ``hides_time`` tells whether the model is given a copy of the scheduler's time.
+    """
+
+    hides_time = False
+
+    def __init__(self, pipe: Any, seed: int, steps: int, prompt: Tensor | None = None) -> None:
+        self.model = pipe.transformer
+        self.scheduler = copy.deepcopy(pipe.scheduler)
+        self.scheduler.set_timesteps(steps)
+        self.latents = drawn(1, 4, 2, 4, 4, seed=seed)
+        self.prompt = drawn(1, 6, 8, seed=seed + 100) if prompt is None else prompt
+        self.left = list(self.scheduler.timesteps)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        time = self.left.pop(0)
+        # As a number from elsewhere: nothing but its value tells whose it is.
+        time = time.clone() if self.hides_time else time
+        noise = self.model(self.latents, time.expand(1), self.prompt, return_dict=False)[0]
+        self.latents = self.scheduler.step(noise, time, self.latents, return_dict=False)[0]
+
+    def finish(self) -> Tensor:
+        while self.left:
+            self.step()
+        return self.latents
+
+
+def alone(pipe: Any, method: Any, seed: int, steps: int) -> Tensor:
+    with skipstone.attach(pipe, method) as cache:
+        latents = Request(pipe, seed, steps).finish()
+        assert cache.last_run.skipped > 0
+    return latents
+
+
+def in_turns(requests: list[Request]) -> Iterator[Request]:
+    """Each request that has steps left, again and again."""
+    while any(request.left for request in requests):
+        yield from (request for request in requests if request.left)
+
+
+@every_method
+@pytest.mark.parametrize("count", [2, 8])
+def test_requests_in_turns_with_a_scheduler_each(pipe: Any, method: Any, count: int) -> None:
+    expected = [alone(pipe, method, seed, 8 + seed % 3) for seed in range(count)]
+    with skipstone.attach(pipe, method):
+        requests = [Request(pipe, seed, 8 + seed % 3) for seed in range(count)]
+        for request in in_turns(requests):
+            request.step()
+    for request, wanted in zip(requests, expected, strict=True):
+        assert torch.equal(request.latents, wanted)
+
+
+@every_method
+def test_named_runs_in_turns(pipe: Any, method: Any) -> None:
+    """Also where the requests have one prompt and one schedule, by which nobody could tell them apart."""
+    expected = [alone(pipe, method, seed, 9) for seed in (1, 2)]
+    with skipstone.attach(pipe, method) as cache:
+        requests = {seed: Request(pipe, seed, 9) for seed in (1, 2)}
+        for request in in_turns(list(requests.values())):
+            key = next(seed for seed, one in requests.items() if one is request)
+            with cache.run(key, steps=9) as run:
+                request.step()
+            assert run.stats.evaluations == 9 - len(request.left)
+    for request, wanted in zip(requests.values(), expected, strict=True):
+        assert torch.equal(request.latents, wanted)
+
+
+def test_what_cannot_be_told_apart_is_computed(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of one schedule and one prompt, without names: right, whatever it costs."""
+    prompt, seeds = drawn(1, 6, 8, seed=0), (1, 2, 3)
+    monkeypatch.setattr(Request, "hides_time", True)
+    bare = [Request(pipe, seed, 8, prompt=prompt).finish() for seed in seeds]
+    with skipstone.attach(pipe, FORA(1000)) as cache:
+        requests = [Request(pipe, seed, 8, prompt=prompt) for seed in seeds]
+        for request in in_turns(requests):
+            request.step()
+        assert "several runs" in "".join(cache.last_run.notes)
+    for request, wanted in zip(requests, bare, strict=True):
+        assert torch.equal(request.latents, wanted)
+
+
+@every_method
+def test_a_run_in_the_callback_of_another(pipe: Any, method: Any) -> None:
+    expected, run = alone(pipe, method, 5, 7), same(pipe)
+    with skipstone.attach(pipe, method):
+        wanted = run()
+
+    def step(pipe: Any, index: int, *rest: Any) -> dict[str, Any]:
+        if inner.left:
+            inner.step()
+        return {}
+
+    with skipstone.attach(pipe, method):
+        inner = Request(pipe, 5, 7)
+        found = run(callback_on_step_end=step)
+        inner.finish()
+    assert torch.equal(found, wanted)
+    assert torch.equal(inner.latents, expected)
+
+
+def same(pipe: Any) -> Callable[..., Tensor]:
+    """The tiny pipeline's own call, on another of its kind."""
+    prompts = {"prompt_embeds": drawn(1, 6, 8, seed=0), "negative_prompt_embeds": drawn(1, 6, 8, seed=1)}
+    size = {"height": 32, "width": 32, "num_frames": 5, "num_inference_steps": 8, "guidance_scale": 4.0}
+
+    def call(**more: Any) -> Tensor:
+        frames: Tensor = pipe(
+            **prompts, **size, generator=torch.manual_seed(0), output_type="latent", **more
+        ).frames
+        return frames
+
+    return call
+
+
+def test_threads_at_the_same_time(pipe: Any) -> None:
+    expected = {seed: alone(pipe, FORA(3), seed, 8) for seed in range(4)}
+    found: dict[int, Tensor] = {}
+    with skipstone.attach(pipe, FORA(3)):
+        threads = [
+            threading.Thread(target=lambda seed=seed: found.update({seed: Request(pipe, seed, 8).finish()}))
+            for seed in expected
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert all(torch.equal(found[seed], wanted) for seed, wanted in expected.items())
+
+
+def test_a_step_that_is_taken_again_for_the_next_tile_is_the_same_step(pipe: Any) -> None:
+    """Two tiles of one run, each stepped by the same scheduler's state of that step."""
+    with skipstone.attach(pipe, FORA(2)) as cache:
+        first, second = Request(pipe, 1, 6), Request(pipe, 2, 6)
+        second.scheduler = copy.deepcopy(first.scheduler)
+        for _ in range(6):
+            first.step()
+            second.step()
+        strip = cache.last_run.strip
+    assert strip == "#.#.#."
+    assert torch.equal(first.latents, alone(pipe, FORA(2), 1, 6))
+
+
+def test_another_prompt_in_the_middle_is_computed(pipe: Any) -> None:
+    with skipstone.attach(pipe, FORA(1000)) as cache:
+        request = Request(pipe, 1, 8)
+        for _ in range(4):
+            request.step()
+        request.prompt = drawn(1, 6, 8, seed=7)
+        request.finish()
+        assert cache.last_run.strip == "#...#..."
+
+
+def test_the_next_step_is_computed_when_asked_for(pipe: Any) -> None:
+    with skipstone.attach(pipe, FORA(1000)) as cache:
+        request = Request(pipe, 1, 8)
+        for _ in range(4):
+            request.step()
+        cache.compute_next()
+        request.finish()
+        assert cache.last_run.strip == "#...#..."
+        assert cache.last_run.reasons["the program asked for it"] == 1
+
+
+def test_a_named_run_that_is_ended_frees_its_memory(pipe: Any) -> None:
+    with skipstone.attach(pipe, FORA(3)) as cache:
+        for key in range(5):
+            request = Request(pipe, key, 8)
+            with cache.run(key, steps=8) as run:
+                request.step()
+            run.end()
+            with pytest.raises(RuntimeError, match=f"the run {key} is over"), run:
+                pass
+        del request, run
+        gc.collect()
+        assert all(engine.bytes_held == 0 for engine in cache._engines)
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_a_run_has_a_step_at_least(pipe: Any, steps: int) -> None:
+    with skipstone.attach(pipe, FORA(3)) as cache, pytest.raises(ValueError, match="at least 1"):
+        cache.run("a", steps=steps)
