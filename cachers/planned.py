@@ -31,15 +31,14 @@ class Planned(Cacher[State]):
     Decisions and weights are known before the run. Nothing is read from the device, unless a guard compares,
     and that so late that the device never waits.
 
-    Use: where one run can be recorded: the speed is known beforehand, and steps and weights are the best for
-    it.
+    Use: if one run can be recorded. The speed is known beforehand, and steps and weights are the best for it.
     Source: skipstone itself, docs/planned.md.
 
     Args:
-        plan: what ``record.plan`` made or `skipstone.load_plan` read.
+        plan: a plan from ``record.plan`` or `skipstone.load_plan`.
         guard: how many times their expected error the estimates of the last computed steps may have, in
             geometric mean, before the rest of the run follows a denser plan, above 1; None for any.
-        model: the pipeline's name of the model; attaching sets it.
+        model: the model's name in the pipeline; attaching sets it.
 
     Raises:
         ValueError: a guard that is not above 1; when attached, a plan for other models.
@@ -57,7 +56,7 @@ class Planned(Cacher[State]):
 
     @property
     def moments(self) -> Moments:
-        """What the weights come from."""
+        """The moments that the weights come from."""
         return self.plan.weights[self.model]
 
     @property
@@ -108,14 +107,14 @@ class Planned(Cacher[State]):
         return line if self.guard is None else f"{line}, guard {self.guard:g}"
 
     def _level(self, step: Step) -> int:
-        """Which of the plan's strips is followed."""
+        """The number of the strip that is followed."""
         del step
         return 0
 
 
 @dataclass(frozen=True)
 class Guarded(Planned):
-    """One run of a plan with the guard on; `Planned.for_run` makes it.
+    """One run of a plan with a guard; `Planned.for_run` makes it.
 
     Args:
         course: what the branches share.
@@ -144,10 +143,10 @@ class Guarded(Planned):
 
 
 def checked_guard(guard: float | None) -> float | None:
-    """The guard's margin, if it is one.
+    """Check the guard's margin.
 
     Raises:
-        ValueError: it is not above 1.
+        ValueError: the margin is not above 1.
     """
     if guard is not None and not 1 < guard < math.inf:
         raise ValueError(f"guard must be a finite number > 1, or None, got {guard}")

@@ -26,7 +26,7 @@ StateT = TypeVar("StateT")
 
 
 class Branch(Generic[StateT]):
-    """What one guidance branch of one model remembers within a run.
+    """The memory of one guidance branch of one model within a run.
 
     Args:
         name: the branch.
@@ -96,7 +96,7 @@ class Branch(Generic[StateT]):
 
     @property
     def decides_before_leading(self) -> bool:
-        """Whether the gate can decide before the blocks before the stack are called, where there are any."""
+        """Whether the method can decide before the blocks before the stack are called."""
         if self.trace is None or not self.trace.head:
             return False
         probe, leading = self.placement.probe, self.trace.leading
@@ -122,7 +122,7 @@ CPU = torch.device("cpu")
 
 
 class Evaluation(Generic[StateT]):
-    """Stands between a pipeline and its model while that is called once. This one computes it all.
+    """Stand between a pipeline and its model during one call. This one computes everything.
 
     Args:
         method: the run's method.
@@ -221,7 +221,7 @@ class Evaluation(Generic[StateT]):
 
     @cached_property
     def weights(self) -> Weights:
-        """The predictor's, for a step that is skipped."""
+        """The predictor's weights for a skipped step."""
         branch = self.branch
         return self.method.weights(self.now.step, branch.snapshots.steps, branch.state)
 
@@ -232,7 +232,7 @@ def decides_alike(method: Cacher[Any], state: Any) -> bool:
 
 
 class GivenEvaluation(Evaluation[StateT]):
-    """Hands out an output that is known without the model.
+    """Return an output that is known without the model.
 
     Args:
         output: what the pipeline gets.

@@ -1,4 +1,4 @@
-"""Planning on the go: the first run of a kind is recorded, the later ones follow a plan made from it."""
+"""Plan on the go: record the first run of a kind; later runs follow a plan made from the record."""
 
 import warnings
 import weakref
@@ -33,12 +33,12 @@ def records_folder() -> Path:
 
 
 class Autoplan:
-    """Says for each run of a pipeline what it is made with.
+    """Choose the method of each run of a pipeline.
 
     Args:
         pipe: the pipeline.
         models: its models by name.
-        speedup: how many times faster than computing every step planned runs shall be.
+        speedup: the target speedup of planned runs against computing every step.
         guard: as of `Planned`.
 
     Raises:
@@ -62,7 +62,7 @@ class Autoplan:
         return Automatic(Recorder(), self, f"planned for speedup {self._speedup:g}{guarded}")
 
     def method_for(self, model: ModelFacts, run: RunFacts) -> Cacher[Any]:
-        """What a run is made with; one answer for all models of a run."""
+        """The method of a run; all models of a run get the same one."""
         session = self._sessions.get(run.key)
         if session is None or session.steps != run.steps:
             session = self._sessions[run.key] = self._begin(run)
@@ -70,7 +70,7 @@ class Autoplan:
         return InSession(session.method.for_model(model).for_run(run), self, session)
 
     def end(self, session: "Session", skip_cost: Callable[[], float | None]) -> None:
-        """Plan when a recorded run is over, and again when a planned one has shown what skipping costs."""
+        """Plan after a recorded run, and again after a planned run has measured the cost of skipping."""
         session.models -= 1
         if session.models:
             return
@@ -135,7 +135,7 @@ class Session:
 
     Args:
         steps: its steps.
-        made_for: what a record of it is good for.
+        made_for: the runs that a record of it serves.
         method: what it is made with; what records has tapes of its own here.
     """
 
@@ -149,7 +149,7 @@ class Session:
 
 @dataclass(frozen=True)
 class InSession(Wrapper):
-    """Tells an `Autoplan` when its run is over.
+    """Tell an `Autoplan` when its run is over.
 
     Args:
         cacher: what the run is made with.
@@ -171,7 +171,7 @@ class InSession(Wrapper):
 
 @dataclass(frozen=True)
 class Automatic(Wrapper):
-    """Asks an `Autoplan` at the beginning of each run.
+    """Ask an `Autoplan` at the beginning of each run.
 
     Args:
         cacher: what records.

@@ -1,4 +1,4 @@
-"""From what a recorder has seen of a run to its record."""
+"""Make a run's record from what a recorder has seen."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,16 +19,16 @@ def record_of(
     prompts: int = 1,
     judge: Judge | None = None,
 ) -> Record:
-    """The record of a run that is over.
+    """The record of a finished run.
 
     Args:
-        made_for: what it is good for.
-        tapes: what was seen of each model that was called.
-        prompts: how many it was made from.
-        judge: makes the run again.
+        made_for: describes the runs that the record serves.
+        tapes: the tape of each called model.
+        prompts: how many prompts were recorded.
+        judge: repeats the run with plans.
 
     Raises:
-        ValueError: nothing could be read that could be planned.
+        ValueError: nothing that could be planned was recorded.
     """
     moments = {key: part for model, tape in tapes.items() for key, part in _moments(model, tape)}
     if not any(len(part.steps) > 1 for part in moments.values()):
@@ -40,7 +40,7 @@ def record_of(
 
 
 def _moments(model: str, tape: Tape) -> list[tuple[Quantity, Moments]]:
-    """Everything that can be told of one model."""
+    """All moments of one model."""
     series = {
         (branch, name): values
         for branch, seen in tape.seen.items()

@@ -1,4 +1,4 @@
-"""A pipeline's call that can be made again, with the same random numbers or with others."""
+"""A pipeline's call that can be repeated, with the same random numbers or with others."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ from skipstone.schedules.search import Judge, Judgement
 
 
 class Rehearsal:
-    """Makes one call of a pipeline as often as needed, and judges plans by it.
+    """Repeat one call of a pipeline as often as needed, and judge plans by it.
 
     The random state of the process is left as it was.
 
     Args:
         pipe: the pipeline.
         args: the call's arguments.
-        kwargs: likewise. Images are asked for as arrays, unless latents are asked for.
+        kwargs: the call's keyword arguments. Outputs are arrays, unless latents are asked for.
         watch: called after each step of each run.
-        randomness: where its random numbers begin; None for here and now.
+        randomness: the random states at the beginning; None for the present ones.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Rehearsal:
         self._randomness = randomness or Randomness.of_now(kwargs.get("generator"))
 
     def run(self) -> Tensor:
-        """Make the call; what it gives, ``(prompts, ...)``."""
+        """Make the call; return its output, ``(prompts, ...)``."""
         kwargs = dict(self._kwargs)
         if "generator" in kwargs:
             kwargs["generator"] = self._randomness.generator(kwargs["generator"])
@@ -57,7 +57,7 @@ class Rehearsal:
         return tensor.float().cpu()
 
     def with_other_noise(self) -> "Rehearsal":
-        """The same call with other random numbers, on which nothing was fitted; given noise is shuffled."""
+        """The same call with other random numbers; given noise is shuffled."""
         other, given = self._randomness.other(self._given.get("generator")), dict(self._given)
         if isinstance(given.get("latents"), Tensor):
             given["latents"] = _shuffled(given["latents"])
@@ -88,7 +88,7 @@ class Rehearsal:
 
 
 class _Both:
-    """Judges by two judges' prompts."""
+    """Judge by the prompts of two judges."""
 
     def __init__(self, first: Judge, second: Judge) -> None:
         self._judges = first, second
