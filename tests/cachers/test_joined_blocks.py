@@ -61,8 +61,8 @@ def test_terms_between_joined_blocks_count_once() -> None:
 class Wayward(ToyModel):
     """Runs the blocks it is told to."""
 
-    def forward(self, hidden_states: Tensor, temb: Tensor, run: list[int]) -> Tensor:  # type: ignore[override]
-        for number in run:
+    def forward(self, hidden_states: Tensor, temb: Tensor, mask: list[int]) -> Tensor:  # type: ignore[override]
+        for number in mask:
             hidden_states = self.blocks[number](hidden_states, temb)
         return hidden_states
 
@@ -71,13 +71,14 @@ def test_a_range_that_changes_is_computed_again_or_refused() -> None:
     whole, short = [0, 1, 2], [0, 2]
     pipe = ToyPipeline(Wayward())
     with skipstone.attach(pipe, Joined(2)) as cache:
-        pipe([{**g, "run": r} for g, r in zip(constant(5), [whole, whole, short, whole, whole], strict=True)])
+        masks = [whole, whole, short, whole, whole]
+        pipe([{**given, "mask": mask} for given, mask in zip(constant(5), masks, strict=True)])
     assert cache.last_run.strip == "#+###"
     with (
         pytest.raises(RuntimeError, match="Adds was called out of the order learned"),
         skipstone.attach(pipe, Joined(2)),
     ):
-        pipe([{**given, "run": r} for given, r in zip(constant(2), [whole, short], strict=True)])
+        pipe([{**given, "mask": r} for given, r in zip(constant(2), [whole, short], strict=True)])
 
 
 class Irregular(ToyModel):

@@ -207,7 +207,7 @@ def test_a_gate_and_a_predictor_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("name", "settings", "error", "says"),
-    [("fora+fourier", {}, ValueError, "unknown predictor 'fourier'"),
+    [("fora+fourier", {}, ValueError, "unknown predictor or guidance saver 'fourier'"),
      ("four+taylor", {}, ValueError, "unknown method 'four'"),
      ("fora+taylor", {"threshold": 0.1}, TypeError, "it has: interval, clock, order")],
 )  # fmt: skip
