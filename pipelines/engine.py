@@ -6,37 +6,34 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Hashable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import ModelFacts, Probe, Reason, RunFacts, Site
+from skipstone.cachers.contract.words import Reason, RunFacts, Site
 from skipstone.pipelines.evaluations.base import Branch, Evaluation, GivenEvaluation
 from skipstone.pipelines.evaluations.guided_branches import GuidedBranches
-from skipstone.pipelines.evaluations.layers import LayerEvaluation
-from skipstone.pipelines.evaluations.output import DeepEvaluation, OutputEvaluation
 from skipstone.pipelines.evaluations.sites import at_output, parts_at, place
-from skipstone.pipelines.evaluations.stack import StackEvaluation
 from skipstone.pipelines.evaluations.trial import Trials
 from skipstone.pipelines.graphs.graphs import Graphs, NotCapturedError
 from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.model.arguments import layout
 from skipstone.pipelines.model.attention import middle_block, watch_for_good
-from skipstone.pipelines.model.blocks import block_lists, proxied
+from skipstone.pipelines.model.blocks import proxied
 from skipstone.pipelines.model.calls import NotUnderstoodError
 from skipstone.pipelines.model.class_swap import give_subclass
 from skipstone.pipelines.model.compiled import compiles, run_as_written, uncompiled, written
 from skipstone.pipelines.model.grids import token_grid
+from skipstone.pipelines.model.models import facts_of
 from skipstone.pipelines.model.no_trace import no_trace
 from skipstone.pipelines.model.other_caches import other_caches
 from skipstone.pipelines.model.outputs import alike, floats_in, refilled, with_own_lists
-from skipstone.pipelines.model.probes import OF_THE_TIME, model_input, model_output
+from skipstone.pipelines.model.probes import model_input, model_output
 from skipstone.pipelines.model.trace import Place
-from skipstone.pipelines.model_run import ModelRun
+from skipstone.pipelines.model_run import Arguments, Here, ModelCall, ModelRun
 from skipstone.pipelines.run.branches import BranchKey, CacheContexts
 from skipstone.pipelines.run.controls import Controls
 from skipstone.pipelines.run.ranks import any_rank, process_group
@@ -56,45 +53,6 @@ BETWEEN_GRAPHS = (
 )
 
 GRADIENTS = "gradients are recorded through it, so steps are computed exactly as the model is written"
-
-EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
-    Site.STACK: StackEvaluation,
-    Site.DEEP: DeepEvaluation,
-    Site.LAYER: LayerEvaluation,
-    Site.OUTPUT: OutputEvaluation,
-}
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-@dataclass
-class ModelCall:
-    """One call of the model in progress.
-
-    Args:
-        memory: the model's memory of the run.
-        evaluation: stands between the pipeline and the model.
-        entry: its entry in the log.
-        arguments: the model's arguments; half of a batch if the other half is estimated.
-        kept: the same arguments for trials, in new lists, since a model may remove items from its own.
-        output: what the pipeline gets without running the model; None to run it.
-        ready: whether the model may run compiled.
-    """
-
-    memory: ModelRun
-    evaluation: Evaluation[Any]
-    entry: LogEntry
-    arguments: Arguments
-    kept: Arguments
-    output: Any = None
-    ready: bool = True
-
-
-class Here(threading.local):
-    """The calls of a model in progress in this thread, innermost last."""
-
-    def __init__(self) -> None:
-        self.calls: list[ModelCall] = []
 
 
 class Engine:
@@ -123,7 +81,7 @@ class Engine:
     ) -> None:
         self.name = name
         self.model = written(model)
-        self.cacher = cacher.for_model(facts(name, self.model, siblings or (name,)))
+        self.cacher = cacher.for_model(facts_of(name, self.model, siblings or (name,)))
         self._called = model
         self._placement = place(self.cacher, self.model)
         self._parts = parts_at(self._placement, self.model, self.cacher.head_blocks)
@@ -301,7 +259,7 @@ class Engine:
         if known is not None:
             evaluation: Evaluation[Any] = GivenEvaluation(memory.method, Now(step), branch, known)
         else:
-            evaluation = self._new_evaluation(memory, branch, Now(step, half=half), kept)
+            evaluation = memory.new_evaluation(self.model, branch, Now(step, half=half), kept)
         mark = Mark(memory.device)
         entry = LogEntry(self.name, key.name, run.index, None, mark, mark)
         return ModelCall(memory, evaluation, entry, (args, kwargs), kept)
@@ -362,7 +320,7 @@ class Engine:
         self._trials.reject(branch.layout, problem)
         key = next(key for key, known in memory.branches.items() if known is branch)
         branch = memory.branches[key] = self._new_branch(memory, branch.name, branch.layout)
-        present.evaluation = self._new_evaluation(memory, branch, now, present.kept)
+        present.evaluation = memory.new_evaluation(self.model, branch, now, present.kept)
         present.evaluation.begin()
         present.evaluation.finish(output, latents)
 
@@ -412,24 +370,6 @@ class Engine:
         self._trials.tell(branch)
         branch.problem = problem if placement is None else None
         return branch
-
-    def _new_evaluation(
-        self, memory: ModelRun, branch: Branch[Any], now: Now, arguments: Arguments
-    ) -> Evaluation[Any]:
-        probe = self._early_probe(memory, branch.placement.probe, *arguments)
-        kind = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
-        now = now if probe is None else Now(now.step, probe, now.half)
-        return kind(memory.method, now, branch, process_group(self.model), memory.device)
-
-    def _early_probe(self, memory: ModelRun, probe: Probe, args: Any, kwargs: Any) -> Tensor | None:
-        if probe is Probe.MODEL_INPUT:
-            return model_input(self.model, args, kwargs)
-        if probe not in OF_THE_TIME:
-            return None
-        if memory.embeddings is None:
-            memory.embeddings = OF_THE_TIME[probe](self.model, list(memory.run.timesteps))
-        index = memory.run.index
-        return None if memory.embeddings is None else memory.embeddings[index : index + 1]
 
     def _meet_compiled(self, memory: ModelRun) -> None:
         """Note how layers are skipped in a compiled model, or watch its attention."""
@@ -498,9 +438,3 @@ def records_gradients(model: nn.Module, args: Any, kwargs: Any) -> bool:
         return False
     given = any(tensor.requires_grad for tensor in floats_in([args, kwargs]))
     return given or any(parameter.requires_grad for parameter in model.parameters())
-
-
-def facts(name: str, model: nn.Module, siblings: tuple[str, ...]) -> ModelFacts:
-    """The facts of a model that a method may use."""
-    blocks = sum(len(its) for path, its in block_lists(model).items() if "refiner" not in path)
-    return ModelFacts(type(model).__name__, dict(getattr(model, "config", {})), name, siblings, blocks)

@@ -1,23 +1,41 @@
-"""The memory of one model in one denoising run."""
+"""The memory of one model in one denoising run, and its calls in progress."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Reason
-from skipstone.pipelines.evaluations.base import Branch
+from skipstone.cachers.contract.words import Probe, Reason, Site
+from skipstone.pipelines.evaluations.base import Branch, Evaluation
 from skipstone.pipelines.evaluations.guided_branches import GuidedBranches
+from skipstone.pipelines.evaluations.layers import LayerEvaluation
+from skipstone.pipelines.evaluations.output import DeepEvaluation, OutputEvaluation
+from skipstone.pipelines.evaluations.stack import StackEvaluation
+from skipstone.pipelines.memory.now import Now
+from skipstone.pipelines.model.probes import OF_THE_TIME, model_input
 from skipstone.pipelines.run.branches import BranchKey, BranchNames
 from skipstone.pipelines.run.conditioning import Conditioning, Conditionings
 from skipstone.pipelines.run.controls import Controls
+from skipstone.pipelines.run.ranks import process_group
 from skipstone.pipelines.run.run import Run
+from skipstone.pipelines.run.stats import LogEntry
 
 MOST_BRANCHES = 256
 """No step has more branches; beyond that, the oldest ones belong to replaced prompts and are dropped."""
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+EVALUATIONS: dict[Site, type[Evaluation[Any]]] = {
+    Site.STACK: StackEvaluation,
+    Site.DEEP: DeepEvaluation,
+    Site.LAYER: LayerEvaluation,
+    Site.OUTPUT: OutputEvaluation,
+}
 
 
 class ModelRun:
@@ -118,6 +136,32 @@ class ModelRun:
         if self.guided is not None:
             self.guided.forget()
 
+    def new_evaluation(
+        self, model: nn.Module, branch: Branch[Any], now: Now, arguments: Arguments
+    ) -> Evaluation[Any]:
+        """What stands between the pipeline and the model in one call.
+
+        Args:
+            model: the model.
+            branch: the call's branch.
+            now: the call's step, and its half of a batch.
+            arguments: the model's arguments, and those by name.
+        """
+        probe = self._early_probe(model, branch.placement.probe, *arguments)
+        kind = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
+        now = now if probe is None else Now(now.step, probe, now.half)
+        return kind(self.method, now, branch, process_group(model), self.device)
+
+    def _early_probe(self, model: nn.Module, probe: Probe, args: Any, kwargs: Any) -> Tensor | None:
+        if probe is Probe.MODEL_INPUT:
+            return model_input(model, args, kwargs)
+        if probe not in OF_THE_TIME:
+            return None
+        if self.embeddings is None:
+            self.embeddings = OF_THE_TIME[probe](model, list(self.run.timesteps))
+        index = self.run.index
+        return None if self.embeddings is None else self.embeddings[index : index + 1]
+
     def _new_step(self) -> None:
         self._step = self.run.index
         self._used.clear()
@@ -129,3 +173,33 @@ class ModelRun:
         if signs != self._signs:
             self.other_caches = self._find_caches()
         self._signs = signs
+
+
+@dataclass
+class ModelCall:
+    """One call of the model in progress.
+
+    Args:
+        memory: the model's memory of the run.
+        evaluation: stands between the pipeline and the model.
+        entry: its entry in the log.
+        arguments: the model's arguments; half of a batch if the other half is estimated.
+        kept: the same arguments for trials, in new lists, since a model may remove items from its own.
+        output: what the pipeline gets without running the model; None to run it.
+        ready: whether the model may run compiled.
+    """
+
+    memory: ModelRun
+    evaluation: Evaluation[Any]
+    entry: LogEntry
+    arguments: Arguments
+    kept: Arguments
+    output: Any = None
+    ready: bool = True
+
+
+class Here(threading.local):
+    """The calls of a model in progress in this thread, innermost last."""
+
+    def __init__(self) -> None:
+        self.calls: list[ModelCall] = []

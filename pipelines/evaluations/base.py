@@ -153,6 +153,10 @@ class Evaluation(Generic[StateT]):
         self.parts: Counter[tuple[str, bool]] = Counter()
         self.foreseen = False
         self.replayed = False
+        self._set_up()
+
+    def _set_up(self) -> None:
+        """Begin what a kind of evaluation keeps of its own."""
 
     @property
     def skipped(self) -> bool:

@@ -5,15 +5,12 @@ from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Layer, LayerKind, Reason
-from skipstone.pipelines.evaluations.base import CPU, Branch, Evaluation
+from skipstone.pipelines.evaluations.base import Evaluation
 from skipstone.pipelines.evaluations.block_walk import BlockWalk
 from skipstone.pipelines.memory.layer import LayerMemory
-from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.model.calls import Call
 from skipstone.pipelines.model.layers import Found, kind_when_called
 from skipstone.pipelines.model.trace import Place
@@ -24,18 +21,10 @@ StateT = TypeVar("StateT")
 class LayerEvaluation(Evaluation[StateT]):
     """Stand in for the layers that a method works on; each has its own memory and decision."""
 
-    def __init__(
-        self,
-        method: Cacher[StateT],
-        now: Now,
-        branch: Branch[StateT],
-        group: Any = None,
-        device: torch.device = CPU,
-    ) -> None:
-        super().__init__(method, now, branch, group, device)
+    def _set_up(self) -> None:
         self._reasons: list[str] = []
         self._calls: Counter[Place] = Counter()
-        self._walk = BlockWalk(method, now, branch, self._decide_on)
+        self._walk = BlockWalk(self.method, self.now, self.branch, self._decide_on)
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:
         found = self.branch.placement.layers[place[0]]

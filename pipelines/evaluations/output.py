@@ -3,13 +3,10 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, zeros_like
 
-from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Outcome
-from skipstone.pipelines.evaluations.base import CPU, Branch, Evaluation
-from skipstone.pipelines.memory.now import Now
+from skipstone.pipelines.evaluations.base import Evaluation
 from skipstone.pipelines.memory.snapshots import Residual
 from skipstone.pipelines.model.outputs import floats_in, hollow, refilled
 from skipstone.pipelines.model.trace import Place
@@ -50,15 +47,7 @@ class OutputEvaluation(Evaluation[StateT]):
 class DeepEvaluation(OutputEvaluation[StateT]):
     """Stand in for the parts of a UNet's deep branch; only the last one's output is used."""
 
-    def __init__(
-        self,
-        method: Cacher[StateT],
-        now: Now,
-        branch: Branch[StateT],
-        group: Any = None,
-        device: torch.device = CPU,
-    ) -> None:
-        super().__init__(method, now, branch, group, device)
+    def _set_up(self) -> None:
         self._last: tuple[Place, Any] | None = None
 
     def begin(self) -> Any:

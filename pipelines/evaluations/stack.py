@@ -6,12 +6,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Weights
-from skipstone.pipelines.evaluations.base import CPU, Branch, Evaluation
+from skipstone.pipelines.evaluations.base import Evaluation
 from skipstone.pipelines.evaluations.modes import Computing, Learning, Mode, Passing, Skipping
 from skipstone.pipelines.evaluations.sites import EARLY
-from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.snapshots import Residual, Snapshots, main_residual
 from skipstone.pipelines.model.attention import WatchedCall, note_attention
 from skipstone.pipelines.model.calls import Call, NotUnderstoodError
@@ -24,15 +22,7 @@ StateT = TypeVar("StateT")
 class StackEvaluation(Evaluation[StateT]):
     """Stand in for a model's blocks."""
 
-    def __init__(
-        self,
-        method: Cacher[StateT],
-        now: Now,
-        branch: Branch[StateT],
-        group: Any = None,
-        device: torch.device = CPU,
-    ) -> None:
-        super().__init__(method, now, branch, group, device)
+    def _set_up(self) -> None:
         self.reason = Reason.NO_PROBE
         self._calls = 0
         self._heads: dict[int, Entry] = {}

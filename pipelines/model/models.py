@@ -1,8 +1,11 @@
-"""The models that a pipeline calls on its steps."""
+"""The models that a pipeline calls on its steps, and what a method may know of them."""
 
 from typing import Any
 
 from torch import nn
+
+from skipstone.cachers.contract.words import ModelFacts
+from skipstone.pipelines.model.blocks import block_lists
 
 MODELS = ("transformer", "transformer_2", "unet")
 """The attributes in which diffusers pipelines keep these models."""
@@ -11,3 +14,9 @@ MODELS = ("transformer", "transformer_2", "unet")
 def models_of(pipe: Any) -> dict[str, nn.Module]:
     """The models of a pipeline that are called on its steps, by name."""
     return {name: part for name in MODELS if isinstance(part := getattr(pipe, name, None), nn.Module)}
+
+
+def facts_of(name: str, model: nn.Module, siblings: tuple[str, ...]) -> ModelFacts:
+    """The facts of a model that a method may use."""
+    blocks = sum(len(its) for path, its in block_lists(model).items() if "refiner" not in path)
+    return ModelFacts(type(model).__name__, dict(getattr(model, "config", {})), name, siblings, blocks)

@@ -20,7 +20,7 @@ def no_trace(model: nn.Module, device: torch.device) -> Iterator[None]:
         device: where it draws numbers, besides the CPU.
     """
     plain, arrays = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=_kind(device)):
+    with _torch_as_before(device):
         buffers = [(part._buffers, dict(part._buffers)) for part in model.modules() if part._buffers]
         contents = [(b, b.clone()) for _, named in buffers for b in named.values() if b is not None]
         try:
@@ -35,6 +35,19 @@ def no_trace(model: nn.Module, device: torch.device) -> Iterator[None]:
                 present.update(named)
 
 
-def _kind(device: torch.device) -> str:
-    """The kind of device whose random numbers are kept besides the CPU's."""
-    return "cuda" if device.type == "cpu" else device.type
+@contextmanager
+def _torch_as_before(device: torch.device) -> Iterator[None]:
+    """Leave torch's sources on the CPU and on a device as they were before."""
+    if device.type != "mps":
+        devices = [] if device.type == "cpu" else [device]
+        kind = device.type if devices else "cuda"
+        with torch.random.fork_rng(devices, device_type=kind):
+            yield
+        return
+    # Of this kind there is one device, whose functions take none.
+    state = torch.mps.get_rng_state()
+    with torch.random.fork_rng([]):
+        try:
+            yield
+        finally:
+            torch.mps.set_rng_state(state)
