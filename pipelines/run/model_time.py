@@ -55,6 +55,10 @@ class ModelTime:
         low, high = self.on_device.tolist()
         return low, high
 
+    def take(self, low: float, high: float) -> None:
+        """Its bounds, which have arrived from the device."""
+        self.__dict__["bounds"] = low, high
+
     @property
     def on_device(self) -> Tensor:
         """The bounds as a tensor, ``(2,)``."""

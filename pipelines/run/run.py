@@ -4,8 +4,6 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from skipstone.cachers.contract.late import Late
 from skipstone.cachers.contract.words import Step
 from skipstone.pipelines.run.conditioning import Conditioning
@@ -61,7 +59,7 @@ class Run:
         self._planned: int | None = None
         self._settled = False
         self._scale = TimeScale()
-        self._unread: list[tuple[int, Late]] = []
+        self._unread: list[tuple[int, ModelTime, Late]] = []
         self._lay_out(getattr(scheduler, "begin_index", None))
         if scheduler is not None:
             self.drive_by(scheduler)
@@ -172,8 +170,10 @@ class Run:
         if index != self.index:
             self._settled = False
         self.index, self.pending = index, True
+        if self._unread:
+            self._look_back()
         if time is not None and not time.is_at_hand and self._place(time) is None:
-            self._unread.append((index, Late(time.on_device)))
+            self._unread.append((index, time, Late(time.on_device)))
 
     def take(self, time: ModelTime | None) -> bool:
         """Note that a scheduler took a step; return whether the run has moved on.
@@ -202,11 +202,11 @@ class Run:
         self._settled |= self.is_free and self.pending
         self.pending = False
 
-    def look_back(self) -> None:
+    def _look_back(self) -> None:
         """Read the times that have arrived since. After a wrong one the run is not trusted."""
-        while self._unread and self._unread[0][1].has_arrived:
-            index, late = self._unread.pop(0)
-            time = ModelTime(torch.tensor(late.read()))
+        while self._unread and self._unread[0][-1].has_arrived:
+            index, time, late = self._unread.pop(0)
+            time.take(*late.read())
             if self._scale.find(self.schedule, time, [self.first + index]) is None:
                 self.trusted = False
                 self.log.note(ASTRAY)

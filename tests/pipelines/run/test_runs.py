@@ -12,6 +12,9 @@ from torch import Tensor
 
 import skipstone
 from skipstone import FORA, FirstBlock, Taylor, WithPredictor
+from skipstone.pipelines.run.model_time import ModelTime
+from skipstone.pipelines.run.run import ASTRAY, Run
+from skipstone.pipelines.run.schedule import Schedule
 from support import tiny
 
 METHODS = {
@@ -180,6 +183,41 @@ def test_a_step_that_is_taken_again_for_the_next_tile_is_the_same_step(pipe: Any
         strip = cache.last_run.strip
     assert strip == "#.#.#."
     assert torch.equal(first.latents, alone(pipe, FORA(2), 1, 6))
+
+
+class Far(ModelTime):
+    """A time whose numbers are on a device."""
+
+    is_at_hand = property(lambda self: "bounds" in vars(self))  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("unit", [1.0, 1000.0])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("wrong", [None, 2])
+def test_a_time_on_a_device_is_checked_once_it_has_arrived(
+    pipe: Any, wrong: int | None, kind: torch.dtype, unit: float
+) -> None:
+    scheduler = pipe.scheduler
+    scheduler.set_timesteps(6)
+    run = Run(Schedule.of(scheduler), scheduler)
+    for number, timestep in enumerate(scheduler.timesteps):
+        given = timestep * (0.7 if number == wrong else 1.0) / unit
+        time = Far(given.to(kind).expand(2))
+        assert run.fits(time, believed=True) == number
+        run.enter(number, time)
+        run.take(ModelTime(timestep))
+    assert run.trusted == (wrong is None)
+    assert run.log.stats().notes == (() if wrong is None else (ASTRAY,))
+
+
+def test_a_whole_time_on_a_device_is_a_step_whose_time_was_cut(pipe: Any) -> None:
+    scheduler = pipe.scheduler
+    scheduler.set_timesteps(6)
+    run = Run(Schedule.of(scheduler), scheduler)
+    for number, timestep in enumerate(scheduler.timesteps):
+        run.enter(number, Far(timestep.long().expand(2)))
+        run.take(ModelTime(timestep))
+    assert run.trusted
 
 
 def test_another_prompt_in_the_middle_is_computed(pipe: Any) -> None:
