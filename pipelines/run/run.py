@@ -184,8 +184,10 @@ class Run:
         place = self._place(time)
         if place is None and time is not None and time.is_at_hand:
             place = self._index_of(time.bounds[0])
-        if not self.began and place is not None:
-            self._lay_out(place if self._first is None else self._first)
+        # Where a run begins may be seen only from its first step, if the model's time was on a device.
+        is_first = self.index == 0 and not self._settled
+        if is_first and place is not None and self._first is None:
+            self._lay_out(place)
         possible = self._possible()
         if place is not None:
             taken = self.schedule.timesteps[place]
@@ -245,7 +247,7 @@ class Run:
     def _begins_at(self, time: ModelTime) -> int | None:
         """Where in the schedule it begins, by the time of its first call: late if it starts from an image."""
         place = self._place(time)
-        if not self.began and self.scheduler is not None:
+        if self.scheduler is not None:
             self._lay_out(getattr(self.scheduler, "begin_index", None))
         if place is None and (time.is_at_hand or not self._drivers):
             if self.schedule and frames_apart(self.schedule, time):

@@ -210,6 +210,23 @@ def test_a_time_on_a_device_is_checked_once_it_has_arrived(
     assert run.log.stats().notes == (() if wrong is None else (ASTRAY,))
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_run_that_begins_late_with_its_time_on_a_device(pipe: Any, announced: bool) -> None:
+    scheduler = pipe.scheduler
+    scheduler.set_timesteps(10)
+    run = Run(Schedule.of(scheduler), scheduler)
+    if announced:
+        scheduler.set_begin_index(7)
+    for number, timestep in enumerate(scheduler.timesteps[7:]):
+        time = Far((timestep / 1000).expand(2))
+        assert run.fits(time, believed=True) == number
+        run.enter(number, time)
+        run.take(ModelTime(timestep))
+        assert (run.first, run.count, run.index) == (7, 3, number)
+    assert run.finished
+    assert run.trusted
+
+
 def test_a_whole_time_on_a_device_is_a_step_whose_time_was_cut(pipe: Any) -> None:
     scheduler = pipe.scheduler
     scheduler.set_timesteps(6)
