@@ -245,11 +245,10 @@ class Run:
         return self.schedule.timesteps.index(timestep) if timestep in self.schedule.timesteps else None
 
     def _begins_at(self, time: ModelTime) -> int | None:
-        """Where in the schedule it begins, by the time of its first call: late if it starts from an image."""
+        """Where in the schedule the run begins, by the time of its first call: late if from an image."""
+        self._hear_where_it_begins()
         place = self._place(time)
-        if self.scheduler is not None:
-            self._lay_out(getattr(self.scheduler, "begin_index", None))
-        if place is None and (time.is_at_hand or not self._drivers):
+        if place is None:
             if self.schedule and frames_apart(self.schedule, time):
                 self.log.note(FRAMES_APART)
                 return None
@@ -257,11 +256,19 @@ class Run:
         same = place is not None and self.timesteps[:1] == self.schedule.timesteps[place : place + 1]
         return self._first if same and self._first is not None else place
 
+    def _hear_where_it_begins(self) -> None:
+        """Ask its scheduler, which may have been told only after its times were set."""
+        if self.scheduler is not None:
+            self._lay_out(getattr(self.scheduler, "begin_index", None))
+
     def _begin(self, time: ModelTime | None) -> None:
         self.began = True
-        begins = None if time is None else self._begins_at(time)
+        self._hear_where_it_begins()
         if self.call is not None:
             self._planned = self.call.steps
+        begins = self._first
+        if time is not None and (time.is_at_hand or self.is_free or self._place(time) is not None):
+            begins = self._begins_at(time)
         self._lay_out(self._first if begins is None else begins)
         if time is not None and time.is_at_hand:
             self._scale.find(self.schedule, time, [self.first])

@@ -16,6 +16,7 @@ from skipstone.pipelines.run.model_time import ModelTime
 from skipstone.pipelines.run.run import ASTRAY, Run
 from skipstone.pipelines.run.schedule import Schedule
 from support import tiny
+from support.tiny_pipelines import PIPELINES
 
 METHODS = {
     "fora": FORA(3),
@@ -225,6 +226,21 @@ def test_a_run_that_begins_late_with_its_time_on_a_device(pipe: Any, announced: 
         assert (run.first, run.count, run.index) == (7, 3, number)
     assert run.finished
     assert run.trusted
+
+
+@pytest.mark.parametrize("name", ["wan", "flux-image-to-image", "sd3", "cog-video-x", "wan-two-experts"])
+def test_a_pipeline_whose_times_are_on_a_device_skips_as_any(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = PIPELINES[name].make()
+    found = []
+    for is_at_hand in (ModelTime.is_at_hand, Far.is_at_hand):
+        monkeypatch.setattr(ModelTime, "is_at_hand", is_at_hand)
+        with skipstone.attach(run.pipe, FORA(1000)) as cache:
+            found.append((run(), cache.last_run.strip, cache.last_run.notes))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1:] == found[1][1:]
+    assert "." in found[0][1]
 
 
 def test_a_whole_time_on_a_device_is_a_step_whose_time_was_cut(pipe: Any) -> None:
