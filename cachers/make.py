@@ -9,6 +9,7 @@ from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.predictor import Predictor
 from skipstone.cachers.planned import Planned
 from skipstone.cachers.registry import METHODS, PREDICTORS, SAVERS
+from skipstone.cachers.spelling import guess
 from skipstone.cachers.wrappers.with_guidance import WithGuidance
 from skipstone.cachers.wrappers.with_predictor import WithPredictor
 from skipstone.schedules.plan import Plan
@@ -45,6 +46,8 @@ def kinds_of(method: str) -> list[Any]:
         ValueError: no such method, predictor or guidance saver, or two of a kind are added.
     """
     name, *parts = method.split("+")
+    if not METHODS.spelt(name) and (part := _part_meant(name)):
+        raise ValueError(f"{name!r} is added to a method: fora+{part}, or another method before the plus")
     kinds = [METHODS.named(name), *map(_part, parts)]
     for kind, word in ((Predictor, "predictor"), (Guidance, "guidance saver")):
         if sum(issubclass(one, kind) for one in kinds) > 1:
@@ -65,15 +68,33 @@ def owner(key: str, kinds: Sequence[Any]) -> tuple[Any, str]:
     for kind in kinds:
         if part in ("", kind.name) and name in _names(kind):
             return kind, name
-    method, accepted = "+".join(kind.name for kind in kinds), ", ".join(_accepted(kinds))
-    raise TypeError(f"{method} has no hyper-parameter {key!r}; it has: {accepted}")
+    method, accepted = "+".join(kind.name for kind in kinds), _accepted(kinds)
+    raise TypeError(
+        f"{method} has no hyper-parameter {key!r}{guess(key, accepted)}; it has: {', '.join(accepted)}"
+    )
+
+
+def name_of(method: str) -> str:
+    """The name of a method as it is registered, however it is spelt: ``fora+taylor`` for ``FORA+TaylorSeer``.
+
+    Raises:
+        ValueError: as of `kinds_of`.
+    """
+    return "+".join(kind.name for kind in kinds_of(method))
 
 
 def _part(name: str) -> Any:
-    if name not in PREDICTORS and name not in SAVERS:
-        known = ", ".join((*PREDICTORS, *SAVERS))
-        raise ValueError(f"unknown predictor or guidance saver {name!r}; choose one of: {known}")
-    return PREDICTORS.named(name) if name in PREDICTORS else SAVERS.named(name)
+    part, known = _part_meant(name), (*PREDICTORS, *SAVERS)
+    if part is None:
+        raise ValueError(
+            f"unknown predictor or guidance saver {name!r}{guess(name, known)}; "
+            f"choose one of: {', '.join(known)}"
+        )
+    return PREDICTORS.named(part) if part in PREDICTORS else SAVERS.named(part)
+
+
+def _part_meant(name: str) -> str | None:
+    return PREDICTORS.spelt(name) or SAVERS.spelt(name)
 
 
 def _accepted(kinds: Sequence[Any]) -> list[str]:

@@ -13,6 +13,7 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.predictor import Predictor
 from skipstone.cachers.contract.wrapper import Wrapper
+from skipstone.cachers.spelling import guess, meant
 
 KindT = TypeVar("KindT", bound=Cacher[Any] | Predictor | Guidance)
 
@@ -47,15 +48,21 @@ class Registry(Mapping[str, type[KindT]], Generic[KindT]):
     def __contains__(self, name: object) -> bool:
         return name in self._known or name in self._installed
 
+    def spelt(self, name: str) -> str | None:
+        """The name that a spelling such as ``TeaCache`` stands for; None if there is none."""
+        return name if name in self else meant(name, self)
+
     def named(self, name: str) -> type[KindT]:
-        """Return the class of this name.
+        """Return the class of this name, however it is spelt.
 
         Raises:
             ValueError: no class or several packages have this name, or its package cannot be used.
         """
-        first, *others = self._found(name).values() or [None]
+        first, *others = self._found(self.spelt(name) or name).values() or [None]
         if first is None:
-            raise ValueError(f"unknown {self._word} {name!r}; choose one of: {', '.join(self)}")
+            raise ValueError(
+                f"unknown {self._word} {name!r}{guess(name, self)}; choose one of: {', '.join(self)}"
+            )
         if others:
             raise ValueError(
                 f"several are called {name!r}: {' and '.join(self._found(name))}; "

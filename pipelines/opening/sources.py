@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skipstone.cachers.spelling import guess
 from skipstone.pipelines import bundled
 
 
@@ -45,7 +46,8 @@ def locate(model: str) -> Source:
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model):
         return Source(model, model)
     raise ValueError(
-        f"unknown model {model!r}: name a bundled model ({', '.join(bundled.DEFAULTS)}), "
+        f"unknown model {model!r}{guess(model, bundled.DEFAULTS)}: "
+        f"name a bundled model ({', '.join(bundled.DEFAULTS)}), "
         "a folder with a diffusers pipeline, or a hub id (owner/name)"
     )
 

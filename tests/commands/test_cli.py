@@ -186,7 +186,22 @@ def test_a_method_may_be_given_by_the_options_former_name(
     assert object_of(capsys)["method"].startswith("fora")
 
 
+def test_a_fitted_method_measures_its_constants_first(video: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("-o", "a.gif", "--model", video, *SMALL, "--method", "MagCache:fitted", "--json") == 0
+    out, err = capsys.readouterr()
+    lines = [line.split() for line in err.splitlines() if "6/6" in line]
+    assert [line[0] for line in lines] == ["fitting", "MagCache:fitted"]
+    assert lines[0][1] == "######"
+    assert json.loads(out)["statistics"]["method"].startswith("magcache")
+
+
+def test_a_live_line_is_called_what_the_user_typed(video: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate("-o", "a.gif", "--model", video, *SMALL, "--method", "FORA+Taylor") == 0
+    assert "\nFORA+Taylor #" in "\n" + capsys.readouterr().err
+
+
 REFUSED = {
+    "typo": (["--method", "teacahce"], "did you mean 'teacache'?"),
     "method": (["--method", "no"], f"choose one of: {', '.join(sorted(METHODS))}"),
     "setting": (["--set", "x=1"], "it has: threshold, rescale"),
     "setting without value": (["--set", "threshold"], "expected key=value"),
@@ -329,6 +344,16 @@ def test_methods_that_are_named_are_shown_alone(capsys: pytest.CaptureFixture[st
     assert "teacache" not in out.lower()
     assert cli.run(["methods", "no-such"]) == 2
     assert "unknown method 'no-such'; choose one of:" in capsys.readouterr().err
+
+
+def test_a_method_that_is_named_is_explained_and_attached(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["methods", "TeaCache", "taylor"]) == 0
+    out = capsys.readouterr().out
+    assert "Difference: the polynomial is clamped at zero" in out
+    assert 'Python: skipstone.attach(pipe, "teacache")' in out
+    assert 'Python: skipstone.attach(pipe, "fora+taylor")' in out
+    assert cli.run(["methods"]) == 0
+    assert "Difference:" not in capsys.readouterr().out
 
 
 def test_doctor_is_content_with_complete_models(

@@ -22,7 +22,7 @@ from support.toy import ToyModel, ToyPipeline, constant, drifting
             "teacache",
             {"treshold": 0.1},
             TypeError,
-            "no hyper-parameter 'treshold'; it has: threshold, rescale",
+            "no hyper-parameter 'treshold'.*it has: threshold, rescale",
         ),
         ("teacache", {"threshold": -1.0}, ValueError, "finite number >= 0, got -1.0"),
         ("teacache", {"threshold": float("nan")}, ValueError, "finite number >= 0, got nan"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from statistics import mean, median
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,9 +14,6 @@ from skipstone.commands.opening import Opening
 from skipstone.commands.options import JsonOption, LimitOption, PromptsOption, SeedOption, finite
 from skipstone.commands.output import show
 from skipstone.commands.report import prompts_of
-
-if TYPE_CHECKING:
-    from skipstone.cachers.contract.cacher import Cacher
 
 
 @dataclass(frozen=True)
@@ -91,22 +88,26 @@ def check(
     """Measure a method, and exit with code 1 if its quality or speed is below the demands (for CI)."""
     with redirect_stdout(sys.stderr):
         shown = prompts_of(prompts, opening.model, limit)
-        rows = _measured(opening, choice.make(opening.model), shown, seed)
+        rows = _measured(opening, choice, shown, seed)
         outcome = checked(rows, demands)
     show(outcome, as_json)
     if outcome.failures:
         raise typer.Exit(1)
 
 
-def _measured(
-    opening: Opening, method: "Cacher[Any]", prompts: Sequence[str], seed: int
-) -> list[dict[str, Any]]:
+def _measured(opening: Opening, choice: Choice, prompts: Sequence[str], seed: int) -> list[dict[str, Any]]:
     """Measure a cached run of each prompt against the uncached one: one row each."""
+    import torch
+
     from skipstone.pipelines.clips import warm_up
     from skipstone.report.bench import Bench, Setting
     from skipstone.report.rows import CACHED
 
+    method = None if choice.is_fitted else choice.make(opening.model)
     pipe, arguments = opening.open_for_many()
+    if method is None:
+        generator = torch.Generator().manual_seed(seed)
+        method = choice.fit(pipe, {**arguments, "prompt": prompts[0], "generator": generator})
     bench = Bench(pipe, arguments, ("psnr",), opening.frame_rate(None), None, pipe.device)
     warm_up(pipe, {**arguments, "prompt": prompts[0]}, method)
     setting = Setting(CACHED, method.name, method.describe(), method)

@@ -69,18 +69,31 @@ class RunOptions:
 
     def method(self, choice: Choice, model: str) -> "Cacher[Any] | None":
         """The method, if it is known before the pipeline is loaded; else None."""
-        later = self.no_cache or self.speedup is not None or self.quality is not None
+        later = self.no_cache or self.speedup is not None or self.quality is not None or choice.is_fitted
         return None if later else choice.make(model)
+
+    def label(self, choice: Choice, method: "Cacher[Any] | None") -> str:
+        """What to call a cached run: the name that was typed, or else the method's own."""
+        return choice.label or ("planned" if method is None else method.name)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Run one call of a pipeline with one seed; a line shows the steps of each run."""
+    """Run one call of a pipeline with one seed; a line shows the steps of each run.
+
+    Args:
+        pipe: the pipeline.
+        arguments: those of its call.
+        seed: of the initial noise.
+        lines: show the steps.
+        label: what cached runs are called.
+    """
 
     pipe: Any
     arguments: dict[str, Any]
     seed: int
     lines: "StepLines"
+    label: str
 
     def uncached(self) -> "Clip":
         """Compute every step."""
@@ -94,12 +107,23 @@ class Runs:
         from skipstone.pipelines.attach import attach
         from skipstone.pipelines.clips import make_clip
 
-        title = "planned" if method is None else method.name
         with attach(self.pipe, method, speedup=options.speedup, graphs=options.graphs) as cache:
-            clip = make_clip(self.pipe, self.arguments, self.seed, cache, self.lines.line(title))
+            clip = make_clip(self.pipe, self.arguments, self.seed, cache, self.lines.line(self.label))
             if Reason.RECORDING.value not in cache.last_run.reasons:
                 return clip
-            return make_clip(self.pipe, self.arguments, self.seed, cache, self.lines.line(title))
+            return make_clip(self.pipe, self.arguments, self.seed, cache, self.lines.line(self.label))
+
+    def fit(self, choice: Choice) -> "Cacher[Any]":
+        """Measure the constants of a method in one run of this call."""
+        import torch
+
+        from skipstone.pipelines.run.loop_timer import LoopTimer
+
+        watch = self.lines.line("fitting")
+        generator = torch.Generator().manual_seed(self.seed)
+        with LoopTimer(self.pipe) as timer:
+            timer.watch(lambda step: watch(step, 1, 0))
+            return choice.fit(self.pipe, {**self.arguments, "generator": generator})
 
     def warm_up(self, method: "Cacher[Any] | None") -> None:
         """Warm the device up, so that no compared run includes its first use."""
@@ -137,7 +161,8 @@ def generate(
         rate = opening.frame_rate(fps)
         pipe, arguments = opening.open(prompt)
         with StepLines(Console(stderr=True)) as lines:
-            clips = _clips(Runs(pipe, arguments, seed, lines), method, options)
+            runs = Runs(pipe, arguments, seed, lines, options.label(choice, method))
+            clips = _clips(runs, runs.fit(choice) if choice.is_fitted else method, options)
         made = Generated(output, opening.model, type(pipe).__name__, arguments, seed, rate, *clips)
         _write(made, scale)
     show(made, as_json)

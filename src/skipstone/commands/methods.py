@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from inspect import cleandoc
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,7 +64,20 @@ class Method:
     def notes(self) -> list[str]:
         """When to use it, where it was published, and the package if it is another one."""
         labelled = {"Use": self.use, "Source": self.source, "Package": self.package * (not self.is_own)}
-        return [f"{label}: {text}" for label, text in labelled.items() if text]
+        return _labelled_lines(labelled)
+
+    @property
+    def more(self) -> list[str]:
+        """What a list of all methods leaves out: details, what is different here, and how to attach it."""
+        labelled = _labelled_lines({"Difference": self.difference, "Python": self.example})
+        return [self.details, *labelled] if self.details else labelled
+
+    @property
+    def example(self) -> str:
+        """How to attach it; a predictor and a guidance saver need a method."""
+        name = self.name if self.kind == "method" else f"fora+{self.name}"
+        needed = (p.name for p in self.parameters if p.default is None and "None" not in p.type)
+        return f'skipstone.attach(pipe, "{name}"{"".join(f", {one}=..." for one in needed)})'
 
     @property
     def typed(self) -> str:
@@ -90,7 +104,7 @@ def methods(
     console = Console(highlight=False, soft_wrap=True)
     for method in found:
         console.print(Text.assemble((method.typed, "bold"), f"  {method.claim}"))
-        for note in method.notes:
+        for note in (*method.notes, *(method.more if names else ())):
             console.print(f"  {note}", markup=False)
         console.print(table(("", p.name, str(p.default), p.meaning) for p in method.parameters), "")
 
@@ -111,10 +125,15 @@ def named(names: Iterable[str]) -> list[Method]:
         ValueError: there is no such method.
     """
     from skipstone.cachers.make import kinds_of
+    from skipstone.cachers.spelling import meant
 
-    known = {method.typed: method for method in catalogue()}
-    kinds = dict.fromkeys(kind for name in names for kind in kinds_of(name))
-    return [known.get(kind.name) or known[f"+{kind.name}"] for kind in kinds]
+    known = {method.name: method for method in catalogue()}
+
+    def all_of(name: str) -> list[str]:
+        alone = meant(name.removeprefix("+"), known)
+        return [alone] if alone else [kind.name for kind in kinds_of(name)]
+
+    return [known[one] for one in dict.fromkeys(chain.from_iterable(map(all_of, names)))]
 
 
 def _entry(registry: "Registry[Any]", name: str, kind: str) -> Method:
@@ -147,6 +166,10 @@ def _parameter(field: "Field[Any]", meanings: dict[str, str]) -> Parameter:
     kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
     default = None if field.default is MISSING else field.default
     return Parameter(field.name, kind, default, meanings.get(field.name, ""))
+
+
+def _labelled_lines(texts: Mapping[str, str]) -> list[str]:
+    return [f"{label}: {text}" for label, text in texts.items() if text]
 
 
 def _labelled(label: str, text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.ladder import Rung
-from skipstone.cachers.make import kinds_of
+from skipstone.cachers.make import kinds_of, name_of
 from skipstone.cachers.planned import Planned, checked_guard
 from skipstone.cachers.settings import make_method, typed
 
@@ -50,6 +50,12 @@ class Candidate:
         typed = [setting for setting in self.settings(rung) if _key(setting) not in (FITTED, *measured)]
         return make_method(self.name, typed, measured)
 
+    def usual(self, settings: Sequence[str]) -> Cacher[Any]:
+        """The method with its measured constants, and otherwise these settings or its defaults."""
+        # Codebooks are measured at several scales, of which the middle one is 1.
+        measured = self.measured[len(self.measured) // 2]
+        return make_method(self.name, settings, measured)
+
     def settings(self, rung: int) -> tuple[str, ...]:
         return (*self.fixed, *self.rungs[rung])
 
@@ -65,7 +71,7 @@ def candidate(text: str) -> Candidate:
         ValueError: an unknown method, or a value that the method refuses.
     """
     name, *fixed = text.split(":")
-    kinds = kinds_of(name)
+    kinds, name = kinds_of(name), name_of(name)
     if name == Planned.name:
         return Candidate(name, _checked_guard(fixed), ())
     method, ladder = kinds[0], [_typed(rung) for rung in kinds[0].ladder]
