@@ -12,6 +12,7 @@ from skipstone.cachers.contract.per_layer import LayerRule as LayerRule
 from skipstone.cachers.contract.per_layer import PerLayer as PerLayer
 from skipstone.cachers.contract.predictor import ClockedPredictor as ClockedPredictor
 from skipstone.cachers.contract.predictor import Predictor as Predictor
+from skipstone.cachers.contract.threshold import reached as reached
 from skipstone.cachers.contract.words import Bands as Bands
 from skipstone.cachers.contract.words import Correction as Correction
 from skipstone.cachers.contract.words import Layer as Layer

@@ -9,6 +9,7 @@ from torch import Tensor
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import relative_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
+from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 
 MOST = 8
@@ -90,13 +91,9 @@ class DBCache(Cacher[State]):
             return Reason.WARM_UP
         if state.skipped == self.max_skips:
             return Reason.RUN_CAP
-        change = relative_l1(probe, state.computed)
-        if not math.isfinite(change):
-            return Reason.NOT_FINITE
-        if change >= self.threshold:
-            return Reason.CHANGED
-        state.skipped += 1
-        return None
+        reason = reached(relative_l1(probe, state.computed), self.threshold)
+        state.skipped += reason is None
+        return reason
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.computed, state.skipped = probe, 0

@@ -10,6 +10,7 @@ from torch import Tensor
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import relative_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
+from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step, Weights
 
 
@@ -83,9 +84,7 @@ class DiCache(Cacher[State]):
             return Reason.WARM_UP
         if step.is_last:
             return Reason.LAST_STEP
-        if not math.isfinite(state.accumulated):
-            return Reason.NOT_FINITE
-        return None if state.accumulated < self.threshold else Reason.CHANGED
+        return reached(state.accumulated, self.threshold)
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.accumulated = 0.0

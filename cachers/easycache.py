@@ -10,6 +10,7 @@ from torch import Tensor
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import mean_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
+from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step
 
 
@@ -75,10 +76,7 @@ class EasyCache(Cacher[State]):
             return Reason.WARM_UP
         if step.is_last:
             return Reason.LAST_STEP
-        total = state.accumulated.max().item()
-        if not math.isfinite(total):
-            return Reason.NOT_FINITE
-        return None if total < self.threshold else Reason.CHANGED
+        return reached(state.accumulated.max().item(), self.threshold)
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.accumulated = None

@@ -9,6 +9,7 @@ from torch import Tensor
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import relative_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
+from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step
 
 
@@ -54,10 +55,7 @@ class FirstBlock(Cacher[State]):
             return Reason.NO_PROBE
         if state.computed is None:
             return Reason.FIRST_STEP if step.is_first else Reason.NO_SNAPSHOT
-        change = relative_l1(probe, state.computed)
-        if not math.isfinite(change):
-            return Reason.NOT_FINITE
-        return None if change < self.threshold else Reason.CHANGED
+        return reached(relative_l1(probe, state.computed), self.threshold)
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.computed = probe

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
+from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.schedules.published.magnitudes import interpolated, published_ratios
 
@@ -88,7 +89,7 @@ class MagCache(Cacher[State]):
         state.skipped += 1
         if state.skipped > self.max_skips:
             return Reason.RUN_CAP
-        return None if state.error < self.threshold else Reason.CHANGED
+        return reached(state.error, self.threshold)
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.ratio, state.error, state.skipped = 1.0, 0.0, 0

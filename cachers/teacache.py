@@ -9,6 +9,7 @@ from torch import Tensor
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.distance import relative_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
+from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
 from skipstone.schedules.published.polynomials import (
     IDENTITY,
@@ -100,9 +101,7 @@ class TeaCache(Cacher[State]):
         state.accumulated += self.polynomial(relative_l1(probe, previous))
         if self.polynomial.forced(step.index, step.count):
             return Reason.LAST_STEP if step.is_last else Reason.WARM_UP
-        if not math.isfinite(state.accumulated):
-            return Reason.NOT_FINITE
-        return None if state.accumulated < self._threshold else Reason.CHANGED
+        return reached(state.accumulated, self._threshold)
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         state.accumulated = 0.0

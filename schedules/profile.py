@@ -99,7 +99,8 @@ class Profile:
         if not least <= len(levels) <= most:
             raise ValueError(
                 f"a record of {self.steps} steps serves runs of {least} to {most}, this one has "
-                f"{len(levels)}: record again"
+                f"{len(levels)}: record again with {len(levels)} steps, as in "
+                f"skipstone plan PROMPT --steps {len(levels)}"
             )
         moments = {key: part.resampled(self.levels, levels) for key, part in self.moments.items()}
         return replace(self, levels=tuple(levels), moments=moments)

@@ -74,4 +74,4 @@ class Recorder(Recording[None]):
         tape.seen.setdefault(outcome.branch, {})[step.index] = (outcome.residual, output)
 
     def describe(self) -> str:
-        return f"{self.name}, {self.why}" if self.why else self.name
+        return f"recorded, {self.why}" if self.why else self.name

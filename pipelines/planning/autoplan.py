@@ -104,11 +104,11 @@ class Autoplan:
     def _from_file(self, key: str) -> Cacher[Any]:
         path = self._path(key)
         if not path.is_file():
-            return Recorder(why="from which later runs are planned")
+            return Recorder(why="so that later runs are planned")
         try:
             return self._planned(load_record(path))
         except ValueError as why:
-            return Recorder(why=str(why))
+            return Recorder(why=f"as {why}")
 
     def _learn(self, record: Profile) -> None:
         key = digest(record.made_for)

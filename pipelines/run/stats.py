@@ -8,14 +8,8 @@ from typing import Any
 import torch
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Reason
+from skipstone.pipelines.run.advice import advice, unasked
 from skipstone.pipelines.run.stopwatch import Mark
-
-FEW_STEPS = 8
-"""The steps of such a short run are so far apart that methods skip almost none."""
-
-BY_POSITION = {Reason.FIRST_STEP, Reason.LAST_STEP, Reason.WARM_UP, Reason.TAIL, Reason.NO_SNAPSHOT}
-"""Reasons that do not depend on how similar the steps are."""
 
 
 @dataclass
@@ -114,7 +108,9 @@ class RunStats:
             line += f", about {self.speedup:.1f}x faster than computing all"
         line += f" ({self.seconds:.1f} s), {self.method}"
         if not self.skipped and not any(n["skipped"] for n in self.parts.values()):
-            line += f"; nothing was skipped: {', '.join(f'{k} ({n})' for k, n in self.reasons.items())}"
+            line += f"; nothing was skipped: {_counted(self.reasons)}"
+        elif more := unasked(self.reasons):
+            line += f"; more was computed than the method asked for: {_counted(more)}"
         return "; ".join((line, *self.notes))
 
 
@@ -174,12 +170,13 @@ class RunLog:
         )
 
     def _hints(self) -> list[str]:
-        """A note that the run was too short, if it is over and skipped nothing for that reason."""
+        """What to try next, if the run is over and skipped nothing."""
+        reasons = [entry.reason for entry in self.entries if entry.reason is not None]
         steps = len({entry.step for entry in self.entries})
-        expected = BY_POSITION | ({Reason.CHANGED} if steps <= FEW_STEPS else set())
-        if not 0 < self.planned_steps <= steps or any(e.reason not in expected for e in self.entries):
-            return []
-        return [f"{steps} steps leave too few that could be skipped: take more steps"]
+        idle = len(reasons) == len(self.entries) and not any(entry.skipped_in_part for entry in self.entries)
+        is_over = 0 < self.planned_steps <= steps
+        found = advice(reasons, steps) if idle and is_over else None
+        return [] if found is None else [found]
 
     def _deviations(self) -> tuple[float, ...]:
         """Each sample's largest deviation over all models."""
@@ -226,6 +223,10 @@ class RunLog:
         pairs = list(zip(self.entries, saving, strict=True))
         computed = [e.seconds for e, saves in pairs if not saves and e.step > 0]
         return computed, [e.seconds for e, saves in pairs if saves]
+
+
+def _counted(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
 
 
 def _mark(entries: list[LogEntry]) -> str:

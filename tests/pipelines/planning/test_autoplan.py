@@ -52,7 +52,7 @@ def test_the_first_run_is_recorded_and_the_later_ones_are_planned(toy: Any) -> N
     truth = pipe(bending(16))
     assert is_recording(cache)
     assert cache.last_run.skipped == 0
-    assert "recorder" in cache.last_run.method
+    assert "recorded" in cache.last_run.method
     planned = pipe(bending(16))
     assert cache.last_run.computed == 8
     assert cache.last_run.method == "planned 8 of 16 steps"
