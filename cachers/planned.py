@@ -102,6 +102,9 @@ class Planned(Cacher[State]):
         found = dict(zip(known, self.moments.weights(step.index, known), strict=True))
         return [found.get(one.index, 0.0) for one in computed]
 
+    def remarks(self) -> Sequence[str]:
+        return [self.plan.outlook] if self.plan.outlook else []
+
     def describe(self) -> str:
         line = f"{self.name} {self.plan.computed} of {len(self.plan.strip)} steps"
         return line if self.guard is None else f"{line}, guard {self.guard:g}"

@@ -18,7 +18,13 @@ LEAST_UNIT = 1e-3
 
 
 def step_importance(levels: Sequence[float], prediction: Prediction, power: int = 2) -> Floats:
-    """What a squared error of the output counts at each step, 1 on average.
+    """`step_weights`, scaled to 1 on average."""
+    counts = step_weights(levels, prediction, power)
+    return np.asarray(counts / counts.mean(), dtype=np.float64)
+
+
+def step_weights(levels: Sequence[float], prediction: Prediction, power: int = 2) -> Floats:
+    """What a squared error of the output counts at each step, in squared errors of the latents.
 
     An error of the output moves the latents by the step's length in flow time, in the unit of the output, and
     stays there. Early errors decide more: a squared error is divided by the share of signal.
@@ -32,8 +38,8 @@ def step_importance(levels: Sequence[float], prediction: Prediction, power: int 
     # Second evaluations of a step stay on its level, and would be skipped whatever they cost.
     lengths = np.where(lengths > 0, lengths, lengths.mean())
     unit = np.maximum(_unit(time, prediction), LEAST_UNIT)
-    counts = (lengths / unit) ** power / (1 - time + LEAST_SIGNAL)
-    return np.asarray(counts / counts.mean(), dtype=np.float64)
+    counts: Floats = (lengths / unit) ** power / (1 - time + LEAST_SIGNAL)
+    return counts
 
 
 def _unit(time: Floats, prediction: Prediction) -> Floats:

@@ -1,6 +1,7 @@
 """A plan: which steps to compute, and how to estimate the others."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ import numpy as np
 
 from skipstone.schedules import files
 from skipstone.schedules.best_steps import best_choices, share_budget
+from skipstone.schedules.expectation import SAFE, estimated_psnr, seen_at
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.profile import RESIDUAL, Profile
 
@@ -112,6 +114,42 @@ class Plan:
         return self.validations[-1] if self.validations else None
 
     @cached_property
+    def expected_psnr(self) -> float | None:
+        """The mean PSNR in dB to expect: measured on the recorded prompts, else estimated from the record."""
+        if self.validated is not None:
+            return sum(self.validated.psnr) / len(self.validated.psnr)
+        return estimated_psnr(self.record, self.strip)
+
+    @cached_property
+    def safe(self) -> "Plan | None":
+        """The fastest plan of the same recipe whose skips hardly show; None if every one shows.
+
+        Where this plan was measured, the others are expected to be as far from their estimate.
+        """
+        estimate = estimated_psnr(self.record, self.strip)
+        if estimate is None or self.expected_psnr is None:
+            return None
+        off = self.expected_psnr - estimate if math.isfinite(self.expected_psnr) else 0.0
+        strips = _strips(self.record, self.recipe, range(self.computed, len(self.strip)))
+        at = bisect_left(
+            strips, SAFE - off, key=lambda strip: estimated_psnr(self.record, strip) or -math.inf
+        )
+        return Plan(self.record, self.recipe, strips[at : at + 1]) if at < len(strips) else None
+
+    @property
+    def outlook(self) -> str:
+        """The quality to expect in words, and the speed whose skips hardly show; empty if unknown."""
+        if self.expected_psnr is None:
+            return ""
+        how = "measured" if self.validated else "roughly estimated"
+        line = f"expect {seen_at(self.expected_psnr)}, PSNR about {self.expected_psnr:.0f} dB ({how})"
+        if self.expected_psnr >= SAFE:
+            return line
+        if self.safe is None:
+            return f"{line}; no speed keeps {SAFE:g} dB"
+        return f"{line}; {self.safe.speedup:.1f}x ({self.safe.computed} steps) keeps about {SAFE:g} dB"
+
+    @cached_property
     def weights(self) -> dict[str, Moments]:
         """For each model the moments from which its weights come."""
         return {model: _matrix(self.record, model, self.recipe.weights) for model in self.record.models}
@@ -189,7 +227,7 @@ class Plan:
             lines.append(
                 f"validated: PSNR {self.validated.worst:.1f} dB on the worst prompt, with other noise"
             )
-        return lines
+        return [*lines, *filter(None, [self.outlook])]
 
     def summary(self) -> dict[str, Any]:
         """The plan's main facts as plain values; the infinite PSNR of identical outputs is None."""
@@ -200,7 +238,8 @@ class Plan:
             "steps": len(self.strip),
             "speedup": self.speedup,
             "expected_errors": self.expected_errors(),
-            "psnr_worst": psnr if psnr is None or math.isfinite(psnr) else None,
+            "psnr_expected": _finite(self.expected_psnr),
+            "psnr_worst": _finite(psnr),
             "recipe": asdict(self.recipe),
             "is_safe": self.is_safe,
         }
@@ -230,25 +269,33 @@ def make_plan(record: Profile, recipe: Recipe, computed: int) -> Plan:
         recipe: how to plan.
         computed: how many steps to compute, from `fewest` to all.
     """
-    matrices = {model: _matrix(record, model, RESIDUAL) for model in record.models}
-    known = sum(len(part.steps) for part in matrices.values())
+    known = sum(len(_matrix(record, model, RESIDUAL).steps) for model in record.models)
     unknown = record.steps - known
     budgets = [computed - unknown]
     while budgets[-1] < known and len(budgets) < 3:
         budgets.append(min(known, math.ceil(DENSER * budgets[-1])))
+    return Plan(record, recipe, _strips(record, recipe, [budget + unknown for budget in budgets]))
+
+
+def _strips(record: Profile, recipe: Recipe, computed: Sequence[int]) -> tuple[str, ...]:
+    """The best strip with each number of computed steps."""
+    matrices = {model: _matrix(record, model, RESIDUAL) for model in record.models}
+    planned = {step for part in matrices.values() for step in part.steps}
+    always = set(range(record.steps)) - planned
     importance = record.importance(recipe.power)
     tables = {
-        model: best_choices(part, importance[list(part.steps)], budgets[-1])
+        model: best_choices(part, importance[list(part.steps)], max(computed) - len(always))
         for model, part in matrices.items()
     }
     costs = {model: [cost for cost, _ in table] for model, table in tables.items()}
-    strips = []
-    for budget in budgets:
-        chosen = set(range(record.steps)) - {step for part in matrices.values() for step in part.steps}
-        for model, share in share_budget(costs, budget).items():
-            chosen |= {matrices[model].steps[position] for position in tables[model][share - 1][1]}
-        strips.append(strip_of(chosen, record.steps))
-    return Plan(record, recipe, tuple(strips))
+
+    def chosen(count: int) -> str:
+        steps = set(always)
+        for model, share in share_budget(costs, count - len(always)).items():
+            steps |= {matrices[model].steps[position] for position in tables[model][share - 1][1]}
+        return strip_of(steps, record.steps)
+
+    return tuple(map(chosen, computed))
 
 
 def strip_of(computed: set[int], steps: int) -> str:
@@ -265,6 +312,10 @@ def fewest(record: Profile) -> int:
 def expected_speedup(record: Profile, computed: int) -> float:
     """The speedup of a run that computes this many of the recorded steps."""
     return record.steps / (computed + (record.steps - computed) * record.skip_cost)
+
+
+def _finite(psnr: float | None) -> float | None:
+    return psnr if psnr is not None and math.isfinite(psnr) else None
 
 
 def _matrix(record: Profile, model: str, name: str) -> Moments:

@@ -127,6 +127,13 @@ class Cacher(ABC, Generic[StateT]):
         """
         return ()
 
+    def remarks(self) -> Sequence[str]:
+        """What the line after a run should say of this method, besides figures.
+
+        Called after the run, on the method that `for_run` returned.
+        """
+        return ()
+
     # Blocks that always run, guidance, and what `update` is shown:
 
     @property

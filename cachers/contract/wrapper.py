@@ -116,6 +116,9 @@ class Wrapper(Cacher[Any]):
     def deviations(self) -> Sequence[float]:
         return self.cacher.deviations()
 
+    def remarks(self) -> Sequence[str]:
+        return self.cacher.remarks()
+
     def describe(self) -> str:
         settings = (f"{f.name} {short(getattr(self, f.name))}" for f in fields(self) if f.name != "cacher")
         return f"{self.cacher.describe()}; {self.name} {', '.join(settings)}"

@@ -2,7 +2,7 @@
 
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.pipelines.planning.conditions import conditions, digest
 from skipstone.pipelines.planning.tapes import record_of
 from skipstone.pipelines.run.ranks import process_group
+from skipstone.schedules.expectation import POOR
 from skipstone.schedules.load import load_record
 from skipstone.schedules.plan import NO_SAFE_SKIPS, expected_speedup, fewest
 from skipstone.schedules.profile import Profile
@@ -80,6 +81,13 @@ class Autoplan:
         elif isinstance(session.method, Planned) and not session.method.plan.record.skip_cost:
             self._learn_cost(session.made_for, session.method.plan.record, skip_cost() or 0.0)
 
+    def forecast(self, session: "Session") -> list[str]:
+        """What a recorded run says of those after it."""
+        method = self._methods.get(digest(session.made_for))
+        if not isinstance(session.method, Recorder) or method is None:
+            return []
+        return [f"later runs: {', '.join((method.describe(), *method.remarks()))}"]
+
     def _learn_tapes(self, made_for: Mapping[str, Any], tapes: Mapping[str, Tape]) -> None:
         try:
             self._learn(record_of(made_for, tapes))
@@ -124,7 +132,11 @@ class Autoplan:
             plan = find(record, Target(speedup=self._speedup))
         except ValueError as why:
             return Unplanned(str(why))
-        return Planned(plan, self._guard) if plan.is_safe else Unplanned(NO_SAFE_SKIPS)
+        if not plan.is_safe:
+            return Unplanned(NO_SAFE_SKIPS)
+        if plan.expected_psnr is not None and plan.expected_psnr < POOR:
+            warnings.warn(f"speedup {self._speedup:g}: {plan.outlook}", stacklevel=2)
+        return Planned(plan, self._guard)
 
     def _path(self, key: str) -> Path:
         return records_folder() / f"{key}.json"
@@ -164,6 +176,9 @@ class InSession(Wrapper):
 
     def end_run(self, skip_cost: Callable[[], float | None]) -> None:
         self.autoplan.end(self.session, skip_cost)
+
+    def remarks(self) -> Sequence[str]:
+        return self.autoplan.forecast(self.session) or self.cacher.remarks()
 
     def describe(self) -> str:
         return self.cacher.describe()

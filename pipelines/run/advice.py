@@ -41,8 +41,6 @@ def advice(reasons: Sequence[str], steps: int) -> str | None:
     early = BY_POSITION | ({str(Reason.CHANGED)} if steps <= FEW_STEPS else set())
     if all(str(reason) in early for reason in reasons):
         return f"{steps} steps leave too few that could be skipped: take more steps"
-    if any(reason == Reason.RECORDING for reason in reasons):
-        return "run it again: the next run like it follows the plan"
     changes = [reason.change for reason in reasons if isinstance(reason, Changed)]
     if changes:
         return f"the smallest change was {min(changes):.2g}: try threshold={above(_lower_third(changes)):g}"

@@ -166,7 +166,7 @@ class RunLog:
             skip_cost=self.skip_cost(),
             bytes_held=self.bytes_held,
             deviations=self._deviations(),
-            notes=(*self.notes, *self._hints()),
+            notes=(*self.notes, *self._hints(), *self._remarks()),
         )
 
     def _hints(self) -> list[str]:
@@ -177,6 +177,12 @@ class RunLog:
         is_over = 0 < self.planned_steps <= steps
         found = advice(reasons, steps) if idle and is_over else None
         return [] if found is None else [found]
+
+    def _remarks(self) -> list[str]:
+        """What the methods have to say, if the run is over."""
+        is_over = self.entries and len({entry.step for entry in self.entries}) >= self.planned_steps
+        said = (text for method in self.methods.values() for text in method.remarks())
+        return list(dict.fromkeys(said)) if is_over else []
 
     def _deviations(self) -> tuple[float, ...]:
         """Each sample's largest deviation over all models."""

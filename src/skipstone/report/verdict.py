@@ -7,9 +7,10 @@ from skipstone.metrics.comparison import METRICS, said
 from skipstone.report.rows import CACHED, PLAIN, REPEAT
 from skipstone.report.standing import standings
 from skipstone.report.summary import Line
+from skipstone.schedules.expectation import SEEN
 
 TARGETS: Mapping[str, Mapping[float, str]] = {
-    "psnr": {35: "hard to tell apart", 30: "small differences", 25: "the same scene, other details"},
+    "psnr": dict(SEEN),
     "ssim": {0.95: "hard to tell apart", 0.9: "small differences", 0.8: "the same scene, other details"},
     "lpips": {0.05: "hard to tell apart", 0.1: "small differences", 0.2: "the same scene, other details"},
 }

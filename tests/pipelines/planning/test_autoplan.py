@@ -59,6 +59,22 @@ def test_the_first_run_is_recorded_and_the_later_ones_are_planned(toy: Any) -> N
     assert all((a - b).norm() < 0.05 * b.norm() for a, b in zip(planned, truth, strict=True))
 
 
+def test_each_line_tells_what_to_expect(toy: Any) -> None:
+    pipe, cache = toy
+    pipe(bending(16))
+    assert "; later runs: planned 8 of 16 steps, expect " in str(cache.last_run)
+    pipe(bending(16))
+    assert "; expect hard to tell apart, PSNR about " in str(cache.last_run)
+    assert "later runs" not in str(cache.last_run)
+
+
+def test_a_speed_that_makes_another_picture_is_warned_of() -> None:
+    pipe = ToyPipeline(ToyModel())
+    warning = r"speedup 8: expect another picture, .* dB"
+    with torch.no_grad(), skipstone.attach(pipe, speedup=8.0), pytest.warns(UserWarning, match=warning):
+        pipe(bending(16, bend=3.0))
+
+
 @pytest.mark.parametrize("name", ["wan", "flux", "sd3", "wan-two-experts"])
 def test_recorded_and_planned_runs_of_pipelines(name: str) -> None:
     case = PIPELINES[name].make()
