@@ -71,7 +71,7 @@ class Planned(Cacher[State]):
             )
         made_for = self.plan.record.made_for.get("models", {}).get(model.name, {}).get("class")
         if made_for not in (None, model.class_name):
-            raise ValueError(f"the plan was made for {made_for}, this is {model.class_name}: record it")
+            raise ValueError(f"the plan was made for {made_for!r}, this is {model.class_name}: record it")
         return replace(self, model=model.name)
 
     def for_run(self, run: RunFacts) -> Cacher[Any]:

@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+from skipstone.disk.writing import check_folder as check_folder
+from skipstone.disk.writing import write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,24 +35,6 @@ def check_extension(path: Path, accepted: tuple[str, ...]) -> None:
         raise ValueError(f"cannot write {str(path)!r}: name a file that ends in {', '.join(accepted)}")
 
 
-def check_folder(path: Path) -> None:
-    """Refuse a path that cannot be written.
-
-    Raises:
-        ValueError: the path is a folder, or its folder is missing or not writable.
-    """
-    if path.is_dir():
-        raise ValueError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise ValueError(
-            f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it first"
-        )
-    try:
-        TemporaryDirectory(dir=path.parent).cleanup()
-    except OSError as error:
-        raise ValueError(f"cannot write to the folder {str(path.parent)!r}: {error.strerror}") from None
-
-
 def write_video(frames: "Tensor", path: Path, fps: float, scale: int = 1, crf: int = CRF) -> None:
     """Write a clip in the format that the file's extension names; a png is a contact sheet.
 
@@ -62,6 +46,7 @@ def write_video(frames: "Tensor", path: Path, fps: float, scale: int = 1, crf: i
         crf: quality of an mp4, 0 to 51, lower is better.
 
     Raises:
+        FileError: it cannot be written; what was there is unchanged.
         ValueError: the extension is not that of a video.
     """
     check_extension(path, VIDEO)
@@ -72,7 +57,7 @@ def write_video(frames: "Tensor", path: Path, fps: float, scale: int = 1, crf: i
         ".webp": lambda part: _write_animation(pixels, part, _durations(len(pixels), fps), quality=90),
         ".png": lambda part: _write_picture(contact_sheet(pixels), part),
     }
-    _write(path, writers[path.suffix.lower()])
+    write(path, writers[path.suffix.lower()])
 
 
 def write_image(frames: "Tensor", path: Path, scale: int = 1) -> None:
@@ -84,10 +69,11 @@ def write_image(frames: "Tensor", path: Path, scale: int = 1) -> None:
         scale: whole factor by which pixels are repeated, from 1.
 
     Raises:
+        FileError: it cannot be written; what was there is unchanged.
         ValueError: the extension is not that of an image.
     """
     check_extension(path, IMAGE)
-    _write(path, lambda part: _write_picture(_pixels(frames, scale)[0], part))
+    write(path, lambda part: _write_picture(_pixels(frames, scale)[0], part))
 
 
 def contact_sheet(pixels: Any) -> Any:
@@ -113,13 +99,6 @@ def _pixels(frames: "Tensor", scale: int) -> Any:
     return values.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
-def _write(path: Path, writer: Callable[[Path], None]) -> None:
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        part = Path(folder) / path.name
-        writer(part)
-        part.replace(path)
-
-
 def _write_mp4(pixels: Any, part: Path, fps: float, crf: int) -> None:
     import imageio.v3 as iio
 
@@ -128,6 +107,23 @@ def _write_mp4(pixels: Any, part: Path, fps: float, crf: int) -> None:
         part, _even(pixels), plugin="FFMPEG", fps=fps, codec="libx264", pixelformat="yuv420p", quality=None,
         macro_block_size=1, output_params=options,
     )  # fmt: skip
+    _check_mp4(part, len(pixels))
+
+
+def _check_mp4(part: Path, frames: int) -> None:
+    """Count the frames in the file: ffmpeg ends without an error that is seen here when a disk is full.
+
+    Raises:
+        OSError: some are missing.
+    """
+    from imageio_ffmpeg import count_frames_and_secs
+
+    try:
+        found = count_frames_and_secs(part)[0]
+    except RuntimeError:
+        found = 0
+    if found != frames:
+        raise OSError(f"only {found} of {frames} frames could be written")
 
 
 def _even(pixels: Any) -> Any:

@@ -1,15 +1,33 @@
-"""Write and read records and plans as JSON files that say what they are."""
+"""Records and plans as JSON files that say what they are."""
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+from pydantic import ConfigDict, Field, ValidationError
+
+from skipstone.disk.errors import FileError
+from skipstone.disk.reading import Schema, parsed, read_bytes
+from skipstone.disk.writing import write_text
 
 SCHEMA = 2
 """The version that this code writes, and the only one it reads: since 2, noise levels are flow times."""
+
+F = TypeVar("F", bound="Head")
+
+
+class Head(Schema):
+    """What every file says of itself."""
+
+    format: str
+    version: int = Field(alias="schema")
+
+
+class Beginning(Head):
+    """A file of which only the head is read."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 def write(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
@@ -19,52 +37,44 @@ def write(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
         path: the file; its folder must exist.
         kind: ``record`` or ``plan``.
         content: plain values.
+
+    Raises:
+        FileError: it cannot be written.
+        ValueError: a number is not finite.
     """
-    path = Path(path)
     text = json.dumps({"format": f"skipstone {kind}", "schema": SCHEMA, **content}, allow_nan=False)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text + "\n")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(Path(path), text + "\n")
 
 
-def read(path: str | Path, kind: str) -> dict[str, Any]:
+def read(path: str | Path, kind: str, schema: type[F]) -> F:
     """Read a file that `write` wrote.
 
+    Args:
+        path: the file.
+        kind: ``record`` or ``plan``.
+        schema: what such a file may hold.
+
     Raises:
-        ValueError: the file cannot be read, is not JSON, is something else, or was written by another
+        FileError: the file cannot be read, is damaged, is something else, or was written by another
             skipstone.
     """
+    content, place = read_bytes(path), repr(str(path))
+    _check_head(content, kind, place)
+    return parsed(content, schema, place, f"make the {kind} again")
+
+
+def _check_head(content: bytes, kind: str, place: str) -> None:
+    """Tell other files from damaged ones."""
     try:
-        content = json.loads(Path(path).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged, it is no JSON ({error}); make the {kind} again") from None
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != f"skipstone {kind}":
-        raise ValueError(f"{path} is no skipstone {kind}" + (f" but a {found}" if found else ""))
-    schema = content.get("schema")
-    if schema != SCHEMA:
-        newer = isinstance(schema, int) and schema > SCHEMA
-        remedy = "upgrade skipstone, or make" if newer else "make"
-        raise ValueError(
-            f"{path} has schema {schema!r}, this skipstone reads {SCHEMA}: {remedy} the {kind} again"
+        head = Beginning.model_validate_json(content)
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            return
+        raise FileError(f"{place} is no skipstone {kind}") from None
+    if head.format != f"skipstone {kind}":
+        raise FileError(f"{place} is no skipstone {kind} but a {head.format[:40]!r}")
+    if head.version != SCHEMA:
+        remedy = "upgrade skipstone, or make" if head.version > SCHEMA else "make"
+        raise FileError(
+            f"{place} has schema {head.version}, this skipstone reads {SCHEMA}: {remedy} the {kind} again"
         )
-    return dict(content)
-
-
-def load(path: str | Path, kind: str, make: Callable[[Mapping[str, Any]], T]) -> T:
-    """Make an object from a file's plain values; any failure means that the file is damaged.
-
-    Raises:
-        ValueError: as for `read`, or the content makes no sense.
-    """
-    content = read(path, kind)
-    try:
-        return make(content)
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} is damaged ({reason}); make the {kind} again") from None

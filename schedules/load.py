@@ -1,18 +1,34 @@
 """Records and plans from their files, checked value by value."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import Self
 
+from skipstone.disk.reading import Name, Plain, Schema
 from skipstone.schedules import files
 from skipstone.schedules.importance import Prediction
 from skipstone.schedules.moments import Floats, Moments
 from skipstone.schedules.plan import Plan, Recipe, Validation
-from skipstone.schedules.profile import Quantity
+from skipstone.schedules.profile import RESIDUAL, Quantity
 from skipstone.schedules.record import Record
+
+MOST_STEPS = 1000
+"""No run has more steps: schedulers are trained with as many."""
+
+BEYOND = 1e-3
+"""How far rounding may take a noise level beyond 0 or 1."""
+
+Index = Annotated[int, Field(ge=0, lt=MOST_STEPS)]
+Level = Annotated[float, Field(ge=-BEYOND, le=1 + BEYOND)]
+Product = Annotated[float, Field(ge=-1e6, le=1e6)]
+"""Of a quantity with a mean square of about 1 over the run."""
+Strip = Annotated[str, Field(pattern=r"^[#.]+$", max_length=MOST_STEPS)]
+Decibels = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 def load_record(path: str | Path) -> Record:
@@ -21,7 +37,7 @@ def load_record(path: str | Path) -> Record:
     Raises:
         ValueError: the file is not a record, is damaged, or was written by another skipstone.
     """
-    return files.load(path, "record", _record_from)
+    return files.read(path, "record", RecordFile).record()
 
 
 def load_plan(path: str | Path) -> Plan:
@@ -30,53 +46,145 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         ValueError: the file is not a plan, is damaged, or was written by another skipstone.
     """
-    return files.load(path, "plan", _plan_from)
+    return files.read(path, "plan", PlanFile).plan()
 
 
-def _record_from(content: Mapping[str, Any]) -> Record:
-    """Make a record from plain values.
+class KeptMoments(Schema):
+    """As of `Moments`; of the symmetric matrix the lower triangle, row after row."""
 
-    Raises:
-        ValueError, KeyError, TypeError: the values are not those of a record.
-    """
-    levels = tuple(float(level) for level in content["levels"])
-    moments = {
-        Quantity(one["model"], one["branch"], one["name"]): _moments_from(one, len(levels))
-        for one in content["moments"]
-    }
-    if not moments:
-        raise ValueError("no moments")
-    if content["made_for"].get("prediction", "flow") not in get_args(Prediction):
-        raise ValueError(f"unknown prediction {content['made_for']['prediction']!r}")
-    prompts, skip_cost = int(content["prompts"]), float(content["skip_cost"])
-    return Record(dict(content["made_for"]), levels, moments, prompts, skip_cost)
+    model: Name
+    branch: Name
+    name: Literal["residual", "output"]
+    steps: Annotated[list[Index], Field(min_length=1, max_length=MOST_STEPS)]
+    scale: Annotated[float, Field(gt=0)]
+    gram: Annotated[list[Product], Field(max_length=MOST_STEPS * (MOST_STEPS + 1) // 2)]
 
+    @property
+    def quantity(self) -> Quantity:
+        return Quantity(self.model, self.branch, self.name)
 
-def _plan_from(content: Mapping[str, Any]) -> Plan:
-    record = _record_from(content["record"])
-    strips = tuple(map(str, content["strips"]))
-    if not strips or any(len(strip) != record.steps or set(strip) - {"#", "."} for strip in strips):
-        raise ValueError(f"strips {strips} for {record.steps} steps")
-    validations = tuple(
-        Validation(
-            Recipe(**one["recipe"]),
-            int(one["computed"]),
-            tuple(math.inf if value is None else float(value) for value in one["psnr"]),
-        )
-        for one in content["validations"]
-    )
-    plan = Plan(record, Recipe(**content["recipe"]), strips, validations)
-    assert plan.weights
-    return plan
+    def moments(self) -> Moments:
+        count = len(self.steps)
+        gram: Floats = np.zeros((count, count))
+        gram[np.tril_indices(count)] = self.gram
+        return Moments(tuple(self.steps), gram + np.tril(gram, -1).T, self.scale)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        count = len(self.steps)
+        if self.steps != sorted(set(self.steps)):
+            raise ValueError("steps should rise")
+        if len(self.gram) != count * (count + 1) // 2:
+            raise ValueError(f"gram should have {count * (count + 1) // 2} values for {count} steps")
+        gram = self.moments().gram
+        if not (gram.diagonal() > 0).all() or np.linalg.eigvalsh(gram)[0] < -1e-6 * np.trace(gram):
+            raise ValueError("the moments are those of no quantity")
+        return self
 
 
-def _moments_from(content: Mapping[str, Any], count: int) -> Moments:
-    steps = tuple(int(step) for step in content["steps"])
-    if list(steps) != sorted(set(steps)) or not steps or not 0 <= steps[0] <= steps[-1] < count:
-        raise ValueError(f"steps {steps} in a run of {count}")
-    gram: Floats = np.zeros((len(steps), len(steps)))
-    gram[np.tril_indices(len(steps))] = content["gram"]
-    gram = gram + np.tril(gram, -1).T
-    if not np.isfinite(gram).all() or np.linalg.eigvalsh(gram)[0] < -1e-6 * np.trace(gram):
-        raise ValueError("the moments are those of no quantity")
-    return Moments(steps, gram, float(content["scale"]))
+class MadeFor(Schema):
+    """What a record says that it was made for."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Plain]
+
+    models: dict[Name, dict[Name, Plain]] = Field(default_factory=dict)
+    prediction: Prediction = "flow"
+
+
+class KeptRecord(Schema):
+    """As of `Record`."""
+
+    made_for: MadeFor
+    levels: Annotated[list[Level], Field(min_length=1, max_length=MOST_STEPS)]
+    prompts: Annotated[int, Field(ge=1, le=10**9)]
+    skip_cost: Annotated[float, Field(ge=0, le=1e6)]
+    moments: Annotated[list[KeptMoments], Field(min_length=1, max_length=100)]
+
+    def record(self) -> Record:
+        made_for = self.made_for.model_dump(exclude_unset=True)
+        moments = {one.quantity: one.moments() for one in self.moments}
+        return Record(made_for, tuple(self.levels), moments, self.prompts, self.skip_cost)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(before < after for before, after in zip(self.levels, self.levels[1:], strict=False)):
+            raise ValueError("levels should fall")
+        if len({one.quantity for one in self.moments}) < len(self.moments):
+            raise ValueError("moments should hold each quantity once")
+        for one in self.moments:
+            if one.steps[-1] >= len(self.levels):
+                raise ValueError(f"moments have step {one.steps[-1]} in a run of {len(self.levels)}")
+        self._check_models()
+        return self
+
+    def _check_models(self) -> None:
+        models = {one.model for one in self.moments}
+        others = models - set(self.made_for.models or models)
+        if others:
+            raise ValueError(f"moments are of {sorted(others)[0]!r}, which made_for.models lacks")
+        record = self.record()
+        residuals = [record.matrix(model, RESIDUAL) for model in models]
+        steps = [step for part in residuals if part is not None for step in part.steps]
+        if None in residuals or len(steps) > len(set(steps)):
+            raise ValueError("moments should hold each model's residuals, and each step of one model only")
+
+
+class RecordFile(KeptRecord, files.Head):
+    """The file of a record."""
+
+
+class KeptRecipe(Schema):
+    """As of `Recipe`."""
+
+    weights: Literal["residual", "output", "guided residual", "guided output"]
+    power: Literal[1, 2]
+
+    def recipe(self) -> Recipe:
+        return Recipe(self.weights, self.power)
+
+
+class KeptValidation(Schema):
+    """As of `Validation`; an infinite PSNR is null."""
+
+    recipe: KeptRecipe
+    computed: Annotated[int, Field(ge=1, le=MOST_STEPS)]
+    psnr: Annotated[list[Decibels | None], Field(min_length=1, max_length=10**6)]
+
+    def validation(self) -> Validation:
+        psnr = tuple(math.inf if value is None else value for value in self.psnr)
+        return Validation(self.recipe.recipe(), self.computed, psnr)
+
+
+class PlanFile(files.Head):
+    """The file of a plan, as of `Plan`."""
+
+    record: KeptRecord
+    recipe: KeptRecipe
+    strips: Annotated[list[Strip], Field(min_length=1, max_length=100)]
+    validations: Annotated[list[KeptValidation], Field(max_length=10**4)]
+
+    def plan(self) -> Plan:
+        validations = tuple(one.validation() for one in self.validations)
+        return Plan(self.record.record(), self.recipe.recipe(), tuple(self.strips), validations)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        record = self.record.record()
+        needed = set(range(record.steps))
+        for model in record.models:
+            weights, residuals = (record.matrix(model, name) for name in (self.recipe.weights, RESIDUAL))
+            if weights is None or residuals is None or weights.steps != residuals.steps:
+                raise ValueError(f"the record has no {self.recipe.weights} of {model!r} on all of its steps")
+            needed -= set(residuals.steps[1:])
+        for strip in self.strips:
+            _check_strip(strip, record.steps, needed)
+        return self
+
+
+def _check_strip(strip: str, steps: int, needed: Iterable[int]) -> None:
+    if len(strip) != steps:
+        raise ValueError(f"strips should be for {steps} steps, got {len(strip)}")
+    skipped = [step for step in sorted(needed) if strip[step] == "."]
+    if skipped:
+        raise ValueError(f"strips should compute step {skipped[0]}, which nothing can estimate")

@@ -91,10 +91,10 @@ def moments_of(steps: Sequence[int], samples: Floats) -> Moments:
         samples: some coordinates of it, ``(steps, batch, coordinates)``.
 
     Raises:
-        ValueError: a value is not finite, or a sample is zero throughout.
+        ValueError: a value is not finite, a sample is zero throughout, or all samples are zero on a step.
     """
     scale = np.sqrt((samples**2).mean(axis=(0, 2), keepdims=True))
-    if not np.isfinite(scale).all() or not scale.all():
+    if not np.isfinite(scale).all() or not scale.all() or not samples.any(axis=(1, 2)).all():
         raise ValueError("the recorded values are not finite, or zero throughout: nothing can be planned")
     scaled = samples / scale
     gram = np.einsum("sbc,tbc->st", scaled, scaled) / (samples.shape[1] * samples.shape[2])

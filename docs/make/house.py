@@ -17,6 +17,7 @@ PARTS = {
     "cachers": ROOT,
     "pipelines": ROOT,
     "metrics": ROOT,
+    "disk": PACKAGE,
     "testing": PACKAGE,
     "report": PACKAGE,
     "commands": PACKAGE,

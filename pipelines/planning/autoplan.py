@@ -1,12 +1,13 @@
 """Plan on the go: record the first run of a kind; later runs follow a plan made from the record."""
 
-import warnings
+import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import nn
 
 from skipstone.cachers.contract.cacher import Cacher
@@ -26,11 +27,16 @@ from skipstone.schedules.search import Target, find
 SHARED = "several processes share the model, and each would record its own part: attach a plan instead"
 
 
-def records_folder() -> Path:
-    """Where records are kept from one process to the next."""
+def records_folder() -> Path | None:
+    """Where records are kept from one process to the next; None for a user without a home."""
     from platformdirs import user_cache_path
 
-    return user_cache_path("skipstone") / "records"
+    try:
+        folder = user_cache_path("skipstone")
+    except RuntimeError:
+        return None
+    # Some versions return a path that begins with the letter ~ instead.
+    return folder / "records" if folder.is_absolute() else None
 
 
 class Autoplan:
@@ -54,6 +60,7 @@ class Autoplan:
         self._speedup = Target(speedup=speedup).speedup or 1.0
         self._guard = checked_guard(guard)
         self._methods: dict[str, Cacher[Any]] = {}
+        self._not_kept = ""
         self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
 
     @property
@@ -106,26 +113,35 @@ class Autoplan:
         if any(process_group(model) is not None for model in self._models.values()):
             self._methods[key] = Unplanned(SHARED)
         if key not in self._methods:
-            self._methods[key] = self._from_file(key)
+            self._methods[key] = self._from_file(key, run)
         return Session(run.steps, made_for, self._methods[key])
 
-    def _from_file(self, key: str) -> Cacher[Any]:
-        path = self._path(key)
-        if not path.is_file():
+    def _from_file(self, key: str, run: RunFacts) -> Cacher[Any]:
+        path = _path(key)
+        if path is None or not os.path.isfile(path):
             return Recorder(why="so that later runs are planned")
         try:
-            return self._planned(load_record(path))
+            record = load_record(path)
         except ValueError as why:
             return Recorder(why=f"as {why}")
+        if not self._serves(record, key, run):
+            return Recorder(why=f"as {str(path)!r} was made for other runs than its name says")
+        return self._planned(record)
+
+    def _serves(self, record: Profile, key: str, run: RunFacts) -> bool:
+        """Whether a record is of this pipeline and this kind of run."""
+        alike = record.steps == len(run.levels) and np.allclose(record.levels, run.levels, atol=1e-4)
+        return alike and digest(record.made_for) == key and set(record.models) <= set(self._models)
 
     def _learn(self, record: Profile) -> None:
         key = digest(record.made_for)
         self._methods[key] = self._planned(record)
-        try:
-            self._path(key).parent.mkdir(parents=True, exist_ok=True)
-            record.save(self._path(key))
-        except OSError as error:
-            warnings.warn(f"the record is not kept for other processes: {error}", stacklevel=2)
+        self._not_kept = _keep(record, _path(key))
+
+    def described(self, method: Cacher[Any]) -> str:
+        """A run's method, and why its record is not kept, if it is not."""
+        ending = f", not kept for other processes: {self._not_kept}" if self._not_kept else ""
+        return method.describe() + ending
 
     def _planned(self, record: Profile) -> Cacher[Any]:
         try:
@@ -138,8 +154,22 @@ class Autoplan:
             warnings.warn(f"speedup {self._speedup:g}: {plan.outlook}", stacklevel=2)
         return Planned(plan, self._guard)
 
-    def _path(self, key: str) -> Path:
-        return records_folder() / f"{key}.json"
+
+def _path(key: str) -> Path | None:
+    folder = records_folder()
+    return None if folder is None else folder / f"{key}.json"
+
+
+def _keep(record: Profile, path: Path | None) -> str:
+    """Keep a record for other processes; without room for it, say why. The run does not depend on it."""
+    if path is None:
+        return "there is no home folder"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record.save(path)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 class Session:
@@ -181,7 +211,7 @@ class InSession(Wrapper):
         return self.autoplan.forecast(self.session) or self.cacher.remarks()
 
     def describe(self) -> str:
-        return self.cacher.describe()
+        return self.autoplan.described(self.cacher)
 
 
 @dataclass(frozen=True)

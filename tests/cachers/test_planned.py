@@ -260,7 +260,7 @@ def test_a_run_that_no_plan_serves_is_computed_and_says_why(plan: Plan) -> None:
 
 
 def test_a_plan_for_another_model_is_refused(plan: Plan) -> None:
-    with pytest.raises(ValueError, match="the plan was made for ToyModel, this is WanTransformer3DModel"):
+    with pytest.raises(ValueError, match="the plan was made for 'ToyModel', this is WanTransformer3DModel"):
         skipstone.attach(tiny.wan().pipe, plan)
     experts = PIPELINES["wan-two-experts"].make()
     named = {"models": {"transformer": {"class": "WanTransformer3DModel"}}}

@@ -98,7 +98,7 @@ REFUSED = {
     "nothing asked": (["plan", "a", *SMALL], "exactly one of speedup, computed and quality"),
     "two asked": (["plan", "a", "--speedup", "2", "--computed", "3"], "exactly one of"),
     "no prompt": (["plan", "--speedup", "2"], "name a prompt to record, or --show a plan"),
-    "no such plan": (["plan", "--show", "none.json"], "cannot read none.json"),
+    "no such plan": (["plan", "--show", "none.json"], "cannot read 'none.json'"),
     "slower": (["plan", "a", "--speedup", "0.5"], "--speedup"),
     "beyond reach": (["plan", "a", *SMALL, "--computed", "17"], "computed must be 1 to 16"),
     "no folder": (["plan", "a", "--computed", "3", "-o", "nowhere/plan.json"], "no folder 'nowhere'"),
@@ -108,7 +108,7 @@ REFUSED = {
         ["generate", "a", "-o", "a.gif", "--quality", "30", "--no-cache"],
         "--no-cache",
     ),
-    "no such file": (["generate", "a", "-o", "a.gif", "--plan", "none.json"], "cannot read none.json"),
+    "no such file": (["generate", "a", "-o", "a.gif", "--plan", "none.json"], "cannot read 'none.json'"),
 }
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import house
 import pytest
 
-ORDER = ("schedules", "cachers", "pipelines", "names", "", "testing", "report", "commands", "cli")
+ORDER = ("disk", "schedules", "cachers", "pipelines", "names", "", "testing", "report", "commands", "cli")
 """Each may import what stands before it; the package itself is the empty name."""
 
 APART = "metrics"
-"""What only measuring needs: it imports nothing of the others."""
+"""What only measuring needs: of the others it imports only files' reading and writing."""
 
 MEASURING = (APART, "report", "commands")
 
@@ -30,7 +30,7 @@ def graph() -> house.Graph:
 def test_imports_point_downward(graph: house.Graph) -> None:
     for module, used in graph.items():
         if outer(module) == APART:
-            assert {outer(name) for name in used} <= {APART}, module
+            assert {outer(name) for name in used} <= {APART, ORDER[0]}, module
             continue
         below = ORDER[: ORDER.index(outer(module)) + 1]
         for name in used:

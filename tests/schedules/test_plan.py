@@ -286,12 +286,12 @@ def test_identical_output_survives_the_file(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "a record": (lambda plan: {**plan, "format": "skipstone record"}, "no skipstone plan but a skipston"),
+    "a record": (lambda plan: {**plan, "format": "skipstone record"}, "no skipstone plan but a 'skipston"),
     "newer": (lambda plan: {**plan, "schema": 99}, "has schema 99.*upgrade"),
     "older": (lambda plan: {**plan, "schema": 1}, "has schema 1, this skipstone reads 2: make the plan"),
     "unknown prediction": (
         lambda plan: {**plan, "record": {**plan["record"], "made_for": {"prediction": "x"}}},
-        "is damaged.*unknown prediction",
+        "is damaged: record.made_for.prediction should be 'flow', .*, got 'x'",
     ),
     "strips of another run": (lambda plan: {**plan, "strips": ["#.#"]}, "is damaged.*for 20 steps"),
     "no strips": (lambda plan: {**plan, "strips": []}, "is damaged"),

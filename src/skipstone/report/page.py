@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skipstone.disk.writing import write_text
 from skipstone.metrics.comparison import METRICS, Metric, said
 from skipstone.report import drawing
 from skipstone.report.cases import MEGABYTES, WorstCase, cases, data_url
@@ -41,9 +42,10 @@ def write_page(
         megabytes: the most that the clips take in the file.
 
     Raises:
+        FileError: the file cannot be written; what was there is unchanged.
         ValueError: the rows hold no measurements.
     """
-    path.write_text(page(rows, folder, megabytes), encoding="utf-8")
+    write_text(path, page(rows, folder, megabytes))
 
 
 def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEGABYTES) -> str:

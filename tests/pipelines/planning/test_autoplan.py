@@ -1,6 +1,7 @@
 """Planning on the go: record once for each kind of run, plan from then on, also in other processes."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -224,16 +225,18 @@ def test_a_damaged_record_is_made_again_and_said_to_be(folder: Path) -> None:
             assert is_recording(cache)
             (path,) = folder.iterdir()
             path.write_text("{")
-    assert "is damaged, it is no JSON" in cache.last_run.method
+    assert "is damaged: it is no JSON" in cache.last_run.method
 
 
 def test_a_folder_that_cannot_be_written_to_costs_no_run(toy: Any, folder: Path) -> None:
     folder.write_text("a file")
     pipe, cache = toy
-    with pytest.warns(UserWarning, match="the record is not kept for other processes"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         pipe(bending(16))
-    pipe(bending(16))
+        pipe(bending(16))
     assert cache.last_run.computed == 8
+    assert "planned 8 of 16 steps, not kept for other processes: " in cache.last_run.method
 
 
 def test_a_speedup_that_cannot_be_reached_computes_everything_and_says_so() -> None:

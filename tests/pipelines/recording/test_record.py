@@ -232,19 +232,22 @@ def with_moments(**changes: Any) -> Callable[[dict[str, Any]], str]:
 
 
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
-    "no JSON": (lambda content: json.dumps(content)[:-9], "is damaged, it is no JSON"),
+    "no JSON": (lambda content: json.dumps(content)[:-9], "is damaged: it is no JSON"),
     "a list": (lambda content: "[]", "is no skipstone record"),
     "foreign": (lambda content: '{"a": 1}', "is no skipstone record"),
-    "a plan": (edited(format="skipstone plan"), "is no skipstone record but a skipstone plan"),
+    "a plan": (edited(format="skipstone plan"), "is no skipstone record but a 'skipstone plan'"),
     "newer": (edited(schema=3), "has schema 3, this skipstone reads 2: upgrade"),
     "older": (edited(schema=1), "has schema 1, this skipstone reads 2: make the record again"),
     "no levels": (without("levels"), "is damaged.*levels"),
-    "no moments": (edited(moments=[]), "is damaged.*no moments"),
+    "no moments": (edited(moments=[]), "is damaged: moments list should have at least 1"),
     "levels of another type": (edited(levels=["high"]), "is damaged.*high"),
     "too short a matrix": (with_moments(gram=[1.0, 2.0]), "is damaged"),
     "no matrix of moments": (with_moments(gram=[-1.0] * 36), "is damaged.*no quantity"),
-    "a matrix that is not finite": (with_moments(gram=[math.nan] * 36), "is damaged.*no quantity"),
-    "steps of another run": (with_moments(steps=list(range(9))), "is damaged.*in a run of 8"),
+    "a matrix that is not finite": (
+        with_moments(gram=[math.nan] * 36),
+        "is damaged: moments.0.gram.0 should be a finite number, got nan; make the record again",
+    ),
+    "steps of another run": (with_moments(steps=list(range(1, 9))), "is damaged.*in a run of 8"),
 }
 
 
@@ -258,6 +261,7 @@ def test_a_file_that_is_no_record_is_refused_with_the_reason(
     with pytest.raises(ValueError, match=message) as error:
         skipstone.load_record(path)
     assert str(path) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

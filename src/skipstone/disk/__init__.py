@@ -1,0 +1,1 @@
+"""Files that come from outside and files that go there: read within bounds, written whole or not at all."""
