@@ -12,6 +12,8 @@ from skipstone.cachers.contract.words import Correction, Probe, Step
 from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.kernels.operations import adjust
 
+RETRAIN = "train it on this model and schedule"
+
 
 class ScaleShift(nn.Module):
     """Scale and shift each channel of a block's residual, by one linear layer on the time embedding.
@@ -39,22 +41,38 @@ class ScaleShift(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> "ScaleShift":
-        """The module that a state dict was taken from."""
+        """The module that a state dict was taken from.
+
+        Raises:
+            ValueError: it was taken from another module.
+        """
         channels: dict[str, list[int]] = {}
-        weights = {name: value for name, value in state.items() if name.endswith(".weight")}
-        for name in sorted(weights):
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        weights = [name for name in sorted(shapes) if name.endswith(".weight") and len(shapes[name]) == 2]
+        for name in weights:
             block = name.removeprefix("linears.").rpartition("/")[0].replace("/", ".")
-            channels.setdefault(block, []).append(len(weights[name]) // 2)
-        module = cls(next(iter(weights.values())).shape[1], channels)
-        module.load_state_dict(state)
+            channels.setdefault(block, []).append(shapes[name][0] // 2)
+        # Nothing is allocated before all shapes are right.
+        with torch.device("meta"):
+            module = cls(shapes[weights[0]][1] if weights else 0, channels)
+        if shapes != {name: tuple(value.shape) for name, value in module.state_dict().items()}:
+            raise ValueError("the weights of an adjustment should be of scales and shifts for each stream")
+        module.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
         return module.requires_grad_(False)
 
     def __contains__(self, block: str) -> bool:
         return _key(block, 0) in self.linears
 
     def layer(self, block: str, stream: int) -> nn.Linear:
-        """The linear layer that returns the scales and then the shifts of one stream of a block."""
-        linear = self.linears[_key(block, stream)]
+        """The linear layer that returns the scales and then the shifts of one stream of a block.
+
+        Raises:
+            ValueError: nothing was learned for it.
+        """
+        key = _key(block, stream)
+        if key not in self.linears:
+            raise ValueError(f"the adjustment was not trained for stream {stream} of {block}: {RETRAIN}")
+        linear = self.linears[key]
         assert isinstance(linear, nn.Linear)
         return linear
 
@@ -67,8 +85,14 @@ class ScaleShift(nn.Module):
             block: the block's name in the model.
             stream: the number of the block's stream, from 0.
             embedding: the model's time embedding, ``(1, embedding)``.
+
+        Raises:
+            ValueError: it was trained for a model of other sizes.
         """
         linear = self.layer(block, stream)
+        trained, here = tuple(linear.weight.shape), (2 * base.shape[-1], embedding.shape[-1])
+        if trained != here:
+            raise ValueError(f"the adjustment of {block} has weights {trained}, not {here}: {RETRAIN}")
         scale, shift = linear(embedding.to(linear.weight)).to(residual)[0].chunk(2)
         return adjust(base, residual, scale, shift)
 
@@ -139,5 +163,5 @@ def adjusted(rule: Cacher[Any], adjustment: ScaleShift, block: str) -> Adjusted:
         ValueError: nothing was learned for this block.
     """
     if block not in adjustment:
-        raise ValueError(f"the adjustment was not trained for {block}: train it on this model and schedule")
+        raise ValueError(f"the adjustment was not trained for {block}: {RETRAIN}")
     return Adjusted(rule, adjustment, block)

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import train_scale_shift
+from safetensors.torch import save
 
 import skipstone
 from skipstone import BlockCaching, RunCap, ScaleShift, Taylor, WithPredictor
 from skipstone.cachers.contract.words import Probe
+from skipstone.disk.errors import FileError
 from skipstone.pipelines import bundled
 from support import tiny
 from support.saved import save_wan
@@ -104,6 +106,54 @@ def test_a_method_without_an_adjustment_survives_too_but_not_one_without_changes
     assert skipstone.load_block_caching(tmp_path / "measured.safetensors") == still(8)
     with pytest.raises(ValueError, match=r"skipstone\.fit_block_caching"):
         skipstone.save_block_caching(BlockCaching(), tmp_path / "nothing.safetensors")
+
+
+def saved(path: Path, **tensors: Any) -> Path:
+    """A file of these tensors, with the changes of one block."""
+    given = {"changes.blocks.0": torch.zeros(7, dtype=torch.float64), **tensors}
+    kept = {name: value for name, value in given.items() if value is not None}
+    path.write_bytes(save(kept, {"threshold": "0.5"}))
+    return path
+
+
+WEIGHT, BIAS = "adjustment.linears.blocks/0/0.weight", "adjustment.linears.blocks/0/0.bias"
+
+DAMAGED: dict[str, dict[str, Any]] = {
+    "no changes": {"changes.blocks.0": None},
+    "changes of different runs": {"changes.blocks.1": torch.zeros(6)},
+    "changes of no step": {"changes.blocks.0": torch.zeros(0)},
+    "changes below 0": {"changes.blocks.0": -torch.ones(7)},
+    "changes as a matrix": {"changes.blocks.0": torch.zeros(7, 1)},
+    "changes that are no numbers": {"changes.blocks.0": torch.full((7,), torch.nan)},
+    "whole numbers": {"changes.blocks.0": torch.zeros(7, dtype=torch.int64)},
+    "another tensor": {"optimizer": torch.zeros(1)},
+    "a weight without its bias": {WEIGHT: torch.zeros(4, 3)},
+    "a bias of another size": {WEIGHT: torch.zeros(4, 3), BIAS: torch.zeros(6)},
+    "an odd number of scales and shifts": {WEIGHT: torch.zeros(3, 3), BIAS: torch.zeros(3)},
+    "a weight of one dimension": {WEIGHT: torch.zeros(4), BIAS: torch.zeros(4)},
+    "weights that are no numbers": {WEIGHT: torch.full((4, 3), torch.inf), BIAS: torch.zeros(4)},
+}
+
+
+@pytest.mark.parametrize("tensors", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_refused(tmp_path: Path, tensors: dict[str, Any]) -> None:
+    with pytest.raises(FileError, match=r"trained.safetensors' is damaged: .*; measure and train it again"):
+        skipstone.load_block_caching(saved(tmp_path / "trained.safetensors", **tensors))
+
+
+def test_weights_are_read_from_safetensors_alone(tmp_path: Path) -> None:
+    torch.save({"changes.blocks.0": torch.zeros(7)}, tmp_path / "trained.safetensors")
+    for path in (tmp_path / "trained.safetensors", tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(FileError, match="cannot read") as error:
+            skipstone.load_block_caching(path)
+        assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("embedding", "channels"), [(23, [24]), (24, [1]), (24, [12])])
+def test_an_adjustment_of_other_sizes_is_refused(embedding: int, channels: list[int]) -> None:
+    """One channel would else be stretched over all."""
+    with pytest.raises(ValueError, match=r"adjustment of blocks\.0 has weights .* train it on this model"):
+        wan(still(8, ScaleShift(embedding, dict.fromkeys(BLOCKS, channels))))
 
 
 def test_an_adjustment_of_other_blocks_is_refused() -> None:
@@ -209,7 +259,7 @@ def test_the_psnr_is_that_of_the_methods_run() -> None:
 def test_a_bundled_model_is_named_for_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pebble-image").mkdir()
     monkeypatch.setattr(bundled, "FOLDER", tmp_path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileError, match="there is no such file"):
         skipstone.load_block_caching("pebble-image")
     skipstone.save_block_caching(still(8), tmp_path / "pebble-image" / bundled.BLOCK_CACHING)
     assert skipstone.load_block_caching("pebble-image") == still(8)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from skipstone.disk.errors import FileError
 from skipstone.metrics import media
 
 COLOURS = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0], [1, 1, 0], [0, 1, 1]])
@@ -124,3 +125,21 @@ def test_unknown_extensions_are_refused(
     with pytest.raises(ValueError, match=", ".join(accepted)):
         write(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_clip_that_ffmpeg_could_not_write_whole_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk it ends without an error that could be seen."""
+    path, whole = tmp_path / "clip.mp4", iio.imwrite
+
+    def torn(part: Path, *args: Any, **options: Any) -> None:
+        whole(part, *args, **options)
+        part.write_bytes(part.read_bytes()[:-100])
+
+    path.write_bytes(b"old")
+    monkeypatch.setattr(iio, "imwrite", torn)
+    with pytest.raises(FileError, match=r"only \d of 7 frames could be written"):
+        media.write_video(flat(7), path, fps=8)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
