@@ -1,6 +1,7 @@
 """Plan on the go: record the first run of a kind; later runs follow a plan made from the record."""
 
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,7 +61,7 @@ class Autoplan:
         self._speedup = Target(speedup=speedup).speedup or 1.0
         self._guard = checked_guard(guard)
         self._methods: dict[str, Cacher[Any]] = {}
-        self._not_kept = ""
+        self.unkept: list[str] = []
         self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
 
     @property
@@ -136,12 +137,7 @@ class Autoplan:
     def _learn(self, record: Profile) -> None:
         key = digest(record.made_for)
         self._methods[key] = self._planned(record)
-        self._not_kept = _keep(record, _path(key))
-
-    def described(self, method: Cacher[Any]) -> str:
-        """A run's method, and why its record is not kept, if it is not."""
-        ending = f", not kept for other processes: {self._not_kept}" if self._not_kept else ""
-        return method.describe() + ending
+        self.unkept = _keep(record, _path(key))
 
     def _planned(self, record: Profile) -> Cacher[Any]:
         try:
@@ -160,16 +156,16 @@ def _path(key: str) -> Path | None:
     return None if folder is None else folder / f"{key}.json"
 
 
-def _keep(record: Profile, path: Path | None) -> str:
-    """Keep a record for other processes; without room for it, say why. The run does not depend on it."""
+def _keep(record: Profile, path: Path | None) -> list[str]:
+    """Keep a record for other processes; remarks say why that could not be. The run does not depend on it."""
     if path is None:
-        return "there is no home folder"
+        return ["the record is not kept for other processes: there is no home folder"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         record.save(path)
     except (OSError, ValueError) as error:
-        return str(error)
-    return ""
+        return [f"the record is not kept for other processes: {error}"]
+    return []
 
 
 class Session:
@@ -208,10 +204,11 @@ class InSession(Wrapper):
         self.autoplan.end(self.session, skip_cost)
 
     def remarks(self) -> Sequence[str]:
-        return self.autoplan.forecast(self.session) or self.cacher.remarks()
+        said = self.autoplan.forecast(self.session) or self.cacher.remarks()
+        return [*said, *self.autoplan.unkept]
 
     def describe(self) -> str:
-        return self.autoplan.described(self.cacher)
+        return self.cacher.describe()
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_written_to_costs_no_run(toy: Any, folder: Path)
         pipe(bending(16))
         pipe(bending(16))
     assert cache.last_run.computed == 8
-    assert "planned 8 of 16 steps, not kept for other processes: " in cache.last_run.method
+    assert "the record is not kept for other processes: " in str(cache.last_run)
 
 
 def test_a_speedup_that_cannot_be_reached_computes_everything_and_says_so() -> None:
