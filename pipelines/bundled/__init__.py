@@ -1,8 +1,13 @@
 """The two small models that come with skipstone, trained for it."""
 
+import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from skipstone.pipelines.bundled.doubts import doubts
+from skipstone.pipelines.notice import Notice
 
 FOLDER = Path(__file__).parent
 
@@ -64,11 +69,24 @@ def block_caching(name: str) -> Path | None:
     return file if name in DEFAULTS and file.is_file() else None
 
 
+def warn(name: str, arguments: Mapping[str, Any]) -> None:
+    """Warn of words in a prompt that a bundled model does not know, and of sizes it was not trained for.
+
+    Args:
+        name: of any model; there is nothing to say of others.
+        arguments: those of the pipeline's call.
+    """
+    if name in DEFAULTS:
+        for doubt in doubts(name, folder(name), DEFAULTS[name], arguments):
+            warnings.warn(doubt, Notice, stacklevel=2)
+
+
 def load(name: str, **kwargs: Any) -> Any:
     """Load a bundled model as an ordinary diffusers pipeline.
 
     Called with only a prompt, it uses what the model was trained for: the size, steps and guidance of
-    `DEFAULTS` replace the defaults of the pipeline's class.
+    `DEFAULTS` replace the defaults of the pipeline's class. Words that it does not know and other sizes are
+    warned of.
 
     Args:
         name: ``pebble-video`` (text to video, a `WanPipeline`) or ``pebble-image`` (text to image, a
@@ -84,5 +102,5 @@ def load(name: str, **kwargs: Any) -> Any:
     from skipstone.pipelines.bundled.own_call import give_defaults
 
     pipe = DiffusionPipeline.from_pretrained(location, local_files_only=True, **kwargs)
-    give_defaults(pipe, DEFAULTS[name])
+    give_defaults(pipe, DEFAULTS[name], partial(warn, name))
     return pipe

@@ -16,12 +16,13 @@ from skipstone.cachers.contract.words import ModelFacts, RunFacts, Step
 from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Planned, Unplanned, checked_guard
 from skipstone.cachers.recorders.run import Recorder, Tape
+from skipstone.pipelines.notice import Notice
 from skipstone.pipelines.planning.conditions import conditions, digest
 from skipstone.pipelines.planning.tapes import record_of
 from skipstone.pipelines.run.ranks import process_group
 from skipstone.schedules.expectation import POOR
 from skipstone.schedules.load import load_record
-from skipstone.schedules.plan import NO_SAFE_SKIPS, expected_speedup, fewest
+from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan, expected_speedup, fewest
 from skipstone.schedules.profile import Profile
 from skipstone.schedules.search import Target, find
 
@@ -60,6 +61,7 @@ class Autoplan:
         self._models = models
         self._speedup = Target(speedup=speedup).speedup or 1.0
         self._guard = checked_guard(guard)
+        self._is_poor = False
         self._methods: dict[str, Cacher[Any]] = {}
         self.unkept: list[str] = []
         self._sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()
@@ -146,9 +148,15 @@ class Autoplan:
             return Unplanned(str(why))
         if not plan.is_safe:
             return Unplanned(NO_SAFE_SKIPS)
-        if plan.expected_psnr is not None and plan.expected_psnr < POOR:
-            warnings.warn(f"speedup {self._speedup:g}: {plan.outlook}", stacklevel=2)
+        self._warn(plan)
         return Planned(plan, self._guard)
+
+    def _warn(self, plan: Plan) -> None:
+        """Say once that a speed makes another picture."""
+        if self._is_poor or plan.expected_psnr is None or plan.expected_psnr >= POOR:
+            return
+        self._is_poor = True
+        warnings.warn(f"speedup {self._speedup:g}: {plan.outlook}", Notice, stacklevel=2)
 
 
 def _path(key: str) -> Path | None:

@@ -1,6 +1,7 @@
 """The command line: `skipstone generate`, `plan`, `report`, `check`, `methods` and `doctor`."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -61,9 +62,20 @@ def run(arguments: Sequence[str]) -> int:
         when interrupted.
     """
     try:
-        return app(args=list(arguments) or ["--help"], prog_name="skipstone", standalone_mode=False) or 0
+        with warnings.catch_warnings():
+            _show_notices()
+            return app(args=list(arguments) or ["--help"], prog_name="skipstone", standalone_mode=False) or 0
     except typer.TyperException as error:
         print("error:", " ".join(error.format_message().split()), file=sys.stderr)
     except (ValueError, TypeError) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
     return 2
+
+
+def _show_notices() -> None:
+    """Let what skipstone warns of be a line, and what other libraries warn of nothing."""
+    from skipstone.pipelines.notice import Notice
+
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("always", Notice)
+    warnings.showwarning = lambda message, *others: print("note:", message, file=sys.stderr)

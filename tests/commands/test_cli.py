@@ -179,6 +179,15 @@ def test_a_bundled_model_has_its_own_defaults(
     assert object_of(capsys)["arguments"] == expected
 
 
+def test_what_a_bundled_model_does_not_know_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("skipstone.pipelines.clips.make_clip", None)
+    assert generate("-o", "a.png", "--model", "pebble-image", prompt="un chat") == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("note: "))
+    assert line.startswith("note: pebble-image knows no word of 'un chat': ")
+
+
 def test_a_method_may_be_given_by_the_options_former_name(
     video: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

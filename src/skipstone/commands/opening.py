@@ -89,6 +89,7 @@ class Opening:
         pipe.set_progress_bar_config(disable=True)
         arguments = call_arguments(pipe, self.source, self.options(prompt))
         check_sizes(pipe, arguments)
+        bundled.warn(self.model, arguments)
         return pipe, arguments
 
     def open_for_many(self) -> tuple[Any, dict[str, Any]]:
