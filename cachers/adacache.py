@@ -70,10 +70,9 @@ class AdaCache(Cacher[State]):
     rule: Literal["code", "paper"] = "code"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.codebook, str):
             published(self.codebook)
-        if self.rule not in ("code", "paper"):
-            raise ValueError(f"rule must be 'code' or 'paper', got {self.rule!r}")
 
     @property
     def levels(self) -> Codebook:

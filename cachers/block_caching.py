@@ -1,6 +1,5 @@
 """Block Caching: every block has its own schedule, made from its measured changes."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,6 +9,7 @@ from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.per_layer import PerLayer, Scheduled
 from skipstone.cachers.contract.words import Layer, LayerKind, ModelFacts, Probe
 from skipstone.cachers.scale_shift import ScaleShift, adjusted
+from skipstone.declared import Change, Threshold
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,9 @@ class BlockCaching(PerLayer):
     layer_kinds = frozenset({LayerKind.BLOCK})
     ladder = rungs(threshold=THRESHOLDS)
 
-    threshold: float = 0.1
-    changes: Mapping[str, tuple[float, ...]] | None = None
+    threshold: Threshold = 0.1
+    changes: Mapping[str, tuple[Change, ...]] | None = None
     adjustment: ScaleShift | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
 
     @property
     def probe(self) -> Probe:

@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.words import Reason, Step
+from skipstone.declared import Positive, Share
+
+Raised = Annotated[float, Ge(0), Le(10)]
+"""By how much a band, or an extrapolation, is weighted up."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +40,11 @@ class CFGCache(Guidance):
 
     name: ClassVar[str] = "cfg-cache"
 
-    start: float = 1 / 3
-    interval: int = 5
-    low: float = 0.2
-    high: float = 0.2
-    switch: float = 0.7
-
-    def __post_init__(self) -> None:
-        if self.interval < 1:
-            raise ValueError(f"interval must be a whole number >= 1, got {self.interval}")
-        for name in ("start", "switch"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+    start: Share = 1 / 3
+    interval: Positive = 5
+    low: Raised = 0.2
+    high: Raised = 0.2
+    switch: Share = 0.7
 
     def reason_to_compute(self, step: Step) -> str | None:
         number = step.index + 1

@@ -1,6 +1,5 @@
 """DBCache: First Block Cache with several first blocks, and last blocks that correct the estimate."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from skipstone.cachers.contract.distance import relative_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
+from skipstone.declared import Natural, Positive, Threshold
 
 MOST = 8
 """How many blocks cache-dit runs on every step of FLUX, which has 57 blocks."""
@@ -52,21 +52,11 @@ class DBCache(Cacher[State]):
     probe = Probe.FIRST_BLOCK
     ladder = rungs(threshold=THRESHOLDS)
 
-    threshold: float = 0.08
-    blocks: int | None = None
-    warmup: int = 8
-    max_skips: int | None = None
-    last_blocks: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
-        if self.blocks is not None and self.blocks < 1:
-            raise ValueError(f"blocks must be a whole number >= 1, got {self.blocks}")
-        if self.warmup < 0 or self.last_blocks < 0:
-            raise ValueError(f"warmup and last_blocks must be >= 0, got {self.warmup} and {self.last_blocks}")
-        if self.max_skips is not None and self.max_skips < 1:
-            raise ValueError(f"max_skips must be a whole number >= 1 or None, got {self.max_skips}")
+    threshold: Threshold = 0.08
+    blocks: Positive | None = None
+    warmup: Natural = 8
+    max_skips: Positive | None = None
+    last_blocks: Natural = 0
 
     @property
     def head_blocks(self) -> int:

@@ -1,14 +1,15 @@
 """DeepCache: run the outermost layers of a UNet on every step, and the rest on every few steps."""
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Gt, Le
 from torch import Tensor
 
 from skipstone.cachers.contract.by_step import ByStep
 from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.words import Reason, Site, Step
+from skipstone.declared import Natural, Positive
 from skipstone.schedules.published.spacing import around
 
 
@@ -37,19 +38,10 @@ class DeepCache(ByStep):
     site = Site.DEEP
     ladder = rungs(interval=range(2, 21))
 
-    interval: int = 3
-    depth: int = 0
-    center: int | None = None
-    power: float = 1.4
-
-    def __post_init__(self) -> None:
-        if self.interval < 1 or self.depth < 0:
-            raise ValueError(
-                "interval must be a whole number >= 1 and depth one >= 0, "
-                f"got {self.interval} and {self.depth}"
-            )
-        if (self.center is not None and self.center < 1) or not 1 < self.power < math.inf:
-            raise ValueError(f"center must be >= 1 and power above 1, got {self.center} and {self.power}")
+    interval: Positive = 3
+    depth: Natural = 0
+    center: Positive | None = None
+    power: Annotated[float, Gt(1), Le(10)] = 1.4
 
     @property
     def head_blocks(self) -> int:

@@ -1,12 +1,15 @@
 """Delta-DiT: skip the rear blocks while the outline forms, and the front blocks while the details form."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Gt, Le
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
 from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
+from skipstone.declared import Positive, Share
 
 
 @dataclass(frozen=True)
@@ -50,17 +53,9 @@ class DeltaDiT(PerLayer):
     layer_kinds = frozenset({LayerKind.BLOCK})
     ladder = rungs(interval=range(2, 21))
 
-    interval: int = 2
-    share: float = 0.75
-    switch: float = 0.6
-
-    def __post_init__(self) -> None:
-        if self.interval < 1:
-            raise ValueError(f"interval must be a whole number >= 1, got {self.interval}")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must be above 0 and at most 1, got {self.share}")
-        if not 0 <= self.switch <= 1:
-            raise ValueError(f"switch must be between 0 and 1, got {self.switch}")
+    interval: Positive = 2
+    share: Annotated[float, Gt(0), Le(1)] = 0.75
+    switch: Share = 0.6
 
     def for_layer(self, layer: Layer) -> Cacher[Any] | None:
         skipped = round(self.share * layer.blocks)

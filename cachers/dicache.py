@@ -12,6 +12,7 @@ from skipstone.cachers.contract.distance import relative_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step, Weights
+from skipstone.declared import Positive, Share, Threshold
 
 
 @dataclass
@@ -53,18 +54,10 @@ class DiCache(Cacher[State]):
     probe = Probe.HEAD_STATES
     ladder = rungs(threshold=THRESHOLDS)
 
-    threshold: float = 0.2
+    threshold: Threshold = 0.2
     error: Literal["probe", "difference"] = "probe"
-    depth: int = 1
-    warmup: float = 0.2
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
-        if self.error not in ("probe", "difference"):
-            raise ValueError(f"error must be 'probe' or 'difference', got {self.error!r}")
-        if self.depth < 1 or not 0 <= self.warmup <= 1:
-            raise ValueError(f"depth must be >= 1 and warmup in 0 to 1, got {self.depth} and {self.warmup}")
+    depth: Positive = 1
+    warmup: Share = 0.2
 
     @property
     def head_blocks(self) -> int:

@@ -1,6 +1,5 @@
 """EasyCache: predict the output's change from the input's change and their last known ratio."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +11,7 @@ from skipstone.cachers.contract.distance import mean_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step
+from skipstone.declared import Natural, Threshold
 
 
 @dataclass
@@ -51,14 +51,8 @@ class EasyCache(Cacher[State]):
     probe = Probe.MODEL_INPUT
     ladder = rungs(threshold=THRESHOLDS)
 
-    threshold: float = 0.025
-    warmup: int = 5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
-        if self.warmup < 0:
-            raise ValueError(f"warmup must be a whole number >= 0, got {self.warmup}")
+    threshold: Threshold = 0.025
+    warmup: Natural = 5
 
     def new_state(self) -> State:
         return State()

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from skipstone.cachers.cfg_cache import CFGCache
+from skipstone.cachers.cfg_cache import CFGCache, Raised
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
 from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
+from skipstone.declared import Positive, Share
 
 
 @dataclass(frozen=True)
@@ -84,24 +85,14 @@ class FasterCache(PerLayer):
     layer_kinds = frozenset({LayerKind.SELF_ATTENTION, LayerKind.TEMPORAL_ATTENTION})
     ladder = rungs(interval=range(2, 21))
 
-    start: float = 0.25
-    interval: int = 2
-    weight: float = 1.0
-    guidance_start: float = 1 / 3
-    guidance_interval: int = 5
-    low: float = 0.2
-    high: float = 0.2
-    switch: float = 0.7
-
-    def __post_init__(self) -> None:
-        if self.interval < 1 or self.guidance_interval < 1:
-            raise ValueError(
-                "interval and guidance_interval must be whole numbers >= 1, "
-                f"got {self.interval} and {self.guidance_interval}"
-            )
-        for name in ("start", "guidance_start", "switch"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+    start: Share = 0.25
+    interval: Positive = 2
+    weight: Raised = 1.0
+    guidance_start: Share = 1 / 3
+    guidance_interval: Positive = 5
+    low: Raised = 0.2
+    high: Raised = 0.2
+    switch: Share = 0.7
 
     @property
     def guidance(self) -> Guidance | None:

@@ -1,6 +1,5 @@
 """First Block Cache: the first block's change shows whether the other blocks must run."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from skipstone.cachers.contract.distance import relative_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step
+from skipstone.declared import Threshold
 
 
 @dataclass
@@ -41,11 +41,7 @@ class FirstBlock(Cacher[State]):
     probe = Probe.FIRST_BLOCK
     ladder = rungs(threshold=THRESHOLDS)
 
-    threshold: float = 0.08
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+    threshold: Threshold = 0.08
 
     def new_state(self) -> State:
         return State()

@@ -8,6 +8,7 @@ from torch import Tensor
 from skipstone.cachers.contract.by_step import ByStep
 from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.words import Reason, Step
+from skipstone.declared import Positive
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,7 @@ class FORA(ByStep):
     name: ClassVar[str] = "fora"
     ladder = rungs(interval=range(2, 21))
 
-    interval: int = 2
-
-    def __post_init__(self) -> None:
-        if self.interval < 1:
-            raise ValueError(f"interval must be a whole number >= 1, got {self.interval}")
+    interval: Positive = 2
 
     def reason_to_compute(self, probe: Tensor | None, step: Step, state: None) -> str | None:
         return Reason.INTERVAL if step.index % self.interval == 0 else None

@@ -1,15 +1,16 @@
 """MagCache: how the residual's magnitude changes from step to step is the same for every prompt."""
 
-import math
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Gt
 from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
+from skipstone.declared import Positive, Share, Threshold
 from skipstone.schedules.published.magnitudes import interpolated, published_ratios
 
 
@@ -51,20 +52,15 @@ class MagCache(Cacher[State]):
     # The official settings allow 2 skips at 0.12 and 6 at 0.24; with 2 everywhere no run is twice as fast.
     ladder = rungs(threshold=THRESHOLDS, max_skips=[max(1, round(25 * t - 0.5)) for t in THRESHOLDS])
 
-    threshold: float = 0.12
-    max_skips: int = 2
-    warmup: float = 0.2
-    ratios: tuple[float, ...] | None = None
+    threshold: Threshold = 0.12
+    max_skips: Positive = 2
+    warmup: Share = 0.2
+    ratios: tuple[Annotated[float, Gt(0)], ...] | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
-        if self.max_skips < 1 or not 0 <= self.warmup <= 1:
-            raise ValueError(
-                f"max_skips must be >= 1 and warmup in 0 to 1, got {self.max_skips} and {self.warmup}"
-            )
-        if self.ratios is not None and not (self.ratios and all(0 < r < math.inf for r in self.ratios)):
-            raise ValueError(f"ratios must be finite numbers > 0, got {self.ratios}")
+        super().__post_init__()
+        if self.ratios == ():
+            raise ValueError("ratios must be one for each step, got none")
 
     def for_model(self, model: ModelFacts) -> "MagCache":
         ratios = self.ratios or published_ratios(model.class_name, model.config)

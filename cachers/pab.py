@@ -7,6 +7,7 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
 from skipstone.cachers.contract.words import Layer, LayerKind, ModelFacts, Reason, Step
+from skipstone.declared import Positive
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,14 @@ class PAB(PerLayer):
     name: ClassVar[str] = "pab"
     ladder = rungs(spatial=range(2, 9))
 
-    spatial: int | None = None
-    temporal: int | None = None
-    cross: int | None = None
+    spatial: Positive | None = None
+    temporal: Positive | None = None
+    cross: Positive | None = None
     from_timestep: float | None = None
     until_timestep: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("spatial", "temporal", "cross"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be a whole number >= 1, got {value}")
+        super().__post_init__()
         start, stop = self.from_timestep, self.until_timestep
         if start is not None and stop is not None and stop >= start:
             raise ValueError(f"expected until_timestep < from_timestep, got {stop} and {start}")

@@ -1,11 +1,11 @@
 """Planned caching: one recorded run says which steps to compute and how to estimate the others."""
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from annotated_types import Gt
 from torch import Tensor
 
 from skipstone.cachers.contract.by_step import ByStep
@@ -14,6 +14,9 @@ from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason,
 from skipstone.cachers.guard import Course, Watch
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.plan import ANCHORS, Plan
+
+Guard = Annotated[float, Gt(1)] | None
+"""How many times their expected error estimates may have; None for any."""
 
 
 @dataclass
@@ -48,11 +51,8 @@ class Planned(Cacher[State]):
     probe = Probe.NONE
 
     plan: Plan
-    guard: float | None = None
+    guard: Guard = None
     model: str = "transformer"
-
-    def __post_init__(self) -> None:
-        checked_guard(self.guard)
 
     @property
     def moments(self) -> Moments:
@@ -143,17 +143,6 @@ class Guarded(Planned):
 
     def _level(self, step: Step) -> int:
         return self.course.look(step)
-
-
-def checked_guard(guard: float | None) -> float | None:
-    """Check the guard's margin.
-
-    Raises:
-        ValueError: the margin is not above 1.
-    """
-    if guard is not None and not 1 < guard < math.inf:
-        raise ValueError(f"guard must be a finite number > 1, or None, got {guard}")
-    return guard
 
 
 @dataclass(frozen=True)

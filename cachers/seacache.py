@@ -1,10 +1,10 @@
 """SeaCache: compare the inputs after a Wiener filter, which removes what is still noise."""
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
@@ -12,6 +12,7 @@ from skipstone.cachers.contract.distance import relative_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, Step
+from skipstone.declared import Threshold
 
 
 @dataclass
@@ -45,14 +46,8 @@ class SeaCache(Cacher[State]):
     probe = Probe.MODEL_INPUT
     ladder = rungs(threshold=THRESHOLDS)
 
-    threshold: float = 0.25
-    power: float = 3.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
-        if not 0 < self.power < math.inf:
-            raise ValueError(f"power must be a finite number > 0, got {self.power}")
+    threshold: Threshold = 0.25
+    power: Annotated[float, Gt(0), Le(10)] = 3.0
 
     def new_state(self) -> State:
         return State()

@@ -1,6 +1,5 @@
 """SmoothCache: layers of one kind share one schedule, made from their measured changes."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,6 +8,7 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.per_layer import PerLayer, Scheduled
 from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind, ModelFacts
+from skipstone.declared import Change, Threshold
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,8 @@ class SmoothCache(PerLayer):
     name: ClassVar[str] = "smoothcache"
     ladder = rungs(threshold=THRESHOLDS)
 
-    threshold: float = 0.06
-    errors: Mapping[LayerKind, tuple[tuple[float, ...], ...]] | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+    threshold: Threshold = 0.06
+    errors: Mapping[LayerKind, tuple[tuple[Change, ...], ...]] | None = None
 
     @property
     def run_steps(self) -> int | None:

@@ -1,6 +1,5 @@
 """TeaCache: sum the changes of the timestep-aware input, and compute when the sum is large."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from skipstone.cachers.contract.distance import relative_l1
 from skipstone.cachers.contract.ladder import THRESHOLDS, rungs
 from skipstone.cachers.contract.threshold import reached
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, Step
+from skipstone.declared import Threshold
 from skipstone.schedules.published.polynomials import (
     IDENTITY,
     Polynomial,
@@ -56,12 +56,11 @@ class TeaCache(Cacher[State]):
     name: ClassVar[str] = "teacache"
     ladder = rungs(threshold=THRESHOLDS)
 
-    threshold: float | None = None
+    threshold: Threshold | None = None
     rescale: str | Polynomial = "auto"
 
     def __post_init__(self) -> None:
-        if self.threshold is not None and not 0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold must be a finite number >= 0, got {self.threshold}")
+        super().__post_init__()
         if isinstance(self.rescale, str) and self.rescale not in ("auto", "retention"):
             published(self.rescale)
 

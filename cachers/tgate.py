@@ -7,6 +7,7 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.ladder import rungs
 from skipstone.cachers.contract.per_layer import LayerRule, PerLayer
 from skipstone.cachers.contract.words import Layer, LayerKind, Reason, Step
+from skipstone.declared import Natural, Positive
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,10 @@ class TGate(PerLayer):
     # Before the gate the official interval of 5 stays; as in the original, it is at 10 of 25 steps.
     ladder = rungs(gate=[20] * 20, interval_after=range(1, 21))
 
-    gate: int = 10
-    interval: int = 5
-    interval_after: int = 1
-    warmup: int = 2
-
-    def __post_init__(self) -> None:
-        for name in ("gate", "interval", "interval_after"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a whole number >= 1, got {getattr(self, name)}")
-        if self.warmup < 0:
-            raise ValueError(f"warmup must be a whole number >= 0, got {self.warmup}")
+    gate: Positive = 10
+    interval: Positive = 5
+    interval_after: Positive = 1
+    warmup: Natural = 2
 
     def for_layer(self, layer: Layer) -> Cacher[Any] | None:
         if layer.kind is LayerKind.CROSS_ATTENTION:

@@ -13,6 +13,7 @@ from torch import nn
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Step
 from skipstone.cachers.make import make
+from skipstone.declared import Positive, checked
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.memory.storage import storage
 from skipstone.pipelines.model.adapters import adapter_signs
@@ -29,6 +30,7 @@ from skipstone.pipelines.run.runs import NamedRun, Runs
 from skipstone.pipelines.run.stats import RunStats
 from skipstone.pipelines.run.stopwatch import Mark
 from skipstone.schedules.plan import Plan
+from skipstone.schedules.search import Speedup
 
 Watcher = Callable[[Step, int, int], None]
 """Called after each step with the step and its numbers of computed and skipped evaluations. An evaluation
@@ -39,12 +41,13 @@ _attached: "weakref.WeakValueDictionary[int, CacheHandle]" = weakref.WeakValueDi
 """The handles by the ids of their models; a model and its handle keep each other alive."""
 
 
+@checked
 def attach(
     pipe: Any,
     method: str | Cacher[Any] | Plan | None = None,
     /,
     *,
-    speedup: float | None = None,
+    speedup: Speedup | None = None,
     cache_device: str | torch.device | None = None,
     snapshots: str | None = None,
     graphs: bool = False,
@@ -176,7 +179,8 @@ class CacheHandle:
         """
         return self._log.stats()
 
-    def run(self, key: Hashable, steps: int) -> NamedRun:
+    @checked
+    def run(self, key: Hashable, steps: Positive) -> NamedRun:
         """Name the run that calls belong to, for programs with several loops at once.
 
         Use it around each step of a server that takes requests in turns, or once around a loop::
@@ -194,8 +198,6 @@ class CacheHandle:
         Raises:
             ValueError: the number of steps is below 1.
         """
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
         return self._runs.name(key, steps)
 
     def compute_next(self) -> None:

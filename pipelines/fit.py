@@ -12,6 +12,7 @@ from skipstone.cachers.recorders.changes import AttentionRecorder, IndicatorReco
 from skipstone.cachers.recorders.layers import LayerRecorder, Seen, course
 from skipstone.cachers.smoothcache import SmoothCache
 from skipstone.cachers.teacache import TeaCache
+from skipstone.declared import Positive, Threshold, checked
 from skipstone.pipelines.attach import attach
 from skipstone.schedules.published.codebooks import measured
 from skipstone.schedules.published.fitting import fitted
@@ -64,6 +65,7 @@ def fit_adacache(pipe: Any, /, *args: Any, **kwargs: Any) -> AdaCache:
     return AdaCache(measured(recorder.changes, recorder.motions, cache.last_run.steps))
 
 
+@checked
 def fit_teacache(
     pipe: Any, prompts: Iterable[Any], /, *, indicator: Indicator = "modulated-input", **kwargs: Any
 ) -> TeaCache:
@@ -86,8 +88,9 @@ def fit_teacache(
     return TeaCache(rescale=polynomial)
 
 
+@checked
 def fit_block_caching(
-    pipe: Any, prompts: Iterable[Any], /, *, threshold: float = 0.5, **kwargs: Any
+    pipe: Any, prompts: Iterable[Any], /, *, threshold: Threshold = 0.5, **kwargs: Any
 ) -> BlockCaching:
     """Run a pipeline uncached, and return a `BlockCaching` with the measured changes of its model's blocks.
 
@@ -108,8 +111,15 @@ def fit_block_caching(
     return BlockCaching(threshold, changes)
 
 
+@checked
 def fit_smoothcache(
-    pipe: Any, prompts: Iterable[Any], /, *, threshold: float = 0.15, lookahead: int = 3, **kwargs: Any
+    pipe: Any,
+    prompts: Iterable[Any],
+    /,
+    *,
+    threshold: Threshold = 0.15,
+    lookahead: Positive = 3,
+    **kwargs: Any,
 ) -> SmoothCache:
     """Run a pipeline uncached, and return a `SmoothCache` with the measured changes of its model's layers.
 
@@ -126,8 +136,6 @@ def fit_smoothcache(
         TypeError: a single prompt instead of a list.
         ValueError: no prompt, a lookahead below 1, or a model without such layers.
     """
-    if lookahead < 1:
-        raise ValueError(f"lookahead must be a whole number >= 1, got {lookahead}")
     recorder = LayerRecorder(ATTENTION | {LayerKind.FEED_FORWARD}, lookahead)
     steps = _record(pipe, recorder, prompts, kwargs)
     by_kind: dict[LayerKind, list[Seen]] = {}

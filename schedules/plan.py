@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from skipstone.declared import Declared
 from skipstone.schedules import files
 from skipstone.schedules.best_steps import best_choices, share_budget
 from skipstone.schedules.expectation import SAFE, estimated_psnr, seen_at
@@ -29,7 +30,7 @@ NO_SAFE_SKIPS = "no safe skips: the steps are too unlike each other to be estima
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Declared):
     """How a plan is made.
 
     Args:
@@ -42,11 +43,7 @@ class Recipe:
     """
 
     weights: str = RESIDUAL
-    power: int = 2
-
-    def __post_init__(self) -> None:
-        if self.power not in (1, 2):
-            raise ValueError(f"power must be 1 or 2, got {self.power}")
+    power: Literal[1, 2] = 2
 
     def suits(self, record: Profile) -> bool:
         """Whether a record has the matrix."""

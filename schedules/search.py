@@ -3,10 +3,12 @@
 import math
 import random
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
+from annotated_types import Ge
 
+from skipstone.declared import Declared, Positive
 from skipstone.schedules.moments import Floats
 from skipstone.schedules.plan import Plan, Recipe, Validation, expected_speedup, fewest, make_plan, strip_of
 from skipstone.schedules.profile import Profile
@@ -50,8 +52,12 @@ class Judge(Protocol):
         """A judge that uses the prompts of both."""
 
 
+Speedup = Annotated[float, Ge(1)]
+"""How many times faster than computing every step."""
+
+
 @dataclass(frozen=True)
-class Target:
+class Target(Declared):
     """A plan's target; exactly one of these is given.
 
     Args:
@@ -63,16 +69,15 @@ class Target:
         ValueError: not exactly one is given, or a speedup below 1.
     """
 
-    speedup: float | None = None
-    computed: int | None = None
+    speedup: Speedup | None = None
+    computed: Positive | None = None
     quality: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = [value for value in (self.speedup, self.computed, self.quality) if value is not None]
         if len(given) != 1:
             raise ValueError("give exactly one of speedup, computed and quality")
-        if self.speedup is not None and not 1 <= self.speedup < float("inf"):
-            raise ValueError(f"speedup must be a finite number >= 1, got {self.speedup}")
 
     def budget(self, record: Profile) -> int:
         """How many steps to compute; for a quality, where the search begins.

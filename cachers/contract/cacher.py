@@ -22,12 +22,13 @@ from skipstone.cachers.contract.words import (
     Weights,
     short,
 )
+from skipstone.declared import Declared
 
 StateT = TypeVar("StateT")
 
 
 @dataclass(frozen=True)
-class Cacher(ABC, Generic[StateT]):
+class Cacher(Declared, ABC, Generic[StateT]):
     """A caching method: frozen hyper-parameters and the rules that use them.
 
     Everything that changes during a run is the method's state: `new_state` makes one for each model and

@@ -8,10 +8,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from skipstone.cachers.contract.words import Step, short
+from skipstone.declared import Declared
 
 
 @dataclass(frozen=True)
-class Guidance(ABC):
+class Guidance(Declared, ABC):
     """Compute the unconditional branch on some steps only, and estimate it from the other one on the rest.
 
     It has frozen hyper-parameters and no state. The estimate is the conditional branch's output on this step,

@@ -4,16 +4,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from math import prod
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Le
 
 from skipstone.cachers.contract.words import Step, Weights, short
+from skipstone.declared import Declared
 
 Clock = Literal["step", "sigma"]
 """How a predictor measures time: by the step's index, or by its noise level."""
 
+HIGHEST = 20
+"""The highest order: beyond it, the weights are so large that nothing but rounding is left."""
+
+Order = Annotated[int, Ge(0), Le(HIGHEST)]
+"""The order of a polynomial."""
+
 
 @dataclass(frozen=True)
-class Predictor(ABC):
+class Predictor(Declared, ABC):
     """Estimate a skipped step's residual as a weighted sum of computed ones.
 
     It has frozen hyper-parameters and no state: the weights depend only on the times of the kept steps. It
@@ -79,27 +88,12 @@ class ClockedPredictor(Predictor):
 
     clock: Clock = field(default="step", kw_only=True)
 
-    def __post_init__(self) -> None:
-        if self.clock not in ("step", "sigma"):
-            raise ValueError(f"clock must be 'step' or 'sigma', got {self.clock!r}")
-
     def time(self, step: Step) -> float:
         if self.clock == "step":
             return super().time(step)
         if step.sigma is None:
             raise ValueError("clock='sigma', but this scheduler has no sigmas; use clock='step'")
         return step.sigma
-
-
-def checked_order(order: int, least: int) -> int:
-    """Check the order.
-
-    Raises:
-        ValueError: the order is too small.
-    """
-    if order < least:
-        raise ValueError(f"order must be a whole number >= {least}, got {order}")
-    return order
 
 
 def extrapolation(at: float, times: Sequence[float]) -> list[float]:

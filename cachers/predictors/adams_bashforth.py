@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from skipstone.cachers.contract.predictor import ClockedPredictor, checked_order, extrapolation
+from annotated_types import Ge, Le
+
+from skipstone.cachers.contract.predictor import HIGHEST, ClockedPredictor, extrapolation
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,7 @@ class AdamsBashforth(ClockedPredictor):
 
     name: ClassVar[str] = "adams-bashforth"
 
-    order: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checked_order(self.order, least=1)
+    order: Annotated[int, Ge(1), Le(HIGHEST)] = 2
 
     @property
     def history(self) -> int:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from skipstone.cachers.contract.words import Bands, Step
-from skipstone.cachers.predictors.hermite import Hermite
+from skipstone.cachers.predictors.hermite import Hermite, Scale
+from skipstone.declared import Share
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,8 @@ class FreqCa(Hermite):
 
     name: ClassVar[str] = "freqca"
 
-    scale: float = 0.71
-    cutoff: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.cutoff <= 1:
-            raise ValueError(f"cutoff must be between 0 and 1, got {self.cutoff}")
+    scale: Scale = 0.71
+    cutoff: Share = 0.1
 
     def weights(self, step: Step, computed: Sequence[Step]) -> Bands:
         newest = (1.0,) + (0.0,) * (len(computed) - 1)

@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from skipstone.cachers.contract.predictor import Predictor, checked_order, divided_difference
+from annotated_types import Gt, Le
+
+from skipstone.cachers.contract.predictor import Order, Predictor, divided_difference
+
+Scale = Annotated[float, Gt(0), Le(1)]
+"""The contraction of the polynomials."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +35,8 @@ class Hermite(Predictor):
 
     name: ClassVar[str] = "hermite"
 
-    order: int = 2
-    scale: float = 0.5
-
-    def __post_init__(self) -> None:
-        checked_order(self.order, least=0)
-        if not 0 < self.scale <= 1:
-            raise ValueError(f"scale must be above 0 and at most 1, got {self.scale}")
+    order: Order = 2
+    scale: Scale = 0.5
 
     @property
     def history(self) -> int:

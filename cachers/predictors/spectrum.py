@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from skipstone.cachers.contract.predictor import Predictor, extrapolation
+from skipstone.cachers.contract.predictor import Order, Predictor, extrapolation
 from skipstone.cachers.contract.words import Step
+from skipstone.declared import Share
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,10 @@ class Spectrum(Predictor):
 
     name: ClassVar[str] = "spectrum"
 
-    degree: int = 4
-    ridge: float = 0.1
-    mix: float = 0.5
-    window: int = 100
-
-    def __post_init__(self) -> None:
-        if self.degree < 0 or self.window < 2:
-            raise ValueError(f"degree must be >= 0 and window >= 2, got {self.degree} and {self.window}")
-        if self.ridge <= 0 or not 0 <= self.mix <= 1:
-            raise ValueError(f"ridge must be > 0 and mix in 0 to 1, got {self.ridge} and {self.mix}")
+    degree: Order = 4
+    ridge: Annotated[float, Ge(1e-12)] = 0.1
+    mix: Share = 0.5
+    window: Annotated[int, Ge(2), Le(1000)] = 100
 
     @property
     def history(self) -> int:

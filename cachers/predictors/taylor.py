@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from skipstone.cachers.contract.predictor import ClockedPredictor, checked_order, extrapolation
+from skipstone.cachers.contract.predictor import ClockedPredictor, Order, extrapolation
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,7 @@ class Taylor(ClockedPredictor):
 
     name: ClassVar[str] = "taylor"
 
-    order: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        checked_order(self.order, least=0)
+    order: Order = 1
 
     @property
     def history(self) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.words import Outcome, Reason, Step
 from skipstone.cachers.contract.wrapper import Wrapper
+from skipstone.declared import Natural, Share
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,7 @@ class Warmup(Limit):
 
     name: ClassVar[str] = "warmup"
 
-    steps: int
-
-    def __post_init__(self) -> None:
-        _check_count("steps", self.steps)
+    steps: Natural
 
     def forced(self, step: Step) -> str | None:
         return Reason.WARM_UP if step.index < self.steps else None
@@ -88,10 +86,7 @@ class Tail(Limit):
 
     name: ClassVar[str] = "tail"
 
-    steps: int
-
-    def __post_init__(self) -> None:
-        _check_count("steps", self.steps)
+    steps: Natural
 
     def forced(self, step: Step) -> str | None:
         return Reason.TAIL if step.index >= step.count - self.steps else None
@@ -109,12 +104,13 @@ class StepRange(Limit):
 
     name: ClassVar[str] = "step-range"
 
-    start: float = 0.0
-    stop: float = 1.0
+    start: Share = 0.0
+    stop: Share = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start < self.stop <= 1:
-            raise ValueError(f"expected 0 <= start < stop <= 1, got start {self.start} and stop {self.stop}")
+        super().__post_init__()
+        if not self.start < self.stop:
+            raise ValueError(f"expected start < stop, got start {self.start} and stop {self.stop}")
 
     def forced(self, step: Step) -> str | None:
         inside = self.start * step.count <= step.index < self.stop * step.count
@@ -136,6 +132,7 @@ class StepMask(Limit):
     mask: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.mask or set(self.mask) - {"#", "."}:
             raise ValueError(f"mask must be made of '#' and '.', got {self.mask!r}")
 
@@ -168,10 +165,7 @@ class RunCap(Wrapper):
 
     name: ClassVar[str] = "run-cap"
 
-    skips: int
-
-    def __post_init__(self) -> None:
-        _check_count("skips", self.skips)
+    skips: Natural
 
     def new_state(self) -> Capped:
         return Capped(super().new_state())
@@ -189,8 +183,3 @@ class RunCap(Wrapper):
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: Capped) -> None:
         state.skipped = 0
         super().update(probe, outcome, step, state)
-
-
-def _check_count(name: str, value: int) -> None:
-    if value < 0:
-        raise ValueError(f"{name} must be a whole number >= 0, got {value}")

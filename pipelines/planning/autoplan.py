@@ -14,8 +14,9 @@ from torch import nn
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import ModelFacts, RunFacts, Step
 from skipstone.cachers.contract.wrapper import Wrapper
-from skipstone.cachers.planned import Planned, Unplanned, checked_guard
+from skipstone.cachers.planned import Guard, Planned, Unplanned
 from skipstone.cachers.recorders.run import Recorder, Tape
+from skipstone.declared import check
 from skipstone.pipelines.notice import Notice
 from skipstone.pipelines.planning.conditions import conditions, digest
 from skipstone.pipelines.planning.tapes import record_of
@@ -60,7 +61,8 @@ class Autoplan:
         self._pipe = weakref.ref(pipe)
         self._models = models
         self._speedup = Target(speedup=speedup).speedup or 1.0
-        self._guard = checked_guard(guard)
+        check("guard", guard, Guard)
+        self._guard = guard
         self._is_poor = False
         self._methods: dict[str, Cacher[Any]] = {}
         self.unkept: list[str] = []

@@ -2,10 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt
+
+from skipstone.declared import Declared, Positive
 
 
 @dataclass(frozen=True)
-class Codebook:
+class Codebook(Declared):
     """Map the change of an attention layer to the steps from one computed step to the next.
 
     Source: AdaCache, arXiv:2411.02397; the published values are facts from its official code.
@@ -24,19 +29,16 @@ class Codebook:
     """
 
     name: str
-    levels: tuple[tuple[float, int], ...]
-    steps: int
-    motion: float = 0.385
+    levels: tuple[tuple[Annotated[float, Gt(0)], Positive], ...]
+    steps: Positive
+    motion: Annotated[float, Gt(0)] = 0.385
     motion_steps: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         ends = [end for end, _ in self.levels]
-        if not ends or ends != sorted(set(ends)) or not ends[0] > 0:
-            raise ValueError(f"the ends of the levels must be above 0 and rise, got {ends}")
-        if any(rate < 1 for _, rate in self.levels):
-            raise ValueError(f"rates must be whole numbers >= 1, got {[rate for _, rate in self.levels]}")
-        if self.steps < 1 or not 0 < self.motion < math.inf:
-            raise ValueError(f"steps must be >= 1 and motion > 0, got {self.steps} and {self.motion}")
+        if not ends or ends != sorted(set(ends)):
+            raise ValueError(f"the ends of the levels must rise, got {ends}")
 
     def __str__(self) -> str:
         return self.name

@@ -141,7 +141,7 @@ def test_a_codebook_by_arithmetic() -> None:
 
 
 @pytest.mark.parametrize(
-    ("levels", "says"), [((), "rise, got"), (((0.2, 1), (0.1, 2)), "rise, got"), (((0.1, 0),), "rates must")]
+    ("levels", "says"), [((), "rise, got"), (((0.2, 1), (0.1, 2)), "rise, got"), (((0.1, 0),), "levels must")]
 )
 def test_a_codebook_that_makes_no_sense_is_refused(levels: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):

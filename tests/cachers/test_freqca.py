@@ -116,9 +116,3 @@ def test_at_every_site_it_is_reuse_where_all_is_low(make: Callable[[], Tiny], ga
     reused, all_low, bands = outputs.values()
     torch.testing.assert_close(all_low, reused, rtol=1e-3, atol=1e-3)
     assert not torch.allclose(bands, reused, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("cutoff", [-0.1, 1.5])
-def test_a_bad_cutoff_is_named(cutoff: float) -> None:
-    with pytest.raises(ValueError, match=f"cutoff must be between 0 and 1, got {cutoff}"):
-        FreqCa(cutoff=cutoff)

@@ -1,7 +1,5 @@
 """When the unconditional branch is computed, and as what it is estimated: the rules worked out again."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -94,17 +92,3 @@ def test_attention_is_computed_where_the_unconditional_branch_is_after_it_was_no
     expected = "".join("#" if n % 2 == 0 or returns[n] else "." for n in range(30))
     assert strip == expected
     assert strip[19] == "#"
-
-
-@pytest.mark.parametrize(
-    ("method", "settings", "says"),
-    [
-        (CFGCache, {"interval": 0}, "interval must be a whole number >= 1, got 0"),
-        (CFGCache, {"start": 2}, "start must be between 0 and 1, got 2"),
-        (FasterCache, {"guidance_interval": 0}, "whole numbers >= 1, got 2 and 0"),
-        (FasterCache, {"switch": -1}, "switch must be between 0 and 1, got -1"),
-    ],
-)
-def test_bad_settings_are_named(method: Any, settings: Any, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        method(**settings)

@@ -133,18 +133,6 @@ def test_a_clock_that_the_scheduler_does_not_have_is_named() -> None:
         Taylor(clock="sigma").weights(Step(2, 4, 0.0), [Step(1, 4, 0.0)])
 
 
-@pytest.mark.parametrize(
-    ("predictor", "settings", "says"),
-    [(Taylor, {"order": -1}, ">= 0, got -1"), (AdamsBashforth, {"order": 0}, ">= 1, got 0"),
-     (Hermite, {"scale": 2.0}, "got 2.0"), (Spectrum, {"window": 1}, "and 1"),
-     (Spectrum, {"mix": 2.0}, "and 2.0"),
-     (FoCa, {"clock": "wall"}, "got 'wall'")],
-)  # fmt: skip
-def test_bad_settings_are_named(predictor: type[Predictor], settings: Any, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
-        predictor(**settings)
-
-
 @pytest.mark.parametrize("predictor", PREDICTORS, ids=lambda p: p.name)
 @pytest.mark.parametrize("case", ON_STACKS, ids=lambda case: case.name)
 def test_any_gate_goes_with_any_predictor(case: Case, predictor: Predictor) -> None:

@@ -26,8 +26,8 @@ from skipstone import (
 from skipstone.cachers import registry
 from skipstone.cachers.make import make
 from skipstone.cachers.registry import Registry
-from skipstone.cachers.settings import make_method
 from skipstone.commands.methods import catalogue
+from skipstone.settings import make_method
 from support.packages import installed
 from support.toy import ToyModel, ToyPipeline, constant
 
@@ -167,7 +167,7 @@ def test_a_package_that_cannot_be_used_is_told_in_a_line(
 def test_the_command_line_knows_the_methods_of_packages(tmp_path: Path) -> None:
     path = os.pathsep.join([str(installed(tmp_path)), *filter(None, [os.environ.get("PYTHONPATH")])])
     program = (
-        "from skipstone.cachers.settings import make_method; "
+        "from skipstone.settings import make_method; "
         "from skipstone.commands.methods import catalogue; "
         "from skipstone.report.candidates import candidate; "
         "print(make_method('every-third+half', ['phase=2']).describe()); "

@@ -7,7 +7,10 @@ from typing import Any
 import house
 import pytest
 
-ORDER = ("disk", "schedules", "cachers", "pipelines", "names", "", "testing", "report", "commands", "cli")
+ORDER = (
+    *("declared", "disk", "schedules", "cachers", "settings", "pipelines", "names", ""),
+    *("testing", "report", "commands", "cli"),
+)
 """Each may import what stands before it; the package itself is the empty name."""
 
 APART = "metrics"

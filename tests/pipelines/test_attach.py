@@ -24,8 +24,8 @@ from support.toy import ToyModel, ToyPipeline, constant, drifting
             TypeError,
             "no hyper-parameter 'treshold'.*it has: threshold, rescale",
         ),
-        ("teacache", {"threshold": -1.0}, ValueError, "finite number >= 0, got -1.0"),
-        ("teacache", {"threshold": float("nan")}, ValueError, "finite number >= 0, got nan"),
+        ("teacache", {"threshold": -1.0}, ValueError, "finite number >= 0 or None, got -1.0"),
+        ("teacache", {"threshold": float("nan")}, ValueError, "finite number >= 0 or None, got nan"),
         ("first-block", {"threshold": float("inf")}, ValueError, "finite number >= 0, got inf"),
         (
             "teacache",

@@ -88,7 +88,7 @@ def test_denser_strips_compute_more() -> None:
             {"speedup": 21.0},
             "speedup 21 cannot be reached with 20 steps.*best possible is 20.00",
         ),
-        ({"computed": 0}, "computed must be 1 to 20"),
+        ({"computed": 0}, "computed must be a whole number from 1"),
         ({"computed": 21}, "computed must be 1 to 20"),
         ({"quality": 30.0}, "need runs of the pipeline.*record again"),
         ({"computed": 5, "refine": 3}, "need runs of the pipeline"),

@@ -84,7 +84,7 @@ class Choice:
         if plan is not None:
             return _following(plan)
         from skipstone.cachers.make import name_of
-        from skipstone.cachers.settings import make_method
+        from skipstone.settings import make_method
 
         name = name_of(self.method or DEFAULT_METHOD)
         if name == "block-caching" and not self.settings and bundled.block_caching(model):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from inspect import cleandoc
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
@@ -147,7 +147,8 @@ def _entry(registry: "Registry[Any]", name: str, kind: str) -> Method:
 def _read(cls: Any, kind: str) -> Method:
     text = cleandoc(cls.__doc__ or "")
     meanings = _meanings(text)
-    parameters = tuple(_parameter(field, meanings) for field in fields(cls))
+    hints = get_type_hints(cls)
+    parameters = tuple(_parameter(field, hints[field.name], meanings) for field in fields(cls))
     claim, *details = re.split(r"^\w+:", text, maxsplit=1, flags=re.MULTILINE)[0].split("\n\n")
     return Method(
         name=cls.name,
@@ -162,8 +163,8 @@ def _read(cls: Any, kind: str) -> Method:
     )
 
 
-def _parameter(field: "Field[Any]", meanings: dict[str, str]) -> Parameter:
-    kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
+def _parameter(field: "Field[Any]", hint: Any, meanings: dict[str, str]) -> Parameter:
+    kind = hint.__name__ if isinstance(hint, type) else str(hint)
     default = None if field.default is MISSING else field.default
     return Parameter(field.name, kind, default, meanings.get(field.name, ""))
 

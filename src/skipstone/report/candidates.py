@@ -8,8 +8,9 @@ from typing import Any
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.ladder import Rung
 from skipstone.cachers.make import kinds_of, name_of
-from skipstone.cachers.planned import Planned, checked_guard
-from skipstone.cachers.settings import make_method, typed
+from skipstone.cachers.planned import Guard, Planned
+from skipstone.declared import check
+from skipstone.settings import make_method, typed
 
 FITTED = "fitted"
 """This word as a setting asks for the method's constants to be measured on the first prompt."""
@@ -110,7 +111,7 @@ def _checked_guard(fixed: Sequence[str]) -> tuple[str, ...]:
     for setting in fixed:
         if _key(setting) != "guard":
             raise ValueError(f"{Planned.name} takes guard=NUMBER or guard=none, got {setting!r}")
-        checked_guard(guard_of((setting,)))
+        check("guard", guard_of((setting,)), Guard)
     return tuple(fixed)
 
 

@@ -141,9 +141,3 @@ def test_deepcache_computes_every_so_many_steps(interval: int, strip: str) -> No
     with skipstone.attach(pipe, "deepcache", interval=interval) as cache:
         run(pipe, name)
     assert cache.last_run.strip == strip
-
-
-@pytest.mark.parametrize("settings", [{"interval": 0}, {"depth": -1}])
-def test_bad_settings_of_deepcache_are_named(settings: Any) -> None:
-    with pytest.raises(ValueError, match=r"interval must be .* got (0 and 0|3 and -1)"):
-        DeepCache(**settings)

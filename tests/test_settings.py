@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from skipstone import MagCache
-from skipstone.cachers.settings import make_method, typed
+from skipstone.settings import make_method, typed
 
 
 @pytest.mark.parametrize(

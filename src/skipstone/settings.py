@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import short
 from skipstone.cachers.make import kinds_of, make, owner
+from skipstone.declared import declarations
 
 
 def make_method(
@@ -32,18 +33,13 @@ def make_method(
         if key in values:
             raise ValueError(f"--set {key} is given twice")
         kind, own = owner(key, kinds)
-        values[key] = _convert(key, text, _hints(kind)[own])
+        values[key] = _convert(key, text, declarations(kind)[own])
     return make(name, **values, **measured)
 
 
-def _hints(cls: type[Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(cls)
-    except NameError as why:
-        raise ValueError(f"the types of {cls.__name__}'s hyper-parameters cannot be read: {why}") from why
-
-
 def _convert(key: str, text: str, kind: Any) -> Any:
+    if get_origin(kind) is Annotated:
+        return _convert(key, text, get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
         return _convert_optional(key, text, get_args(kind))
     if get_origin(kind) is Literal:
