@@ -8,7 +8,7 @@ import house
 import pytest
 
 ORDER = (
-    *("declared", "disk", "schedules", "cachers", "settings", "pipelines", "names", ""),
+    *("disk", "declared", "schedules", "cachers", "settings", "pipelines", "names", ""),
     *("testing", "report", "commands", "cli"),
 )
 """Each may import what stands before it; the package itself is the empty name."""
