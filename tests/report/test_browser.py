@@ -141,6 +141,41 @@ def test_one_plot_is_shown_at_a_time(page: Page) -> None:
     assert page.run(shown) == 1
 
 
+def box(page: Page, selector: str) -> dict[str, float]:
+    """Where an element is, in pixels."""
+    return dict(page.run(f"document.querySelector('{selector}').getBoundingClientRect().toJSON()"))
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (800, 1180), (1400, 900)])
+def test_the_tabs_stand_in_a_row_above_the_plot(page: Page, width: int, height: int) -> None:
+    page.look(width, height)
+    tab = box(page, "label[for=tab-psnr]")
+    plot, around = (box(page, f"#curves {name}") for name in (".tabs figure svg", ".tabs"))
+    assert 20 < tab["height"] < 50
+    assert tab["width"] < 120
+    assert tab["bottom"] <= plot["top"]
+    assert plot["left"] == around["left"]
+    assert plot["width"] == pytest.approx(min(around["width"], 54 * 16), abs=1)
+
+
+def test_of_many_methods_the_foremost_are_drawn_until_all_are_asked_for(tmp_path: Path) -> None:
+    methods = [f"method-{n}" for n in range(9)]
+    made = [row(method=name, psnr=50.0 - n, speedup=2.0) for n, name in enumerate(methods)]
+    write_page(sweep_of(*made, row("plain", steps=5, psnr=25.0)), tmp_path / "page.html", tmp_path)
+    legend = "[...document.querySelectorAll('.legend li')].filter(one => one.offsetParent)"
+    shown = f"{legend}.map(one => one.innerText.trim())"
+    plots = "[...document.querySelectorAll('#curves figure svg')].filter(one => one.clientWidth)"
+    markers = f"{plots}.map(one => one.querySelectorAll('.marker').length)"
+    with chromium() as page:
+        page.open(tmp_path / "page.html")
+        assert page.run(shown) == ["fewer plain steps", *methods[:5]]
+        assert page.run(markers) == [6]
+        page.run("document.getElementById('every-method').click()")
+        assert page.run(shown) == ["fewer plain steps", *methods]
+        assert page.run(markers) == [10]
+        assert page.complaints == []
+
+
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (820, 1180), (1400, 900)])
 def test_no_page_is_wider_than_the_screen(page: Page, width: int, height: int) -> None:
     page.look(width, height)

@@ -96,6 +96,27 @@ def test_doubts_are_said() -> None:
     assert "Noise floor: uncached runs that were repeated came out identical." in texts
 
 
+def test_one_setting_that_is_best_for_several_qualities_is_said_once() -> None:
+    words = said(row(psnr=36.0, speedup=3.0), row(PLAIN, psnr=26.0, speedup=2.0, steps=5))
+    assert list(words)[0] == BEST
+    assert not {GOOD, LIKE} & set(words)
+    assert words[BEST].endswith(
+        "5 plain steps reach it at 2.00x. The same holds for PSNR 30 and 25 dB."
+    )
+
+
+def with_lpips(value: float) -> dict[str, float]:
+    return {"lpips": value, "lpips_low": value, "lpips_worst": value}
+
+
+def test_another_metric_that_disagrees_is_told() -> None:
+    plain = row(PLAIN, psnr=20.0, speedup=2.0, steps=5, **with_lpips(0.5))
+    words = said(row(psnr=36.0, **with_lpips(0.15)), plain)
+    assert "But LPIPS 0.150 says: the same scene, other details." in words[BEST]
+    assert "But" not in said(row(psnr=36.0, **with_lpips(0.05)), plain)[BEST]
+    assert "But LPIPS 0.300 says: another picture." in said(row(psnr=36.0, **with_lpips(0.3)), plain)[BEST]
+
+
 def test_another_metric_judges_where_there_is_no_psnr() -> None:
     scores = {"lpips": 0.07, "lpips_low": 0.07, "lpips_worst": 0.07}
     made = [{key: v for key, v in {**row(), **scores}.items() if not key.startswith("psnr")}]

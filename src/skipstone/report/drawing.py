@@ -48,15 +48,23 @@ class Axis:
 SPEED = "speedup of the denoising loop"
 
 
-def curves(lines: Sequence[Line], metric: Metric, speed: str = SPEED) -> str:
+def curves(
+    lines: Sequence[Line], metric: Metric, speed: str = SPEED, methods: Sequence[str] | None = None
+) -> str:
     """Quality against speed: a curve for each method, whiskers from the worst prompt to the best.
 
     Args:
         lines: the settings.
         metric: what quality is.
         speed: what the lines' speedup is of.
+        methods: what is drawn beside fewer steps; None for all. Markers and colours are those of all.
     """
-    drawn = [line for line in lines if metric.name in line.scores and line.kind in (PLAIN, CACHED)]
+    drawn = [
+        line
+        for line in lines
+        if metric.name in line.scores
+        and (line.kind == PLAIN or (line.kind == CACHED and (methods is None or line.method in methods)))
+    ]
     if not drawn:
         return ""
     x, y = _axes(drawn, metric)

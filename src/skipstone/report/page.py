@@ -12,7 +12,9 @@ from skipstone.report import drawing
 from skipstone.report.cases import MEGABYTES, WorstCase, cases, data_url
 from skipstone.report.previews import GAIN
 from skipstone.report.rows import PLAIN, REPEAT, SWEEP, UNCACHED
+from skipstone.report.standing import foremost
 from skipstone.report.summary import Line, summarise
+from skipstone.report.to_copy import in_python, on_the_command_line
 from skipstone.report.verdict import deciding_metric, verdict
 
 FOLDER = Path(__file__).parent / "page"
@@ -22,12 +24,17 @@ KINDS = {UNCACHED: "reference", REPEAT: "noise floor", PLAIN: "fewer steps"}
 """The names of lines without a method."""
 
 
+FEW = 5
+"""How many methods are drawn at first where there are more than colours."""
+
+
 @dataclass(frozen=True)
 class Curve:
-    """One plot and the metric that it shows."""
+    """The plots of one metric: of all methods, and of the foremost ones if there are many."""
 
     metric: Metric
     svg: str
+    foremost: str
 
 
 def write_page(
@@ -60,6 +67,7 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
     if not lines or not sweeps:
         raise ValueError("the rows hold no measurements: let the report run, or name another file")
     deciding = deciding_metric(lines)
+    best = _foremost(lines, deciding)
     shown = cases(lines, deciding, folder, megabytes)
     surroundings = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -72,14 +80,17 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
         lines=lines,
         metrics=[metric for metric in METRICS.values() if any(metric.name in x.scores for x in lines)],
         not_measured=_not_measured(lines),
-        curves=list(_curves(lines, deciding)),
+        curves=list(_curves(lines, deciding, best)),
         series=list(enumerate(drawing.series(lines))),
+        best=best,
         cases=shown,
         clips=json.dumps(_clips(shown, folder)),
         gain=GAIN,
         kinds=KINDS,
         drawing=drawing,
         said=said,
+        in_python=in_python,
+        on_the_command_line=on_the_command_line,
         is_video=sweeps[-1]["fps"] is not None,
         prompts={row["prompt"] for line in lines for row in line.rows},
         seeds={row["seed"] for line in lines for row in line.rows},
@@ -87,12 +98,18 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
     )
 
 
-def _curves(lines: Sequence[Line], deciding: str | None) -> Iterator[Curve]:
-    """A plot for each metric; the deciding metric comes first."""
+def _foremost(lines: Sequence[Line], deciding: str | None) -> list[str]:
+    """The methods that are drawn at first; empty if all are."""
+    many = len(drawing.series(lines)) - 1 > drawing.COLOURS
+    return foremost(lines, deciding, FEW) if many and deciding else []
+
+
+def _curves(lines: Sequence[Line], deciding: str | None, best: Sequence[str]) -> Iterator[Curve]:
+    """The plots of each metric; the deciding metric comes first."""
     for metric in sorted(METRICS.values(), key=lambda metric: metric.name != deciding):
         svg = drawing.curves(lines, metric)
         if svg:
-            yield Curve(metric, svg)
+            yield Curve(metric, svg, drawing.curves(lines, metric, methods=best) if best else "")
 
 
 def _not_measured(lines: Sequence[Line]) -> dict[str, str]:

@@ -76,6 +76,12 @@ def standings(lines: Sequence[Line], name: str = "psnr") -> list[Standing]:
     ]
 
 
+def foremost(lines: Sequence[Line], name: str, count: int) -> list[str]:
+    """The methods that are furthest above fewer plain steps at one of their settings, best first."""
+    found = sorted(standings(lines, name), key=lambda standing: max(standing.margins), reverse=True)
+    return [standing.method for standing in found[:count]]
+
+
 def margin(line: Line, plain: Sequence[Line], metric: Metric) -> float:
     """How much better a setting is than fewer plain steps at the same speed; positive is better.
 

@@ -1,9 +1,10 @@
 """The measurements in words: where caching pays, and where it does not."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from skipstone.metrics.comparison import METRICS, said
+from skipstone.metrics.comparison import METRICS, Metric, said
 from skipstone.report.rows import CACHED, PLAIN, REPEAT
 from skipstone.report.standing import standings
 from skipstone.report.summary import Line
@@ -31,11 +32,13 @@ class Finding:
         title: the question; empty without one.
         text: the answer.
         pays: whether caching pays; None without a question.
+        line: the setting to use; None if there is none.
     """
 
     title: str
     text: str
     pays: bool | None = None
+    line: Line | None = None
 
 
 def deciding_metric(lines: Sequence[Line]) -> str | None:
@@ -50,7 +53,28 @@ def verdict(lines: Sequence[Line]) -> list[Finding]:
     name = deciding_metric(lines)
     targets = TARGETS.get(name or "", {})
     found = [_best(lines, str(name), value, words) for value, words in targets.items()]
-    return [*found, *(Finding("", text) for text in _remarks(lines, name))]
+    merged = _merged(found, list(targets), METRICS[name] if name else None)
+    return [*merged, *(Finding("", text) for text in _remarks(lines, name))]
+
+
+def _merged(found: Sequence[Finding], targets: Sequence[float], metric: Metric | None) -> list[Finding]:
+    """Join neighbouring qualities with the same answer."""
+    pairs = groupby(zip(found, targets, strict=True), key=lambda pair: _answer(pair[0]))
+    return [_joined(list(group), metric) for _, group in pairs]
+
+
+def _answer(finding: Finding) -> object:
+    return id(finding.line) if finding.pays else finding.text
+
+
+def _joined(group: Sequence[tuple[Finding, float]], metric: Metric | None) -> Finding:
+    """The finding for the highest quality, with the fewer plain steps that reach the lowest one."""
+    (first, _), *others = group
+    if not others or metric is None:
+        return first
+    values = " and ".join(f"{value:g}" for _, value in others)
+    text = f"{others[-1][0].text} The same holds for {metric.title} {values} {metric.unit}".rstrip()
+    return replace(first, text=f"{text}.")
 
 
 def _remarks(lines: Sequence[Line], name: str | None) -> Iterator[str]:
@@ -78,8 +102,24 @@ def _best(lines: Sequence[Line], name: str, target: float, words: str) -> Findin
         other = f"; {plain.title} do, {plain.speedup:.2f}x as fast" if plain else ""
         return Finding(title, f"No setting that was measured reaches it{other}.", pays=False)
     if cached.speedup <= 1 or (plain is not None and _beats(plain, cached, name)):
-        return Finding(title, _does_not_pay(cached, plain), pays=False)
-    return Finding(title, f"{_described(cached, name)} {_plainly(plain)}", pays=True)
+        pays = plain is not None and plain.speedup > 1
+        return Finding(title, _does_not_pay(cached, plain), pays=False, line=plain if pays else None)
+    sentences = [_described(cached, name), *_disagreements(cached, name), _plainly(plain)]
+    return Finding(title, " ".join(sentences), pays=True, line=cached)
+
+
+def _disagreements(line: Line, name: str) -> Iterator[str]:
+    """What the other metrics make of a setting, where they put it on another level."""
+    level = _level(line, name)
+    for other in TARGETS:
+        if other != name and other in line.scores and _level(line, other) != level:
+            yield f"But {said(METRICS[other], line.scores[other].mean)} says: {_level(line, other)}."
+
+
+def _level(line: Line, name: str) -> str:
+    """What people see, by one metric."""
+    reached = (words for target, words in TARGETS[name].items() if line.reaches(METRICS[name], target))
+    return next(reached, "another picture")
 
 
 def _beats(plain: Line, cached: Line, name: str) -> bool:
