@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Protocol
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from skipstone.declared import Declared, Positive
+from skipstone.schedules.best_steps import MOST_STEPS
 from skipstone.schedules.moments import Floats
 from skipstone.schedules.plan import Plan, Recipe, Validation, expected_speedup, fewest, make_plan, strip_of
 from skipstone.schedules.profile import Profile
@@ -52,8 +53,8 @@ class Judge(Protocol):
         """A judge that uses the prompts of both."""
 
 
-Speedup = Annotated[float, Ge(1)]
-"""How many times faster than computing every step."""
+Speedup = Annotated[float, Ge(1), Le(MOST_STEPS)]
+"""How many times faster than computing every step: of the most steps that are planned, one is computed."""
 
 
 @dataclass(frozen=True)

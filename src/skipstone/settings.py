@@ -24,6 +24,11 @@ def make_method(
         TypeError: the method has no such hyper-parameter.
         ValueError: an unknown method, a setting without ``=``, or a value that the method refuses.
     """
+    return make(name, **values_of(name, settings), **measured)
+
+
+def values_of(name: str, settings: Sequence[str]) -> dict[str, Any]:
+    """The values of typed settings; arguments and errors as above."""
     kinds = kinds_of(name)
     values: dict[str, Any] = {}
     for setting in settings:
@@ -34,7 +39,7 @@ def make_method(
             raise ValueError(f"--set {key} is given twice")
         kind, own = owner(key, kinds)
         values[key] = _convert(key, text, declarations(kind)[own])
-    return make(name, **values, **measured)
+    return values
 
 
 def _convert(key: str, text: str, kind: Any) -> Any:

@@ -7,6 +7,7 @@ import pytest
 
 from skipstone import cli
 from skipstone.cachers.make import make
+from skipstone.pipelines.bundled import DEFAULTS
 from skipstone.report.candidates import candidate
 from skipstone.report.rows import PLAIN
 from skipstone.report.summary import Line, summarise
@@ -37,9 +38,9 @@ def attached(text: str) -> Any:
         ("first-block", 9),
         ("dbcache:blocks=2", 3),
         ("fora+cfg-cache", 1),
-        ("adacache:codebook=fast", 0),
+        ("adacache:codebook=open-sora-30-fast", 0),
         ("teacache:rescale=none", 4),
-        ("pab:self_attention=3", 0),
+        ("pab:spatial=3", 0),
     ],
 )
 def test_a_line_in_python_attaches_the_measured_setting(method: str, rung: int) -> None:
@@ -50,7 +51,8 @@ def test_a_line_in_python_attaches_the_measured_setting(method: str, rung: int) 
 
 def test_a_command_makes_the_measured_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     found, seen = candidate("dbcache:blocks=2"), []
-    monkeypatch.setattr("skipstone.commands.generate.RunOptions.check", lambda self, choice: seen.append(choice))
+    see = lambda self, choice: seen.append(choice)  # noqa: E731
+    monkeypatch.setattr("skipstone.commands.generate.RunOptions.check", see)
     measured = line(method=found.label, setting=" ".join(found.settings(3)))
     command = shlex.split(on_the_command_line(measured, HEADER | {"model": "pebble-image"}))
     monkeypatch.setattr("skipstone.commands.generate._check_file", None)
@@ -90,9 +92,9 @@ def test_fewer_steps_and_the_arguments_of_the_sweep() -> None:
     about = HEADER | {"arguments": asked, "fps": 8}
     assert in_python(plain) == "pipe(prompt, num_inference_steps=5)"
     assert on_the_command_line(plain, about) == (
-        "skipstone generate 'a prompt' -o clip.mp4 --model tiny --steps 5 --guidance 2.0 --size 64x32 --no-cache"
+        "skipstone generate 'a prompt' -o clip.mp4 --model tiny --steps 5 --guidance 2.0 --size 64x32 "
+        "--no-cache"
     )
-    own = {"num_inference_steps": 50, "true_cfg_scale": 4.0, "negative_prompt": "", "height": 128, "width": 128}
-    bundled = HEADER | {"model": "pebble-image", "arguments": own}
+    bundled = HEADER | {"model": "pebble-image", "arguments": dict(DEFAULTS["pebble-image"])}
     assert "--steps" not in on_the_command_line(line(), bundled)
     assert "--size" not in on_the_command_line(line(), bundled)

@@ -84,7 +84,9 @@ def test_about_as_fast_and_better_is_better() -> None:
 def test_a_cache_that_is_slow_does_not_pay() -> None:
     made = sweep_of(row(psnr=50.0, speedup=0.9))
     texts = [finding.text for finding in verdict(summarise(made))]
-    assert texts[0] == "Caching does not pay here: the best cache (fora interval=2) is 0.90x as fast."
+    assert texts[0].startswith(
+        "Caching does not pay here: the best cache (fora interval=2) is 0.90x as fast."
+    )
     assert "Not faster than computing every step: fora interval=2." in texts
     assert not any(finding.pays for finding in verdict(summarise(made)))
 
@@ -98,11 +100,9 @@ def test_doubts_are_said() -> None:
 
 def test_one_setting_that_is_best_for_several_qualities_is_said_once() -> None:
     words = said(row(psnr=36.0, speedup=3.0), row(PLAIN, psnr=26.0, speedup=2.0, steps=5))
-    assert list(words)[0] == BEST
+    assert next(iter(words)) == BEST
     assert not {GOOD, LIKE} & set(words)
-    assert words[BEST].endswith(
-        "5 plain steps reach it at 2.00x. The same holds for PSNR 30 and 25 dB."
-    )
+    assert words[BEST].endswith("5 plain steps reach it at 2.00x. The same holds for PSNR 30 and 25 dB.")
 
 
 def with_lpips(value: float) -> dict[str, float]:

@@ -9,8 +9,7 @@ from skipstone.pipelines import bundled
 from skipstone.report.candidates import FITTED
 from skipstone.report.rows import PLAIN
 from skipstone.report.summary import Line
-
-WORDS = {"true": "True", "false": "False", "none": "None"}
+from skipstone.settings import values_of
 
 OPTIONS = {
     "num_inference_steps": "--steps",
@@ -23,15 +22,19 @@ OPTIONS = {
 
 
 def in_python(line: Line) -> str:
-    """How to use a setting on a pipeline ``pipe``."""
+    """How to use a setting on a pipeline ``pipe``; empty for a method that is not known here."""
     if line.kind == PLAIN:
         return f"pipe(prompt, num_inference_steps={line.steps})"
     name, settings = line.method.partition(":")[0], _settings(line)
     if name == Planned.name:
-        return f"skipstone.attach(pipe, {_keywords(settings)})"
+        return f"skipstone.attach(pipe, {', '.join(settings)})"
+    try:
+        values = _keywords(values_of(name, settings))
+    except ValueError:
+        return ""
     if FITTED in line.setting.split():
-        return f"skipstone.attach(pipe, {_fitted(name, settings)})"
-    given = ", ".join(filter(None, [_literal(name), _keywords(settings)]))
+        return f"skipstone.attach(pipe, {_fitted(name, values)})"
+    given = ", ".join(filter(None, [f'"{name}"', values]))
     return f"skipstone.attach(pipe, {given})"
 
 
@@ -47,9 +50,9 @@ def _method(line: Line) -> list[str]:
         return ["--no-cache"]
     name, settings = line.method.partition(":")[0], _settings(line)
     if name == Planned.name:
-        return ["--speedup", settings["speedup"]]
+        return ["--speedup", settings[-1].removeprefix("speedup=")]
     method = f"{name}:{FITTED}" if FITTED in line.setting.split() else name
-    return ["--method", method, *(word for one in _typed(settings) for word in ("--set", one))]
+    return ["--method", method, *(word for one in settings for word in ("--set", one))]
 
 
 def _arguments(line: Line, about: Mapping[str, Any]) -> Iterator[str]:
@@ -64,35 +67,23 @@ def _arguments(line: Line, about: Mapping[str, Any]) -> Iterator[str]:
         yield from ("--size", f"{asked['width']}x{asked['height']}")
 
 
-def _settings(line: Line) -> dict[str, str]:
-    """The settings by name, as typed."""
-    pairs = (setting.partition("=") for setting in line.setting.split() if setting != FITTED)
-    return {name: value for name, _, value in pairs}
+def _settings(line: Line) -> list[str]:
+    """The settings as typed, without a measured codebook, which only the sweep knew by its name."""
+    words = (word for word in line.setting.split() if word != FITTED)
+    return [word for word in words if not word.startswith("codebook=measured")]
 
 
-def _typed(settings: Mapping[str, str]) -> list[str]:
-    # A measured codebook has a name, but only this run knows it.
-    return [f"{name}={value}" for name, value in settings.items() if not value.startswith("measured")]
+def _fitted(name: str, values: str) -> str:
+    fitted = f"skipstone.fit_{name.replace('-', '_')}(pipe, ...)"
+    return f"dataclasses.replace({fitted}, {values})" if values else fitted
 
 
-def _fitted(name: str, settings: Mapping[str, str]) -> str:
-    fitted, keywords = f"skipstone.fit_{name.replace('-', '_')}(pipe, ...)", _keywords(settings)
-    return f"dataclasses.replace({fitted}, {keywords})" if keywords else fitted
+def _keywords(values: Mapping[str, Any]) -> str:
+    """Values as arguments; a name with a dot, as of a part's own hyper-parameter, is no keyword."""
+    plain = [f"{name}={_literal(value)}" for name, value in values.items() if name.isidentifier()]
+    others = [f'"{name}": {_literal(value)}' for name, value in values.items() if not name.isidentifier()]
+    return ", ".join([*plain, *([f"**{{{', '.join(others)}}}"] if others else [])])
 
 
-def _keywords(settings: Mapping[str, str]) -> str:
-    found = [setting.partition("=") for setting in _typed(settings)]
-    plain = [f"{name}={_literal(value)}" for name, _, value in found if name.isidentifier()]
-    others = ", ".join(f'"{name}": {_literal(value)}' for name, _, value in found if not name.isidentifier())
-    return ", ".join([*plain, *([f"**{{{others}}}"] if others else [])])
-
-
-def _literal(value: str) -> str:
-    """A typed value as Python writes it."""
-    if "," in value:
-        return f"({', '.join(map(_literal, value.split(',')))})"
-    try:
-        float(value)
-    except ValueError:
-        return WORDS.get(value, f'"{value}"')
-    return value
+def _literal(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)
