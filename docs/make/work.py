@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import mean, median
 from typing import Any
 
@@ -32,8 +33,9 @@ class Work:
     block: float
 
     @classmethod
+    @cache
     def of(cls, name: str) -> "Work":
-        """Counted on one step of a bundled model."""
+        """Counted on one step of a bundled model, once."""
         pipe = skipstone.load(name)
         pipe.set_progress_bar_config(disable=True)
         with FlopCounterMode(display=False) as counter:

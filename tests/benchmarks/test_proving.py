@@ -1,7 +1,6 @@
 """The proving models load, run and follow their captions, and the program that proves on them writes rows."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,24 +16,24 @@ from kinds import KINDS  # noqa: E402
 from loading import WEIGHTS, load  # noqa: E402
 from weights import restore, save  # noqa: E402
 
+from support.programs import run_here  # noqa: E402
+
 MOST_BYTES = 25_000_000
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_picture_has_the_background_that_its_caption_says(name: str) -> None:
-    pictures = np.concatenate([drawn(name, colour) for colour in ("red", "blue")])
-    corners = pictures.reshape(2, -1, 64, 64, 3)[:, :, :6, :6].mean((1, 2, 3))
-    assert corners[0].argmax() == 0
-    assert corners[1].argmax() == 2
-
-
-def drawn(name: str, colour: str) -> np.ndarray:
     kind = KINDS[name]
     call = {"num_inference_steps": 4 if kind.moving else 8, "output_type": "np", **kind.call}
     does = " spins" if kind.moving else ""
-    generator = torch.Generator().manual_seed(0)
-    made: np.ndarray = load(name)(f"a banana{does} on a {colour} background", generator=generator, **call)[0]
-    return made
+    captions = [f"a banana{does} on a {colour} background" for colour in ("red", "blue")]
+    pipe, generators = load(name), [torch.Generator().manual_seed(0) for _ in captions]
+    if isinstance(call.get("negative_prompt"), str):
+        call["negative_prompt"] = [call["negative_prompt"]] * len(captions)
+    pictures = np.asarray(pipe(captions, generator=generators, **call)[0])
+    corners = pictures.reshape(2, -1, 64, 64, 3)[:, :, :6, :6].mean((1, 2, 3))
+    assert corners[0].argmax() == 0
+    assert corners[1].argmax() == 2
 
 
 def test_weights_are_small_and_none_is_missing() -> None:
@@ -53,13 +52,12 @@ def test_weights_come_back_within_half_a_step_of_their_row(tmp_path: Path) -> No
 
 
 def test_rows_are_written_once(tmp_path: Path) -> None:
-    command = [sys.executable, str(PROVING / "prove.py"), "sd3-few-steps", "--rows", str(tmp_path)]
-    command += ["--device", "cpu", "--tested", "1", "--steps", "4"]
+    options = ("--rows", str(tmp_path), "--device", "cpu", "--tested", "1", "--steps", "4")
     rows = tmp_path / "sd3-few-steps.jsonl"
-    subprocess.run(command, check=True)
+    run_here("benchmarks/proving/prove.py", "sd3-few-steps", *options)
     first = rows.read_text()
     planned = [row for row in map(json.loads, first.splitlines()) if row["way"] == "planned"]
     assert planned
     assert all(row["computed"] == row["asked"] and row["psnr"][0] > 10 for row in planned)
-    subprocess.run(command, check=True)
+    run_here("benchmarks/proving/prove.py", "sd3-few-steps", *options)
     assert rows.read_text() == first

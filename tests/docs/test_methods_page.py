@@ -1,7 +1,6 @@
 """The page of methods is what docstrings and rows make it."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from skipstone.report.rows import PLAIN
 from skipstone.schedules.published.fitting import THRESHOLD
 from skipstone.schedules.published.polynomials import IDENTITY
 from support.measured import row, sweep_of
+from support.programs import run_here
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -28,8 +28,7 @@ def sweep(psnr: float) -> list[dict[str, Any]]:
 
 
 def test_the_page_is_fresh() -> None:
-    check = subprocess.run([sys.executable, DOCS / "make" / "methods.py", "--check"], check=False)
-    assert check.returncode == 0, "run: python docs/make/methods.py"
+    assert run_here("docs/make/methods.py", "--check") == 0, "run: python docs/make/methods.py"
 
 
 def test_every_method_has_a_section() -> None:

@@ -2,16 +2,15 @@
 
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from skipstone.pipelines import bundled
+from support.programs import run_here
 from support.saved import save_flux
 
 ROOT = Path(__file__).parents[2]
@@ -39,20 +38,12 @@ def test_rows_of_tiny_benchmarks_make_a_page(tmp_path: Path) -> None:
     run("docs/make/performance.py", "--check", "--rows", str(tmp_path), "--into", str(tmp_path))
 
 
-def run_here(monkeypatch: pytest.MonkeyPatch, script: str, *arguments: str) -> None:
-    """Runs a program in this process: it has torch and diffusers loaded already."""
-    monkeypatch.syspath_prepend(str((ROOT / script).parent))
-    monkeypatch.setattr(sys, "argv", [script, *arguments])
-    runpy.run_path(str(ROOT / script), run_name="__main__")
-
-
 def test_rows_of_a_small_run_of_plans_make_their_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, page = tmp_path / "planned.jsonl", tmp_path / "planned.md"
     page.write_text((ROOT / "docs" / "planned.md").read_text())
     """On a toy in place of the bundled model."""
-    here = partial(run_here, monkeypatch)
     toy = save_flux(tmp_path / "toy")
     shutil.copy(bundled.folder("pebble-image") / "objects.txt", toy)
     sizes = {**bundled.DEFAULTS["pebble-image"], "height": 16, "width": 16}
@@ -63,10 +54,10 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(
     rows.write_text(json.dumps({**known, "device": "known", "torch": "", "diffusers": ""}) + "\n")
     parts = ("--parts", "baselines", "budgets", "qualities", "exhaustive")
     limits = ("--guards", "3", "--short", "3", "2", "--qualities", "10")
-    here("benchmarks/planned.py", "pebble-image", *small, *parts, *limits, "--rows", str(rows))
-    here("benchmarks/actions.py", "pebble-image", *small, "--rows", str(rows))
-    here("benchmarks/compared.py", "pebble-image", *small, "--methods", "fora", "--rows", str(rows))
-    here("benchmarks/snapshots.py", "pebble-image", *small, "--dtypes", "float32", "--rows", str(rows))
+    run_here("benchmarks/planned.py", "pebble-image", *small, *parts, *limits, "--rows", str(rows))
+    run_here("benchmarks/actions.py", "pebble-image", *small, "--rows", str(rows))
+    run_here("benchmarks/compared.py", "pebble-image", *small, "--methods", "fora", "--rows", str(rows))
+    run_here("benchmarks/snapshots.py", "pebble-image", *small, "--dtypes", "float32", "--rows", str(rows))
     assert rows.read_text().count("noise floor") == 1
     run("docs/make/planned_figures.py", "--rows", str(rows), "--into", str(tmp_path))
     text = page.read_text()

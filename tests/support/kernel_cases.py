@@ -119,8 +119,17 @@ def test_adjust(shape: tuple[int, ...], dtype: torch.dtype) -> None:
 @dtypes
 @shapes
 @pytest.mark.parametrize("order", [1, 2])
-@pytest.mark.parametrize("stored", STORED)
-def test_distance(stored: str, order: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_distance(order: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    check_distance("contiguous", order, shape, dtype)
+
+
+@shapes
+@pytest.mark.parametrize("stored", ["transposed", "sliced"])
+def test_distance_of_tensors_that_are_not_contiguous(stored: str, shape: tuple[int, ...]) -> None:
+    check_distance(stored, 1, shape, torch.float32)
+
+
+def check_distance(stored: str, order: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     current, before = (STORED[stored](drawn(shape, dtype, n)) for n in (0, 1))
     out = torch.full((shape[0],), float("nan"), device=DEVICE)
     layout = layout_of((current, before), merge=False)
@@ -195,8 +204,20 @@ def test_quantise_what_is_not_finite(value: float, eight: torch.dtype) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3, 5), (2, 4, 64), (1, 3, 4097), *BY_CHANNEL], ids=str)
 @pytest.mark.parametrize("count", [1, 3])
 @in_eights
-@pytest.mark.parametrize("stored", STORED)
-def test_restore(
+def test_restore(eight: torch.dtype, shape: tuple[int, ...], dtype: torch.dtype, count: int) -> None:
+    check_restore("contiguous", eight, shape, dtype, count)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 64), BY_CHANNEL[-1]], ids=str)
+@in_eights
+@pytest.mark.parametrize("stored", ["transposed", "sliced"])
+def test_restore_to_tensors_that_are_not_contiguous(
+    stored: str, eight: torch.dtype, shape: tuple[int, ...]
+) -> None:
+    check_restore(stored, eight, shape, torch.float32, 2)
+
+
+def check_restore(
     stored: str, eight: torch.dtype, shape: tuple[int, ...], dtype: torch.dtype, count: int
 ) -> None:
     base = STORED[stored](drawn(shape, dtype))
