@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from skipstone.disk.errors import FileError
 from skipstone.metrics import METRICS
 from skipstone.report.cases import cases
 from skipstone.report.drawing import Axis, curves, expected_errors, strip
-from skipstone.report.page import page
+from skipstone.report.page import page, write_page
 from skipstone.report.previews import GAIN, LONGEST, difference, shrunk
 from skipstone.report.rows import PLAIN, REPEAT, UNCACHED
 from skipstone.report.summary import summarise
@@ -110,6 +111,40 @@ def test_the_page_is_whole_without_a_network(tmp_path: Path) -> None:
     assert "http://" not in written
     assert "https://" not in written
     assert '<link rel="stylesheet"' not in written
+
+
+def test_pictures_that_hold_no_numbers_are_said_and_the_others_are_judged(tmp_path: Path) -> None:
+    odd = row(setting="interval=9", not_measured={"psnr": "it came out as nan"})
+    without = {name: value for name, value in odd.items() if not name.startswith("psnr")}
+    made = sweep_of(row(psnr=31.0), without, row(PLAIN, steps=5, psnr=20.0))
+    written = page(made, tmp_path)
+    assert "Without PSNR, so without a verdict: fora interval=9, as it came out as nan." in written
+    assert "fora interval=2: 2.00x faster loop" in written
+    assert cases(summarise(made), "psnr", tmp_path, 1)[0].row["setting"] == "interval=9"
+
+
+def test_a_clip_outside_of_the_folder_of_the_rows_is_not_shown(tmp_path: Path) -> None:
+    inside, private = tmp_path / "report", tmp_path / "private.webp"
+    inside.mkdir()
+    private.write_bytes(b"PRIVATE")
+    (inside / "link.webp").symlink_to(private)
+    for clip in (str(private), "../private.webp", "link.webp"):
+        made = [row(UNCACHED, clip=clip), row(clip=clip, difference=clip)]
+        assert [case.clips for case in cases(summarise(made), "psnr", inside, 1)] == [{}]
+    (inside / "own.webp").write_bytes(b"own")
+    made = [row(UNCACHED, clip="own.webp"), row(clip="own.webp", difference="own.webp")]
+    assert [len(case.clips) for case in cases(summarise(made), "psnr", inside, 1)] == [3]
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    path.with_name("link.html").symlink_to("/dev/full")
+    with pytest.raises(FileError, match="No space left"):
+        write_page(sweep_of(row()), path.with_name("link.html"), tmp_path)
+    with pytest.raises(ValueError, match="no measurements"):
+        write_page([], path, tmp_path)
+    assert path.read_text() == "old"
 
 
 def test_rows_without_measurements(tmp_path: Path) -> None:

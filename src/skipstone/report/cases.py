@@ -1,12 +1,16 @@
 """Which runs a report shows as clips: the worst run of each setting."""
 
 import base64
+import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from skipstone.disk.reading import read_bytes
 from skipstone.metrics.comparison import METRICS
+from skipstone.report.columns import TYPES
 from skipstone.report.rows import CACHED, PLAIN, UNCACHED, unit_of
 from skipstone.report.summary import Line
 
@@ -15,8 +19,6 @@ MEGABYTES = 14.0
 
 AS_TEXT = 4 / 3
 """How much longer a clip becomes as text (base64)."""
-
-TYPES = {".mp4": "video/mp4", ".webp": "image/webp"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def cases(lines: Sequence[Line], name: str | None, folder: Path, megabytes: floa
         return []
     metric = METRICS[name]
     found = [(line, line.worst_row(metric)) for line in lines if line.kind in (CACHED, PLAIN)]
-    found.sort(key=lambda case: case[1][name], reverse=not metric.higher_is_better)
+    sign = 1 if metric.higher_is_better else -1
+    found.sort(key=lambda case: sign * case[1].get(name, -sign * math.inf))
     # Readers look for the caches first; fewer plain steps follow.
     found.sort(key=lambda case: case[0].kind == PLAIN)
     uncached = {unit_of(row): row for line in lines if line.kind == UNCACHED for row in line.rows}
@@ -76,11 +79,16 @@ def _clips(row: Mapping[str, Any], reference: Mapping[str, Any], folder: Path) -
         "cached": row.get("clip"),
         "difference": row.get("difference"),
     }
-    if all(path is not None and (folder / path).is_file() for path in named.values()):
+    if all(path is not None and _is_inside(folder / path, folder) for path in named.values()):
         return {title: str(path) for title, path in named.items()}
     return {}
 
 
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file exists and no link leads out of the folder: what is shown may be shared."""
+    return os.path.isfile(path) and path.resolve().is_relative_to(folder.resolve())
+
+
 def data_url(path: Path) -> str:
     """A file as a data URL."""
-    return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(read_bytes(path)).decode()}"

@@ -115,7 +115,7 @@ def _curves(lines: Sequence[Line], deciding: str | None, best: Sequence[str]) ->
 def _not_measured(lines: Sequence[Line]) -> dict[str, str]:
     """Why metrics are missing, by title."""
     return {
-        METRICS[name].title: reason
+        METRICS[name].title if name in METRICS else name: reason
         for line in lines
         for row in line.rows
         for name, reason in row.get("not_measured", {}).items()

@@ -1,25 +1,31 @@
 """The measurements on disk: one JSON object on each line, only appended to, readable after a crash."""
 
 import json
+import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from skipstone.disk.appending import append, is_torn, locked
+from skipstone.disk.reading import MEGABYTE, read_bytes
 from skipstone.metrics import media
+from skipstone.report.columns import CACHED as CACHED
+from skipstone.report.columns import MEASURED as MEASURED
+from skipstone.report.columns import PLAIN as PLAIN
+from skipstone.report.columns import REPEAT as REPEAT
+from skipstone.report.columns import SCHEMA as SCHEMA
+from skipstone.report.columns import SEARCH as SEARCH
+from skipstone.report.columns import SWEEP as SWEEP
+from skipstone.report.columns import UNCACHED as UNCACHED
+from skipstone.report.columns import any_row_of, row_of, with_reasons
 
-SCHEMA = 1
-"""The version of the layout. Rows of another version are refused."""
+MOST = 1024 * MEGABYTE
+"""The most bytes of a file of rows."""
+
+OPENING = b'{"schema": '
+"""What every line begins with."""
 
 Row = Mapping[str, Any]
-
-MEASURED = UNCACHED, REPEAT, PLAIN, CACHED = "uncached", "repeat", "plain", "cached"
-"""The kinds of timed rows: the reference, the reference again, fewer steps without a cache, a method."""
-
-SEARCH = "search"
-"""The kind of a search row: how much of one run a setting computes."""
-
-SWEEP = "sweep"
-"""The kind of the row that says what the others were measured on."""
 
 IDENTITY = ("kind", "method", "setting", "steps_asked", "prompt", "seed")
 """The values that tell one measurement from another."""
@@ -30,7 +36,7 @@ SAME = ("model", "pipeline", "arguments", "dtype", "metrics")
 
 def identity(row: Row) -> Hashable:
     """The identity of a row's measurement, as a key."""
-    return tuple(row.get(name) for name in IDENTITY)
+    return tuple(repr(row.get(name)) for name in IDENTITY)
 
 
 def unit_of(row: Row) -> tuple[str, int]:
@@ -42,25 +48,18 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Read the rows of a file, without an unfinished last line.
 
     Raises:
-        ValueError: the file cannot be read, a line is not a row, or the rows have another schema.
+        FileError: the file cannot be read, a line is not a row or is damaged, or the rows have another
+            schema.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise ValueError(f"cannot read the rows {str(path)!r}: {error.strerror}") from None
-    # Text after the last newline was cut off while it was written.
-    return [_parsed(line, f"{path}:{number}") for number, line in enumerate(lines[:-1], 1) if line.strip()]
+    return [row_of(*line) for line in _lines(path)]
 
 
-def _parsed(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        raise ValueError(f"{place} is no row of a report: {line[:60]!r}") from None
-    schema = row.get("schema") if isinstance(row, dict) else None
-    if schema != SCHEMA:
-        raise ValueError(f"{place} is of schema {schema!r}, and this skipstone reads schema {SCHEMA}")
-    return dict(row)
+def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
+    """Each line of a file and its place, without an unfinished last line."""
+    *lines, tail = read_bytes(path, MOST).split(b"\n")
+    if not is_torn(tail, OPENING):
+        lines.append(tail)
+    return ((line, repr(f"{path}:{n}")) for n, line in enumerate(lines, 1) if line.strip())
 
 
 def check_writable(path: Path) -> None:
@@ -96,7 +95,7 @@ class RowFile:
     def refresh(self) -> None:
         """Read the file again; other processes may have appended to it."""
         if self._path is not None and self._path.exists():
-            self.rows = read_rows(self._path)
+            self.rows = [any_row_of(*line) for line in _lines(self._path)]
         self._known = {identity(row) for row in self.rows}
 
     def __contains__(self, row: Row) -> bool:
@@ -108,29 +107,37 @@ class RowFile:
 
     def append(self, row: Row) -> None:
         """Append a row; it is on disk when this returns."""
-        whole = {"schema": SCHEMA, **row}
+        whole = with_reasons({"schema": SCHEMA, **row})
+        if self._path is not None:
+            with locked(self._path):
+                _append(_part(self._path, self._share), [whole])
         self.rows.append(whole)
         self._known.add(identity(whole))
-        if self._path is not None:
-            _append(_part(self._path, self._share), [whole])
 
     def absorb(self) -> None:
-        """Take the finished processes' rows into the file; only the first process does this."""
+        """Take the other processes' rows into the file; only the first process does this."""
         assert self._share == 0
-        for part in _parts(self._path):
-            assert self._path is not None
-            found = [row for row in read_rows(part) if identity(row) not in self._known]
-            _append(self._path, found)
-            self.rows += found
-            self._known |= {identity(row) for row in found}
-            part.unlink()
+        if self._path is not None:
+            with locked(self._path):
+                for part in _parts(self._path):
+                    self._take_in(part, self._path)
+
+    def _take_in(self, part: Path, path: Path) -> None:
+        self.refresh()
+        found = [row for line in _lines(part) if (row := any_row_of(*line)) not in self]
+        _append(path, found)
+        part.unlink()
+        self.refresh()
 
     def check(self, about: Row) -> None:
-        """Refuse to mix two sweeps in one file.
+        """Refuse to mix two sweeps in one file, and to go on with damaged rows.
 
         Raises:
+            FileError: a row is damaged.
             ValueError: the file's rows were measured on something else.
         """
+        if self._path is not None and self._path.exists():
+            read_rows(self._path)
         for header in (row for row in self.rows if row["kind"] == SWEEP):
             for name in SAME:
                 if header.get(name) != json.loads(json.dumps(about.get(name))):
@@ -144,16 +151,13 @@ def _part(path: Path, share: int) -> Path:
     return path if share == 0 else path.with_name(f"{path.stem}.part-{share}{path.suffix}")
 
 
-def _parts(path: Path | None) -> Iterator[Path]:
-    return iter(()) if path is None else iter(sorted(path.parent.glob(f"{path.stem}.part-*{path.suffix}")))
+def _parts(path: Path) -> list[Path]:
+    """The files of the other processes; the name may hold any characters."""
+    name = re.compile(rf"{re.escape(path.stem)}\.part-\d+{re.escape(path.suffix)}")
+    return sorted(found for found in path.parent.iterdir() if name.fullmatch(found.name))
 
 
 def _append(path: Path, rows: Iterable[Row]) -> None:
-    """Append lines after the last complete one."""
-    with path.open("ab+") as file:
-        file.truncate(_end_of_lines(path))
-        file.write(b"".join(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows))
-
-
-def _end_of_lines(path: Path) -> int:
-    return path.read_bytes().rfind(b"\n") + 1
+    lines = (json.dumps(row, allow_nan=False, ensure_ascii=False) for row in rows)
+    # File names may hold bytes that are no text.
+    append(path, (line.encode(errors="replace") for line in lines), OPENING)

@@ -45,7 +45,7 @@ class Line:
         computed_share: the share of computed evaluations, the mean.
         steps: denoising steps.
         bytes_held: the most bytes held for reuse.
-        scores: the spread of each metric, by its name.
+        scores: the spread of each metric that all rows have, by its name.
     """
 
     kind: str
@@ -75,7 +75,10 @@ class Line:
         return value >= target if metric.higher_is_better else value <= target
 
     def worst_row(self, metric: Metric) -> Mapping[str, Any]:
-        """The row of the worst prompt and seed."""
+        """The row of the worst prompt and seed; one that is without the metric is worst of all."""
+        for row in self.rows:
+            if metric.name not in row:
+                return row
         value = metric.worst(row[metric.name] for row in self.rows)
         return next(row for row in self.rows if row[metric.name] == value)
 

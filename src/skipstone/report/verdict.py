@@ -42,10 +42,12 @@ class Finding:
 
 
 def deciding_metric(lines: Sequence[Line]) -> str | None:
-    """The metric that decides which settings are good; None if none was measured."""
+    """The metric that decides which settings are good; None if none was measured.
+
+    Settings without it reach no target.
+    """
     measured = [line for line in lines if line.kind in (CACHED, PLAIN)]
-    names = [name for name in TARGETS if all(name in line.scores for line in measured)]
-    return names[0] if names and measured else None
+    return next((name for name in TARGETS if any(name in line.scores for line in measured)), None)
 
 
 def verdict(lines: Sequence[Line]) -> list[Finding]:
@@ -80,9 +82,18 @@ def _joined(group: Sequence[tuple[Finding, float]], metric: Metric | None) -> Fi
 def _remarks(lines: Sequence[Line], name: str | None) -> Iterator[str]:
     yield from _slow(lines)
     if name is not None:
+        yield from _without(lines, name)
         yield from _never_better(lines, name)
     yield from _floor(lines, name)
     yield from _doubts(lines)
+
+
+def _without(lines: Sequence[Line], name: str) -> Iterator[str]:
+    """The settings without the metric that decides, such as those whose pictures hold no numbers."""
+    for line in lines:
+        if line.kind in (CACHED, PLAIN) and name not in line.scores:
+            reason = line.worst_row(METRICS[name]).get("not_measured", {}).get(name, "it is missing")
+            yield f"Without {METRICS[name].title}, so without a verdict: {line.title}, as {reason}."
 
 
 def _never_better(lines: Sequence[Line], name: str) -> Iterator[str]:
