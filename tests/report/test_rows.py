@@ -60,7 +60,8 @@ def test_the_rows_of_other_processes_are_taken_in_once(tmp_path: Path) -> None:
 
 
 NAMES = [
-    "rows[1].jsonl", "[final].jsonl", "rows?.jsonl", "r*.jsonl", "a b ü.jsonl", "{a,b}.jsonl", "rows+(1).jsonl",
+    "rows[1].jsonl", "[final].jsonl", "rows?.jsonl", "r*.jsonl", "a b ü.jsonl", "{a,b}.jsonl",
+    "rows+(1).jsonl",
 ]  # fmt: skip
 
 
