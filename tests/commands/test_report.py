@@ -1,11 +1,14 @@
 """`skipstone report` on the command line: the page and the rows it writes, and what it refuses."""
 
+import io
 from pathlib import Path
 
 import pytest
 
 from skipstone import cli
+from skipstone.commands.progress import RunBar
 from skipstone.report import read_rows
+from skipstone.report.prompts import USUAL
 from support import saved
 from support.sweeps import SMALL, runs_of
 from support.sweeps import folder as folder
@@ -98,9 +101,53 @@ def test_bad_input_is_one_clear_line(
     assert sorted(Path().iterdir()) == before
 
 
-def test_a_model_of_the_users_own_needs_prompts(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["report", "--model", folder, "-o", "page.html"]) == 2
-    assert "name a file with prompts" in capsys.readouterr().err
+def test_a_model_alone_is_enough(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--limit", "1", "--methods", "fora", "--speedups", "2", *SMALL]
+    assert cli.run(["report", "--model", folder, *few]) == 0
+    assert "runs at most, about" in capsys.readouterr().err
+    (header, *rows) = read_rows(Path("rows.jsonl"))
+    assert header["prompts"] == [USUAL[0]]
+    assert {row["prompt"] for row in rows} == {USUAL[0]}
+    assert Path("report.html").is_file()
+
+
+def test_a_sweep_that_takes_too_long_is_not_begun(
+    folder: str, prompts: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skipstone.commands.progress.SHORT", 0.0)
+    monkeypatch.setattr("sys.stdin", Terminal("no\n"))
+    assert report(folder, "-o", "page.html", "--limit", "1") == 2
+    assert "nothing was measured; fewer methods, speeds or prompts" in capsys.readouterr().err
+    assert not Path("rows.jsonl").exists()
+    monkeypatch.setattr("sys.stdin", Terminal(""))
+    assert report(folder, "-o", "page.html", "--limit", "1", "--yes") == 0
+
+
+class Terminal(io.StringIO):
+    """A standard input at which somebody sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_an_interrupted_sweep_says_how_to_go_on(
+    folder: str, prompts: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = RunBar.done
+
+    def interrupted(bar: RunBar, title: str) -> None:
+        done(bar, title)
+        if title.startswith("cached"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunBar, "done", interrupted)
+    assert report(folder, "-o", "page.html", "--limit", "1") == 130
+    told = "interrupted: rows.jsonl keeps what was measured; the same command goes on"
+    assert told in capsys.readouterr().err
+    before = len(read_rows(Path("rows.jsonl")))
+    monkeypatch.setattr(RunBar, "done", done)
+    assert report(folder, "-o", "page.html", "--limit", "1") == 0
+    assert len(read_rows(Path("rows.jsonl"))) > before
 
 
 def test_rows_of_another_sweep_are_left_alone(

@@ -88,7 +88,7 @@ PromptsOption = Annotated[
     typer.Option(
         metavar="FILE",
         help="A file of prompts: txt (one on each line), csv or jsonl (under `prompt`), or `vbench`. By "
-        "default the bundled model's own prompts.",
+        "default the bundled model's own prompts, and four usual ones for other models.",
     ),
 ]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Use only the first so many prompts.")]

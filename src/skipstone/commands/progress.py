@@ -14,6 +14,7 @@ from rich.progress import (
 
 from skipstone.cachers.contract.words import Step
 from skipstone.pipelines.attach import Watcher
+from skipstone.report.estimate import Estimate
 
 OTHER_COLUMNS = 18
 """Characters of a line besides title and strip: the counter, the time, the gaps."""
@@ -21,6 +22,10 @@ OTHER_COLUMNS = 18
 
 ONE_HOUR = 3600.0
 """The remaining time is estimated from the runs of this many last seconds."""
+
+
+SHORT = 120.0
+"""A sweep of so many seconds is not asked about."""
 
 
 class StepLines:
@@ -69,9 +74,11 @@ class RunBar:
 
     Args:
         console: where to show it.
+        asks: whether to ask before a long sweep.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, asks: bool = False) -> None:
+        self._asks = asks
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -82,7 +89,25 @@ class RunBar:
             console=console,
             speed_estimate_period=ONE_HOUR,
         )
-        self._task = self._progress.add_task("looking for settings", total=None)
+        self._task = self._progress.add_task("the first run", total=None)
+
+    def agrees(self, estimate: Estimate) -> bool:
+        """Show how long the sweep will take; ask if that is long and somebody is there."""
+        self._progress.console.print(str(estimate), highlight=False)
+        self._progress.update(self._task, description="plans and fits")
+        if not self._asks or estimate.seconds < SHORT:
+            return True
+        self._progress.stop()
+        try:
+            answer = self._progress.console.input("go on? [Y/n] ", markup=False)
+        except EOFError:
+            return False
+        self._progress.start()
+        return answer.strip().lower() in ("", "y", "yes")
+
+    def search(self, runs: int) -> None:
+        """Announce how many runs will look for settings, at most."""
+        self._progress.reset(self._task, total=runs, description="looking for settings")
 
     def expect(self, runs: int) -> None:
         """Announce how many runs will follow."""

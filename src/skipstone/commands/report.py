@@ -1,7 +1,8 @@
 """`skipstone report`: check the request, load the pipeline, measure, write the page."""
 
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from skipstone.commands.opening import Opening
 from skipstone.commands.options import FpsOption, LimitOption, PromptsOption, finite, numbers, words
 from skipstone.metrics import media
 from skipstone.pipelines import bundled
-from skipstone.report.prompts import read_prompts
+from skipstone.report.prompts import USUAL, read_prompts
 from skipstone.report.rows import check_writable, read_rows
 
 if TYPE_CHECKING:
@@ -68,11 +69,11 @@ class Measuring:
 
 
 def report(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The HTML file to write.", show_default=False)
-    ],
     opening: Opening,
     measuring: Measuring,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
     rows: Annotated[
         Path | None,
         typer.Option(
@@ -88,6 +89,9 @@ def report(
         float, typer.Option(min=0, callback=finite, help="Most megabytes of clips in the page.")
     ] = 14,
     fps: FpsOption = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Begin without asking, however long it is estimated to take.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Measure methods on your model and prompts, and write one page with their speed and quality."""
     from skipstone.report.page import write_page
@@ -98,7 +102,8 @@ def report(
         media.check_folder(output)
         source = redrawn or rows or output.with_name("rows.jsonl")
         if redrawn is None:
-            _measure(opening, measuring.design(opening.model), source, fps, workers)
+            with _resumable(source):
+                _measure(opening, measuring.design(opening.model), source, fps, workers, yes)
         if is_first():
             write_page(read_rows(source), output, source.parent, megabytes)
     if is_first():
@@ -106,35 +111,44 @@ def report(
 
 
 def prompts_of(source: str | None, model: str, limit: int | None) -> list[str]:
-    """The prompts of a file, or by default those of a bundled model.
-
-    Raises:
-        ValueError: no prompts are named, and the model has none.
-    """
+    """The prompts of a file, or by default those of a bundled model or a few usual ones."""
     if source is None and model not in bundled.DEFAULTS:
-        raise ValueError("name a file with prompts, one a line: --prompts FILE")
+        return list(USUAL)[:limit]
     return read_prompts(source or model)[:limit]
 
 
-def _measure(opening: Opening, design: "Design", rows: Path, fps: float | None, workers: int) -> None:
+def _measure(
+    opening: Opening, design: "Design", rows: Path, fps: float | None, workers: int, yes: bool
+) -> None:
     from skipstone.report.workers import spread
 
     check_writable(rows)
     opening.checked_class()
     if workers > 1:
-        spread(workers, _work, opening, design, rows, fps)
+        spread(workers, _work, opening, design, rows, fps, yes)
     else:
-        _work(opening, design, rows, fps)
+        _work(opening, design, rows, fps, yes)
 
 
-def _work(opening: Opening, design: "Design", rows: Path, fps: float | None) -> None:
+@contextmanager
+def _resumable(rows: Path) -> Iterator[None]:
+    """Say what is kept of an interrupted sweep."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"{rows} keeps what was measured" if rows.exists() else "nothing was measured yet"
+        print(f"interrupted: {kept}; the same command goes on", file=sys.stderr)
+        raise
+
+
+def _work(opening: Opening, design: "Design", rows: Path, fps: float | None, yes: bool) -> None:
     """Do this process's part of the sweep; the first process shows the progress."""
     from skipstone.commands.progress import RunBar
     from skipstone.report.sweeps import Silent
     from skipstone.report.workers import is_first
 
     if is_first():
-        with RunBar(Console(stderr=True)) as bar:
+        with RunBar(Console(stderr=True), asks=not yes and sys.stdin.isatty()) as bar:
             _sweep(opening, design, rows, fps, bar)
     else:
         _sweep(opening, design, rows, fps, Silent())

@@ -164,6 +164,13 @@ def rungs_for(rungs: int, speed: Callable[[int], float], targets: Sequence[float
     return chosen
 
 
+def most_looks(rungs: int, targets: int) -> int:
+    """How many rungs `rungs_for` looks at, at most: the last one, and each target's bisection."""
+    if rungs == 1:
+        return 1
+    return min(rungs, 1 + targets * (math.ceil(math.log2(rungs)) + 2))
+
+
 def within(targets: Sequence[float], last: float) -> list[float]:
     """The targets, rising. If one is above the highest speed: as many, spread evenly up to that speed.
 

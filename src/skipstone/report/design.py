@@ -13,7 +13,7 @@ from skipstone.report.fits import FITS, fit_of
 SPEEDUPS = (1.5, 2.0, 3.0, 5.0)
 """The default target speeds."""
 
-METHODS = ("planned", "first-block", "teacache", "easycache")
+METHODS = ("planned", "first-block", "teacache", "easycache", "seacache")
 """The default methods, which work on any transformer."""
 
 

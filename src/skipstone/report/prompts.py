@@ -14,6 +14,14 @@ from skipstone.pipelines import bundled
 NAMES = ("prompt", "prompt_en", "text", "caption")
 """The columns and keys that can hold a prompt."""
 
+USUAL = (
+    "a red fox walks through fresh snow at dawn",
+    "an old man with a white beard mends a fishing net, close-up portrait",
+    "a crowded night market with paper lanterns in the rain",
+    "a glass teapot beside a bowl of lemons on a wooden table",
+)
+"""A few prompts for any model: an animal in motion, a face, many small things, glass and still life."""
+
 MOTIONS = ("bounces", "slides left", "spins", "rolls", "grows", "orbits", "falls", "shakes")
 COLOURS = ("blue", "yellow", "green", "white", "pink", "teal", "purple", "gray")
 COUNT = 16

@@ -9,24 +9,28 @@ import torch
 
 from skipstone.cachers.planned import Planned
 from skipstone.pipelines.attach import attach
-from skipstone.pipelines.clips import warm_up
+from skipstone.pipelines.clips import Clip, warm_up
 from skipstone.pipelines.model.models import models_of
 from skipstone.report.about import about
 from skipstone.report.bench import Bench, Setting, work_share
 from skipstone.report.candidates import Candidate, guard_of, rungs_for
 from skipstone.report.design import Design
+from skipstone.report.estimate import LITTLE, Estimate, estimate, search_runs
 from skipstone.report.fits import fitted
 from skipstone.report.kept_plans import KeptPlans
 from skipstone.report.previews import Previews
 from skipstone.report.rows import CACHED, PLAIN, REPEAT, SEARCH, UNCACHED, RowFile
 from skipstone.report.workers import Crew
 
-LITTLE = (1.1, 1.25)
-"""Fewer plain steps are measured at these speeds too: methods that skip single layers gain about as much."""
-
 
 class Progress(Protocol):
     """Is told about the progress."""
+
+    def agrees(self, estimate: Estimate) -> bool:
+        """Hear how long the sweep will take; False to measure nothing."""
+
+    def search(self, runs: int) -> None:
+        """Announce that settings are looked for, in so many runs at most."""
 
     def expect(self, runs: int) -> None:
         """Announce how many runs will follow."""
@@ -37,6 +41,12 @@ class Progress(Protocol):
 
 class Silent:
     """Shows no progress."""
+
+    def agrees(self, estimate: Estimate) -> bool:
+        return True
+
+    def search(self, runs: int) -> None:
+        pass
 
     def expect(self, runs: int) -> None:
         pass
@@ -102,12 +112,15 @@ class Sweep:
     usable: list[Candidate] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     unplanned: list[str] = field(default_factory=list)
+    first: Clip | None = None
 
     def run(self) -> list[dict[str, Any]]:
         """Measure what is not yet in the file."""
         self._check()
+        self._ask()
         self._leave_out()
         self._open()
+        self.progress.search(search_runs(self.crew.share(self.usable), len(self.design.speedups)))
         settings = [*self._baselines(), *self._cached()]
         mine = self.crew.share(self.design.units)
         units = [(unit, left) for unit in mine if (left := self._left(settings, unit))]
@@ -120,6 +133,23 @@ class Sweep:
                 self.progress.done(f"{row['kind']} {row['method']}".strip())
         self._close()
         return self.file.rows
+
+    def _ask(self) -> None:
+        """Say how long it will take, from the first uncached run.
+
+        Raises:
+            ValueError: that is too long.
+        """
+        known = self.file.matching(self._wanted(Setting(UNCACHED)))
+        if known is not None or self.crew.rank > 0:
+            return
+        self.first = self.bench.run(Setting(UNCACHED), *self.design.units[0])
+        loop, call = self.first.loop_seconds, self.first.call_seconds
+        if not self.progress.agrees(estimate(self.design, loop, call - loop, self.crew.count)):
+            raise ValueError(
+                "nothing was measured; fewer methods, speeds or prompts take less, such as "
+                "--methods planned,first-block --speedups 2 --limit 2"
+            )
 
     def _leave_out(self) -> None:
         """Leave out methods that do not work on this model, and note why."""
@@ -241,16 +271,20 @@ class Sweep:
 
     def _look(self, setting: Setting) -> dict[str, Any]:
         """The row of a search run of the first prompt and seed: from the file, or from a run now."""
-        prompt, seed = self.design.units[0]
-        wanted = {**setting.key(prompt, seed), "kind": SEARCH}
+        wanted = self._wanted(setting)
         known = self.file.matching(wanted)
         if known is not None:
             return known
-        clip = self.bench.run(setting, prompt, seed)
+        given = self.first if setting.kind == UNCACHED else None
+        clip = given or self.bench.run(setting, *self.design.units[0])
         row = {**wanted, "steps": clip.steps, "work_share": work_share(clip.stats)}
         self.file.append(row)
         self.progress.done(f"looking for settings: {setting.label or 'uncached'}")
         return row
+
+    def _wanted(self, setting: Setting) -> dict[str, Any]:
+        """What identifies the search row of a setting."""
+        return {**setting.key(*self.design.units[0]), "kind": SEARCH}
 
     def _left(self, settings: Sequence[Setting], unit: tuple[str, int]) -> list[Setting]:
         return [setting for setting in settings if setting.key(*unit) not in self.file]
