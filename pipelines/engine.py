@@ -54,6 +54,11 @@ BETWEEN_GRAPHS = (
 
 GRADIENTS = "gradients are recorded through it, so steps are computed exactly as the model is written"
 
+PATIENCE = 60.0
+"""Seconds that a thread waits for another one to leave a compiled model."""
+
+NOT_ALONE = "another thread stayed in the compiled model, so this step was computed as the model is written"
+
 
 class Engine:
     """Run one method on one model for as long as it is attached.
@@ -145,14 +150,20 @@ class Engine:
         as_written = functools.partial(uncompiled(run_as_written), model)
         begin, finish, end = uncompiled(self._begin), uncompiled(self._finish), uncompiled(self._end)
         compiled_now, alone = uncompiled(compiles, recursive=False), self._compiling
+        name, note = self.name, self._note
         run = functools.partial(cls.__call__, model)
 
         def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
             if not compiled_now(model):
                 return follow(False, args, kwargs)
-            # A compiled model's trace is the same for all threads.
-            with alone:
+            # A compiled model's trace is the same for all threads. One that waits for another cannot leave.
+            if not alone.acquire(timeout=PATIENCE):
+                note(f"{name}: {NOT_ALONE}")
+                return as_written(*args, **kwargs)
+            try:
                 return follow(True, args, kwargs)
+            finally:
+                alone.release()
 
         @functools.partial(uncompiled, recursive=False)
         def follow(compiled: bool, args: Any, kwargs: Any) -> Any:

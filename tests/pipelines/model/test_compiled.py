@@ -25,6 +25,7 @@ from skipstone import (
     TGate,
     WithPredictor,
 )
+from skipstone.pipelines import engine
 from support import tiny
 from support.methods import blocks, codebook, smooth
 from support.tiny_pipelines import unet
@@ -247,21 +248,31 @@ def test_a_whole_model_runs_bare_again_after_removal() -> None:
     assert torch.equal(pipe(), bare)
 
 
-def test_another_thread_in_a_compiled_model_gets_its_own_answer() -> None:
-    """It calls while the cached pipeline is skipping: the graph for that must not answer it."""
-    model, answers = ToyModel(), []
-    fives = {name: 5 * tensor for name, tensor in constant(1)[0].items()}
+FIVES = {name: 5 * tensor for name, tensor in constant(1)[0].items()}
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_another_thread_in_a_compiled_model_gets_its_own_answer(
+    waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It calls while the cached pipeline skips, which may wait for it: that graph must not answer it."""
+    monkeypatch.setattr(engine, "PATIENCE", 0.01 if waits else 60.0)
+    model, answers, threads = ToyModel(), [], []
 
     def call_from_elsewhere() -> None:
-        thread = threading.Thread(target=lambda: answers.append(model(**fives)))
-        thread.start()
-        thread.join()
+        if threading.current_thread() is threading.main_thread():
+            threads.append(thread := threading.Thread(target=lambda: answers.append(model(**FIVES))))
+            thread.start()
+            if waits:
+                thread.join()
 
     model.compile(backend=Counting(call_from_elsewhere))
     with torch.no_grad(), skipstone.attach(pipe := ToyPipeline(model), FORA(interval=2)) as cache:
         pipe(constant(4))
+        for thread in threads:
+            thread.join()
     assert cache.last_run.strip == "#.#."
-    assert len(answers) == 3
+    assert len(answers) == len(threads) > 1
     assert all(torch.equal(answer, 35 * torch.ones(1, 4, 2)) for answer in answers)
 
 
