@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -152,8 +153,8 @@ def said(metric: Metric, value: float) -> str:
 
 @torch.no_grad()
 def compare(
-    frames: Tensor,
-    reference: Tensor,
+    frames: Any,
+    reference: Any,
     metrics: Iterable[str] = USUAL,
     fps: float | None = None,
     prompt: str | None = None,
@@ -161,7 +162,8 @@ def compare(
     """Compare a clip with its reference, on their device and before any codec.
 
     Args:
-        frames: ``(frames, height, width, 3)``, values in [0, 1]; a picture is one frame.
+        frames: ``(frames, height, width, 3)``, values in [0, 1], as a tensor or an array; or an image or a
+            list of images, of PIL too, as pipelines return them.
         reference: the same shape, such as the uncached clip of the same prompt and seed.
         metrics: names from `METRICS`. Metrics that cannot be measured on these clips are skipped with a
             reason.

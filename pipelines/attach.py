@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch import nn
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Step
 from skipstone.cachers.make import make
+from skipstone.cachers.method_names import MethodName
 from skipstone.declared import Positive, checked
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.memory.storage import storage
@@ -39,6 +40,36 @@ that was skipped in part counts as both.
 
 _attached: "weakref.WeakValueDictionary[int, CacheHandle]" = weakref.WeakValueDictionary()
 """The handles by the ids of their models; a model and its handle keep each other alive."""
+
+
+@overload
+def attach(
+    pipe: Any,
+    method: MethodName,
+    /,
+    *,
+    speedup: Speedup | None = None,
+    cache_device: str | torch.device | None = None,
+    snapshots: str | None = None,
+    graphs: bool = False,
+    replace: bool = False,
+    **hyperparameters: Any,
+) -> "CacheHandle": ...
+
+
+@overload
+def attach(
+    pipe: Any,
+    method: str | Cacher[Any] | Plan | None = None,
+    /,
+    *,
+    speedup: Speedup | None = None,
+    cache_device: str | torch.device | None = None,
+    snapshots: str | None = None,
+    graphs: bool = False,
+    replace: bool = False,
+    **hyperparameters: Any,
+) -> "CacheHandle": ...
 
 
 @checked
@@ -219,6 +250,13 @@ class CacheHandle:
                 del _attached[id(engine.model)]
         self._calls.restore()
         self._controls.restore()
+
+    def __repr__(self) -> str:
+        run = self.last_run
+        return f"cache: {self.method}\n" + (repr(run) if run.evaluations else "no run yet")
+
+    def _repr_html_(self) -> str:
+        return self.last_run._repr_html_()
 
     def __enter__(self) -> "CacheHandle":
         return self

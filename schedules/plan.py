@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+import skipstone.pictures as pictures
+import skipstone.plotting as plotting
 from skipstone.declared import Declared
 from skipstone.schedules import files
 from skipstone.schedules.best_steps import best_choices, share_budget
@@ -22,6 +24,9 @@ DENSER = 1.5
 
 UNSAFE = 0.5
 """If no skipped step has an expected relative error below this, no step should be skipped."""
+
+MOST_PSNR = 60.0
+"""PSNR in dB above which a curve does not go on: nobody sees a difference."""
 
 ANCHORS = 2
 """From how many computed steps the others are estimated."""
@@ -73,7 +78,7 @@ class Validation:
         return min(self.psnr)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """The steps of a run that are computed, and what their choice is based on.
 
@@ -197,6 +202,51 @@ class Plan:
         computed = max(fewest(record), round(self.computed * len(levels) / len(self.strip)))
         return make_plan(record, self.recipe, computed)
 
+    def curve(self) -> list[tuple[float, float]]:
+        """The speedup and the PSNR in dB to expect, for every number of computed steps; empty if unknown.
+
+        Steps are added until nobody sees a difference.
+        """
+        least = fewest(self.record)
+        strips = _strips(self.record, self.recipe, range(least, len(self.strip)))
+        found = [
+            (expected_speedup(self.record, strip.count("#")), estimated_psnr(self.record, strip))
+            for strip in strips
+        ]
+        return [(speedup, psnr) for speedup, psnr in found if psnr is not None and psnr < MOST_PSNR]
+
+    def plot(self, axes: Any = None) -> Any:
+        """Plot the quality to expect at each speed, with this plan marked; return the axes.
+
+        Args:
+            axes: of matplotlib; None for those of a new figure.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            ValueError: the record does not tell what quality to expect.
+        """
+        if self.expected_psnr is None:
+            raise ValueError("the record has no outputs, so no quality can be expected: record again")
+        on = plotting.axes(axes, 4)
+        mark = (self.speedup, min(self.expected_psnr, MOST_PSNR))
+        plotting.plot_curve(on, self.curve(), mark, f"{self.computed} of {len(self.strip)} steps computed")
+        return on
+
+    def __repr__(self) -> str:
+        return f"{self._title}\n{self.strip}"
+
+    def _repr_html_(self) -> str:
+        psnr = self.expected_psnr
+        drawn = "" if psnr is None else pictures.curve(
+            self.curve(), (self.speedup, min(psnr, MOST_PSNR)), "x faster", "PSNR to expect, dB"
+        )  # fmt: skip
+        return pictures.card(self._title, [pictures.strip(self.strip), drawn], {}, [self._basis, self._trial])
+
+    @property
+    def _title(self) -> str:
+        words = f"plan: {self.computed} of {len(self.strip)} steps computed, about {self.speedup:.2f}x faster"
+        return f"{words}; {self.outlook}" if self.outlook else words
+
     def explain(self) -> str:
         """The plan in words: its strip, its expected errors and speed, and its measured quality."""
         return "\n".join(self._lines())
@@ -207,7 +257,7 @@ class Plan:
         lines = [
             self.strip,
             f"{self.computed} of {len(self.strip)} steps computed, expected speedup {self.speedup:.2f}x",
-            f"{self.recipe}, recorded from {_counted(self.record.prompts, 'prompt')}",
+            self._basis,
         ]
         if skipped:
             most = max(skipped)
@@ -218,13 +268,17 @@ class Plan:
             )
         if not self.is_safe:
             lines.append(NO_SAFE_SKIPS)
+        return [*lines, self._trial, *filter(None, [self.outlook])]
+
+    @property
+    def _basis(self) -> str:
+        return f"{self.recipe}, recorded from {_counted(self.record.prompts, 'prompt')}"
+
+    @property
+    def _trial(self) -> str:
         if self.validated is None:
-            lines.append("not validated: the pipeline was not at hand")
-        else:
-            lines.append(
-                f"validated: PSNR {self.validated.worst:.1f} dB on the worst prompt, with other noise"
-            )
-        return [*lines, *filter(None, [self.outlook])]
+            return "not validated: the pipeline was not at hand"
+        return f"validated: PSNR {self.validated.worst:.1f} dB on the worst prompt, with other noise"
 
     def summary(self) -> dict[str, Any]:
         """The plan's main facts as plain values; the infinite PSNR of identical outputs is None."""

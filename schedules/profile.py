@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+import skipstone.pictures as pictures
 from skipstone.schedules import files
 from skipstone.schedules.importance import step_importance
 from skipstone.schedules.moments import Floats, Moments, mean_moments
@@ -34,7 +35,7 @@ class Quantity(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Profile:
     """The second moments of one uncached run, and what it was made for.
 
@@ -104,6 +105,20 @@ class Profile:
             )
         moments = {key: part.resampled(self.levels, levels) for key, part in self.moments.items()}
         return replace(self, levels=tuple(levels), moments=moments)
+
+    def __repr__(self) -> str:
+        return f"{self._title}\nplan with it: record.plan(speedup=2.0), or computed=..., or quality=... in dB"
+
+    def _repr_html_(self) -> str:
+        moments = {" ".join(key): f"{len(part.steps)} steps" for key, part in self.moments.items()}
+        return pictures.card(self._title, [], moments)
+
+    @property
+    def _title(self) -> str:
+        names = {model: facts.get("class", model) for model, facts in self.made_for.get("models", {}).items()}
+        models = ", ".join(str(names.get(model, model)) for model in self.models)
+        prompts = f"{self.prompts} prompt" + "s" * (self.prompts != 1)
+        return f"record of {self.steps} steps of {models}, from {prompts}"
 
     def as_dict(self) -> dict[str, Any]:
         """The record as plain values."""

@@ -10,7 +10,7 @@ from skipstone.schedules.profile import Quantity as Quantity
 from skipstone.schedules.search import Judge, Target, find
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Record(Profile):
     """What one uncached run shows of a model; with the pipeline at hand, plans are tried on it.
 

@@ -34,3 +34,11 @@ def test_every_public_name_is_there() -> None:
     for name in skipstone.__all__:
         assert getattr(skipstone, name) is not None
         assert name in dir(skipstone)
+
+
+def test_only_public_names_are_listed() -> None:
+    """What skipstone's own modules define, and nothing that they import from elsewhere."""
+    for name in set(dir(skipstone)) - {"__version__"}:
+        home = getattr(getattr(skipstone, name), "__module__", "skipstone")
+        assert home.partition(".")[0] in ("skipstone", "typing", "collections"), name
+    assert {"Any", "Literal", "annotations", "names", "cli"}.isdisjoint(dir(skipstone))

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from skipstone.notice import Notice
 from skipstone.pipelines.bundled.doubts import doubts
-from skipstone.pipelines.notice import Notice
 
 FOLDER = Path(__file__).parent
 

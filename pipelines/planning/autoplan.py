@@ -17,7 +17,7 @@ from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Guard, Planned, Unplanned
 from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.declared import check
-from skipstone.pipelines.notice import Notice
+from skipstone.notice import Notice
 from skipstone.pipelines.planning.conditions import conditions, digest
 from skipstone.pipelines.planning.tapes import record_of
 from skipstone.pipelines.run.ranks import process_group

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+import skipstone.pictures as pictures
+import skipstone.plotting as plotting
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.pipelines.run.advice import advice, unasked
 from skipstone.pipelines.run.stopwatch import Mark
@@ -40,7 +42,7 @@ class LogEntry:
         return self.begin.seconds_until(self.end)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunStats:
     """The statistics of one run.
 
@@ -95,6 +97,32 @@ class RunStats:
     def as_dict(self) -> dict[str, Any]:
         """The statistics as plain values, for JSON."""
         return asdict(self)
+
+    def __repr__(self) -> str:
+        return f"{self}\n{self.strip}".rstrip()
+
+    def _repr_html_(self) -> str:
+        facts = {"steps skipped": f"{self.skipped_steps} of {self.steps}"} if self.evaluations else {}
+        if self.speedup is not None:
+            facts["against computing all"] = f"about {self.speedup:.1f}x faster ({self.seconds:.1f} s)"
+        facts |= {f"computed: {reason}": str(count) for reason, count in self.reasons.items()}
+        facts |= {kind: f"{n['skipped']} of {sum(n.values())} skipped" for kind, n in self.parts.items()}
+        drawn = [pictures.strip(self.strip)] if self.strip else []
+        return pictures.card(self.method, drawn, facts, self.notes)
+
+    def plot(self, axes: Any = None) -> Any:
+        """Plot which steps were computed; return the axes.
+
+        Args:
+            axes: of matplotlib; None for those of a new figure.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        on = plotting.axes(axes, 1.6)
+        title = f"{self.method}: {self.skipped_steps} of {self.steps} steps skipped"
+        plotting.plot_strip(on, self.strip, title)
+        return on
 
     def __str__(self) -> str:
         if not self.evaluations:

@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _show_notices() -> None:
     """Let what skipstone warns of be a line, and what other libraries warn of nothing."""
-    from skipstone.pipelines.notice import Notice
+    from skipstone.notice import Notice
 
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", Notice)

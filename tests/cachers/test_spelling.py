@@ -1,9 +1,13 @@
 """Methods are known by the names that papers and other packages give them, and typos are asked about."""
 
+from typing import get_args
+
 import pytest
 
-from skipstone import METHODS, PREDICTORS, SAVERS
+from skipstone import METHODS, PREDICTORS, SAVERS, Cacher
 from skipstone.cachers.make import make, name_of
+from skipstone.cachers.method_names import MethodName
+from skipstone.cachers.registry import _own
 from skipstone.cachers.spelling import ALSO
 
 
@@ -28,6 +32,10 @@ def test_every_class_is_found_by_its_own_name_in_python() -> None:
     for known in (METHODS, PREDICTORS, SAVERS):
         for name in known:
             assert known.spelt(known[name].__name__) == name
+
+
+def test_editors_complete_every_method() -> None:
+    assert [*get_args(MethodName)] == sorted(kind.name for kind in _own(Cacher))
 
 
 def test_other_names_stand_for_known_ones_and_hide_none() -> None:

@@ -8,7 +8,8 @@ import house
 import pytest
 
 ORDER = (
-    *("disk", "declared", "schedules", "cachers", "settings", "pipelines", "names", ""),
+    *("disk", "declared", "notice", "pictures", "plotting"),
+    *("schedules", "cachers", "settings", "pipelines", "names", ""),
     *("testing", "report", "commands", "cli"),
 )
 """Each may import what stands before it; the package itself is the empty name."""

@@ -5,10 +5,13 @@ import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import imageio.v3 as iio
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import skipstone.metrics
@@ -160,3 +163,39 @@ def test_writing_needs_no_metrics() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         skipstone.metrics.nothing  # noqa: B018
     assert psnr(pair(clip(), clip())).isinf().all()
+
+
+def as_images(clip: torch.Tensor) -> list[Image.Image]:
+    return [Image.fromarray((255 * frame).round().byte().numpy()) for frame in clip]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda clip: clip,
+        lambda clip: clip.numpy(),
+        lambda clip: clip.movedim(-1, 1),
+        lambda clip: (255 * clip).round().byte(),
+        as_images,
+        lambda clip: [np.asarray(image) for image in as_images(clip)],
+    ],
+    ids=["tensor", "array", "channels first", "bytes", "PIL images", "list of arrays"],
+)
+def test_clips_come_in_any_form(form: Any) -> None:
+    random = torch.Generator().manual_seed(0)
+    clip = (255 * torch.rand(3, 32, 40, 3, generator=random)).round() / 255
+    other = (clip + 0.1).clamp(0, 1)
+    other = (255 * other).round() / 255
+    expected = compare(clip, other, ["psnr"]).scores["psnr"].value
+    assert compare(form(clip), other, ["psnr"]).scores["psnr"].value == pytest.approx(expected, rel=1e-5)
+
+
+def test_one_image_is_a_clip_of_one_frame() -> None:
+    image = as_images(torch.full((1, 32, 32, 3), 0.5))[0]
+    assert compare(image, image, ["psnr"]).scores["psnr"].frames == (100.0,)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (2, 32, 32, 4), (1, 2, 32, 32, 3)])
+def test_what_is_no_clip_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"expected a clip \(frames, height, width, 3\)"):
+        compare(torch.zeros(shape), torch.zeros(shape), ["psnr"])

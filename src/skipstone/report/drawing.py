@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from skipstone.metrics.comparison import Metric
+from skipstone.pictures import strip as strip
 from skipstone.report.rows import CACHED, PLAIN, REPEAT
 from skipstone.report.summary import Line
 
@@ -86,20 +87,6 @@ def key(number: int) -> str:
     return (
         f'<svg class="key" viewBox="-8 -8 16 16" aria-hidden="true">'
         f'<path class="{_style(number)}" d="{_marker(number)}"/></svg>'
-    )
-
-
-def strip(text: str) -> str:
-    """Computed steps filled, skipped ones empty, those computed in part half filled."""
-    width, computed = 6 * len(text), text.count("#")
-    label = f"{computed} of {len(text)} steps computed: {text}"
-    full = "".join(f"M{6 * n},0h5v12h-5z" for n, mark in enumerate(text) if mark == "#")
-    half = "".join(f"M{6 * n},6h5v6h-5z" for n, mark in enumerate(text) if mark == "+")
-    empty = "".join(f"M{6 * n},10.5h5v1.5h-5z" for n, mark in enumerate(text) if mark == ".")
-    return (
-        f'<svg class="strip" width="{width}" viewBox="0 0 {width} 12" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(label)}"><title>{escape(label)}</title>'
-        f'<path class="full" d="{full}{half}"/><path class="empty" d="{empty}"/></svg>'
     )
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 import skipstone
+from skipstone.notice import Notice
 from skipstone.pipelines import bundled
 from skipstone.pipelines.bundled.doubts import doubts
-from skipstone.pipelines.notice import Notice
 
 
 def said(name: str, **arguments: Any) -> list[str]:
