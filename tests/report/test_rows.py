@@ -11,7 +11,7 @@ import pytest
 
 from skipstone.disk.appending import LOCK, append
 from skipstone.disk.errors import FileError
-from skipstone.report.rows import OPENING, RowFile, read_rows
+from skipstone.report.rows import OPENING, RowFile, check_writable, read_rows
 from support.measured import HEADER, row
 
 
@@ -97,6 +97,13 @@ def test_what_is_no_torn_row_is_not_cut_off(tmp_path: Path, text: str) -> None:
     with pytest.raises(FileError, match="it ends in something else; name another file"):
         append(path, [b"{}"], OPENING)
     assert path.read_text() == text
+
+
+def test_rows_are_not_appended_to_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    for attempt in (RowFile, check_writable):
+        with pytest.raises(FileError, match="it is no file; name another file"):
+            attempt(tmp_path / "rows.jsonl")
 
 
 def test_zeros_that_a_crash_left_are_a_torn_row(tmp_path: Path) -> None:

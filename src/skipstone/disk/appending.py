@@ -36,6 +36,16 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def check_file(path: Path) -> None:
+    """Refuse what lines cannot be read back from: a pipe would be waited for without an end.
+
+    Raises:
+        FileError: there is something, and it is no file.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FileError(f"cannot write {str(path)!r}: it is no file; name another file")
+
+
 def append(path: Path, lines: Iterable[bytes], opening: bytes) -> None:
     """Append lines of JSON after the last whole one; they are on the disk when this returns.
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from skipstone.disk.appending import append, is_torn, locked
+from skipstone.disk.appending import append, check_file, is_torn, locked
 from skipstone.disk.reading import MEGABYTE, read_bytes
 from skipstone.metrics import media
 from skipstone.report.columns import CACHED as CACHED
@@ -71,6 +71,7 @@ def check_writable(path: Path) -> None:
     """
     media.check_extension(path, (".jsonl",))
     media.check_folder(path)
+    check_file(path)
     if path.exists():
         read_rows(path)
 
@@ -95,6 +96,7 @@ class RowFile:
     def refresh(self) -> None:
         """Read the file again; other processes may have appended to it."""
         if self._path is not None and self._path.exists():
+            check_file(self._path)
             self.rows = [any_row_of(*line) for line in _lines(self._path)]
         self._known = {identity(row) for row in self.rows}
 
