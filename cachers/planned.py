@@ -1,8 +1,9 @@
 """Planned caching: one recorded run says which steps to compute and how to estimate the others."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from reprlib import repr as shortly
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Gt
@@ -42,6 +43,7 @@ class Planned(Cacher[State]):
         guard: how many times their expected error the estimates of the last computed steps may have, in
             geometric mean, before the rest of the run follows a denser plan, above 1; None for any.
         model: the model's name in the pipeline; attaching sets it.
+        unlike: what the plan was made for and a run is not; each run sets it.
 
     Raises:
         ValueError: a guard that is not above 1; when attached, a plan for other models.
@@ -53,6 +55,7 @@ class Planned(Cacher[State]):
     plan: Plan
     guard: Guard = None
     model: str = "transformer"
+    unlike: str = ""
 
     @property
     def moments(self) -> Moments:
@@ -79,9 +82,11 @@ class Planned(Cacher[State]):
             plan = self.plan.for_levels(run.levels)
         except ValueError as why:
             return Unplanned(str(why))
+        unlike = differences(plan.record.made_for, run)
         if self.guard is None:
-            return replace(self, plan=plan)
-        return Guarded(plan, self.guard, self.model, Course(self.guard, len(plan.strips) - 1))
+            return replace(self, plan=plan, unlike=unlike)
+        course = Course(self.guard, len(plan.strips) - 1)
+        return Guarded(plan, self.guard, self.model, unlike, course)
 
     def new_state(self) -> State:
         return State(deque(maxlen=self.history))
@@ -103,7 +108,8 @@ class Planned(Cacher[State]):
         return [found.get(one.index, 0.0) for one in computed]
 
     def remarks(self) -> Sequence[str]:
-        return [self.plan.outlook] if self.plan.outlook else []
+        unlike = f"the plan was made for {self.unlike}: record a run like this one" if self.unlike else ""
+        return [text for text in (self.plan.outlook, unlike) if text]
 
     def describe(self) -> str:
         line = f"{self.name} {self.plan.computed} of {len(self.plan.strip)} steps"
@@ -143,6 +149,15 @@ class Guarded(Planned):
 
     def _level(self, step: Step) -> int:
         return self.course.look(step)
+
+
+def differences(made_for: Mapping[str, Any], run: RunFacts) -> str:
+    """What a plan was made for and a run is not, in words."""
+    here = {**run.scales, "shape": list(run.shape), "dtype": run.dtype}
+    guidance = made_for.get("guidance")
+    known = {**made_for, **guidance} if isinstance(guidance, Mapping) else made_for
+    unlike = [name for name in here if name in known and known[name] != here[name]]
+    return ", ".join(f"{name} {shortly(known[name])}, not {here[name]}" for name in unlike)
 
 
 @dataclass(frozen=True)

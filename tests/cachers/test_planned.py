@@ -269,6 +269,19 @@ def test_a_plan_for_another_model_is_refused(plan: Plan) -> None:
         skipstone.attach(experts.pipe, alone)
 
 
+@pytest.mark.parametrize("guard", [None, 2.0])
+def test_a_run_that_is_unlike_the_recorded_one_says_so(plan: Plan, guard: float | None) -> None:
+    made_for = {**plan.record.made_for, "guidance": {"guidance_scale": 4.0}}
+    guided = Planned(replace(plan, record=replace(plan.record, made_for=made_for)), guard)
+    facts = RunFacts(tuple(Step(n, 16, 1.0) for n in range(16)), tuple(made_for["shape"]), made_for["dtype"])
+    alike, unlike = (replace(facts, scales={"guidance_scale": scale}) for scale in (4.0, 7.0))
+    said = "the plan was made for guidance_scale 4.0, not 7.0: record a run like this one"
+    assert said not in guided.for_run(alike).remarks()
+    assert said in guided.for_run(unlike).remarks()
+    larger = guided.for_run(replace(alike, shape=(9, 9))).remarks()
+    assert f"made for shape {made_for['shape']}, not [9, 9]" in larger[-1]
+
+
 def test_processes_decide_alike_only_if_nothing_is_seen_or_remembered(plan: Plan) -> None:
     def alike(method: skipstone.Cacher[Any]) -> bool:
         return decides_alike(method, method.new_state())
