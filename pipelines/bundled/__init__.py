@@ -8,6 +8,7 @@ from typing import Any
 
 from skipstone.notice import Notice
 from skipstone.pipelines.bundled.doubts import doubts
+from skipstone.quiet import quiet_libraries
 
 FOLDER = Path(__file__).parent
 
@@ -97,10 +98,11 @@ def load(name: str, **kwargs: Any) -> Any:
         ValueError: there is no bundled model of that name, or this copy of skipstone lacks its weights.
     """
     location = folder(name)
-    from diffusers import DiffusionPipeline
+    with quiet_libraries():
+        from diffusers import DiffusionPipeline
 
-    from skipstone.pipelines.bundled.own_call import give_defaults
+        from skipstone.pipelines.bundled.own_call import give_defaults
 
-    pipe = DiffusionPipeline.from_pretrained(location, local_files_only=True, **kwargs)
+        pipe = DiffusionPipeline.from_pretrained(location, local_files_only=True, **kwargs)
     give_defaults(pipe, DEFAULTS[name], partial(warn, name))
     return pipe

@@ -40,7 +40,7 @@ def record_call(
     with attach(pipe, recorder) as cache:
         if watch is not None:
             cache.watch(watch)
-        made = rehearsal.run()
+        made = rehearsal.run("recording")
         tapes = {model: tape for model, tape in recorder.tapes.items() if tape.seen}
         if not tapes:
             raise ValueError("; ".join(("nothing was recorded", *cache.last_run.notes)))

@@ -12,6 +12,7 @@ from torch import Tensor
 from skipstone.cachers.fora import FORA
 from skipstone.cachers.planned import Planned
 from skipstone.pipelines.attach import Watcher, attach
+from skipstone.pipelines.recording.label import labelled
 from skipstone.pipelines.recording.randomness import Randomness
 from skipstone.schedules.plan import Plan
 from skipstone.schedules.search import Judge, Judgement
@@ -46,12 +47,12 @@ class Rehearsal:
         self._watch = watch
         self._randomness = randomness or Randomness.of_now(kwargs.get("generator"))
 
-    def run(self) -> Tensor:
-        """Make the call; return its output, ``(prompts, ...)``."""
+    def run(self, title: str) -> Tensor:
+        """Make the call with a title for its progress bar; return its output, ``(prompts, ...)``."""
         kwargs = dict(self._kwargs)
         if "generator" in kwargs:
             kwargs["generator"] = self._randomness.generator(kwargs["generator"])
-        with self._randomness.begun():
+        with self._randomness.begun(), labelled(self._pipe, title):
             made = self._pipe(*self._args, **kwargs)[0]
         tensor = made.detach() if isinstance(made, Tensor) else torch.as_tensor(np.asarray(made))
         return tensor.float().cpu()
@@ -69,7 +70,7 @@ class Rehearsal:
         with attach(self._pipe, FORA(1)) as cache:
             if self._watch is not None:
                 cache.watch(self._watch)
-            return self.run()
+            return self.run("other noise")
 
     def __call__(self, plan: Plan) -> Judgement:
         """Run a plan, and compare with the reference."""
@@ -77,7 +78,7 @@ class Rehearsal:
         with attach(self._pipe, Planned(plan, guard=None)) as cache:
             if self._watch is not None:
                 cache.watch(self._watch)
-            made = self.run()
+            made = self.run(f"plan of {plan.computed} steps")
         peak = float(reference.max() - reference.min()) if self._in_latents else 1.0
         pairs = zip(made, reference, strict=True)
         return Judgement(tuple(_psnr(one, other, peak) for one, other in pairs), cache.last_run.skip_cost)

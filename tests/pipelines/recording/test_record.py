@@ -111,7 +111,7 @@ def test_other_noise_is_not_the_recorded_one_but_always_the_same(given: str) -> 
     torch.manual_seed(2)
     recorded = Rehearsal(pipe, (), kwargs[given])
     for rehearsal in (recorded, recorded, recorded.with_other_noise(), recorded.with_other_noise()):
-        rehearsal.run()
+        rehearsal.run("again")
     assert drawn[0] == drawn[1]
     assert drawn[2] == drawn[3]
     assert not set(drawn[0]) & set(drawn[2])
@@ -127,7 +127,7 @@ def test_noise_that_is_given_is_shuffled_for_other_noise() -> None:
     noise = torch.randn(1, 4, 8)
     recorded = Rehearsal(pipe, (), {"latents": noise})
     for rehearsal in (recorded, recorded.with_other_noise()):
-        rehearsal.run()
+        rehearsal.run("again")
     assert torch.equal(seen[0], noise)
     assert not torch.equal(seen[1], noise)
     assert torch.equal(seen[1].flatten().sort().values, noise.flatten().sort().values)
@@ -334,3 +334,20 @@ def test_guidance_takes_the_branch_that_says_so_for_the_unconditional_one() -> N
         assert record.moments[Quantity("transformer", "guided", "residual")].norms == pytest.approx(
             [4.0, 4.0]
         )
+
+
+def test_bars_of_planning_are_labelled_and_leave_the_users_own_as_it_was(monkeypatch: Any) -> None:
+    case, seen = tiny.flux(), []
+    case.pipe.set_progress_bar_config(disable=True, ascii=True)
+    call = type(case.pipe).__call__
+
+    def noted(pipe: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(dict(pipe._progress_bar_config))
+        return call(pipe, *args, **kwargs)
+
+    monkeypatch.setattr(type(case.pipe), "__call__", noted)
+    skipstone.record(case.pipe, **case.kwargs, output_type="latent").plan(computed=4)
+    titles = [bar["desc"] for bar in seen]
+    assert titles[:3] == ["recording", "other noise", "plan of 4 steps"]
+    assert all(bar["ascii"] and not bar["leave"] for bar in seen)
+    assert case.pipe._progress_bar_config == {"disable": True, "ascii": True}
