@@ -74,7 +74,7 @@ def test_a_command_makes_the_measured_setting(monkeypatch: pytest.MonkeyPatch) -
         ),
         (
             "adacache:fitted",
-            "fitted codebook=measured*2",
+            "fitted codebook=measured*1",
             "skipstone.attach(pipe, skipstone.fit_adacache(pipe, ...))",
             "--method adacache:fitted",
         ),
@@ -84,6 +84,13 @@ def test_plans_and_fitted_methods(kind: str, setting: str, python: str, command:
     measured = line(method=kind, setting=setting)
     assert in_python(measured) == python
     assert on_the_command_line(measured, HEADER).endswith(command)
+
+
+def test_what_only_the_sweep_can_make_has_no_line() -> None:
+    scaled = line(method="adacache:fitted", setting="fitted codebook=measured*2")
+    assert in_python(scaled) == on_the_command_line(scaled, HEADER) == ""
+    strange = line(method="from-elsewhere", setting="interval=2")
+    assert in_python(strange) == ""
 
 
 def test_fewer_steps_and_the_arguments_of_the_sweep() -> None:

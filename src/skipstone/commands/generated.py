@@ -79,12 +79,20 @@ class Generated:
         clip, uncached = self.clip, self.uncached
         yield str(clip.stats or f"{clip.steps} steps computed ({clip.loop_seconds:.1f} s), no cache")
         if uncached is not None:
-            yield f"cached against uncached, same seed: {self.quality}"
+            yield f"cached against uncached, same seed: {self.quality}, {self._seen}"
             yield "measured once each, after a warm-up:"
             yield "  " + _times("denoising loop", uncached.loop_seconds, clip.loop_seconds)
             yield "  " + _times("whole call", uncached.call_seconds, clip.call_seconds)
         yield from self.notes
         yield f"wrote {self.output}" + (" (uncached left, cached right)" if uncached else "")
+
+    @property
+    def _seen(self) -> str:
+        """What people see of the difference."""
+        from skipstone.schedules.expectation import seen_at
+
+        assert self.quality is not None
+        return seen_at(self.quality.psnr) if isfinite(self.quality.psnr) else "no difference"
 
     @property
     def notes(self) -> list[str]:

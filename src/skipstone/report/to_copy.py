@@ -11,6 +11,8 @@ from skipstone.report.rows import PLAIN
 from skipstone.report.summary import Line
 from skipstone.settings import values_of
 
+CODEBOOK = "codebook=measured"
+
 OPTIONS = {
     "num_inference_steps": "--steps",
     "num_frames": "--frames",
@@ -22,7 +24,9 @@ OPTIONS = {
 
 
 def in_python(line: Line) -> str:
-    """How to use a setting on a pipeline ``pipe``; empty for a method that is not known here."""
+    """How to use a setting on a pipeline ``pipe``; empty where it cannot be made again."""
+    if _is_scaled(line):
+        return ""
     if line.kind == PLAIN:
         return f"pipe(prompt, num_inference_steps={line.steps})"
     name, settings = line.method.partition(":")[0], _settings(line)
@@ -40,6 +44,8 @@ def in_python(line: Line) -> str:
 
 def on_the_command_line(line: Line, about: Mapping[str, Any]) -> str:
     """The same with `skipstone generate`, on the model and with the arguments of the sweep."""
+    if _is_scaled(line):
+        return ""
     output = "clip.png" if about["fps"] is None else "clip.mp4"
     words = ["skipstone", "generate", "a prompt", "-o", output, "--model", str(about["model"])]
     return shlex.join([*words, *_arguments(line, about), *_method(line)])
@@ -67,10 +73,14 @@ def _arguments(line: Line, about: Mapping[str, Any]) -> Iterator[str]:
         yield from ("--size", f"{asked['width']}x{asked['height']}")
 
 
+def _is_scaled(line: Line) -> bool:
+    """Whether its measured codebook was scaled, which only the sweep does."""
+    return CODEBOOK in line.setting and f"{CODEBOOK}*1" not in line.setting.split()
+
+
 def _settings(line: Line) -> list[str]:
-    """The settings as typed, without a measured codebook, which only the sweep knew by its name."""
-    words = (word for word in line.setting.split() if word != FITTED)
-    return [word for word in words if not word.startswith("codebook=measured")]
+    """The settings as typed, without a measured codebook, which fitting measures again."""
+    return [word for word in line.setting.split() if word not in (FITTED, f"{CODEBOOK}*1")]
 
 
 def _fitted(name: str, values: str) -> str:
