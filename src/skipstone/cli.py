@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from skipstone.commands.methods import methods
 from skipstone.commands.options import with_groups
 from skipstone.commands.plan import plan
 from skipstone.commands.report import report
+from skipstone.printable import printable
 
 FORMER = {"cacher": "method"}
 """Old names of options, which still work."""
@@ -46,11 +48,6 @@ def _skipstone(
     """Options that belong to no command."""
 
 
-def main() -> None:
-    """Run the command line and exit with its code."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: Sequence[str]) -> int:
     """Run one command; a user's mistake becomes one line on standard error.
 
@@ -58,18 +55,41 @@ def run(arguments: Sequence[str]) -> int:
         arguments: the words after ``skipstone``; without any, the help is shown.
 
     Returns:
-        0 for success; 1 if `doctor` finds something missing or `check` an unmet demand; 2 for bad input; 130
-        when interrupted.
+        0 for success; 1 if `doctor` finds something missing or `check` an unmet demand; 2 for bad input, too
+        little memory or a result that cannot be written; 130 when interrupted.
     """
     try:
         with warnings.catch_warnings():
             _show_notices()
-            return app(args=list(arguments) or ["--help"], prog_name="skipstone", standalone_mode=False) or 0
+            code = app(args=list(arguments) or ["--help"], prog_name="skipstone", standalone_mode=False) or 0
+        # A full disk or a closed pipe shows here at the latest.
+        sys.stdout.flush()
+        return code
     except typer.TyperException as error:
-        print("error:", " ".join(error.format_message().split()), file=sys.stderr)
+        _complain(error.format_message())
     except (ValueError, TypeError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        _complain(str(error))
+    except OSError as error:
+        _complain(f"{error.strerror or error}: {error.filename or 'standard output'}")
+    except SystemExit:
+        # Nothing but typer exits here, when it finds a pipe closed.
+        _complain("the pipe that the result goes to is closed")
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
+        _complain("there is too little memory for this: ask for a smaller size, or for fewer frames")
     return 2
+
+
+def _complain(text: str) -> None:
+    """Say what is wrong in one line, where that can be said."""
+    with suppress(OSError):
+        print("error:", printable(" ".join(text.split())), file=sys.stderr, flush=True)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether memory has run out; torch says so in words, and differently for each device."""
+    return isinstance(error, MemoryError) or "memory" in str(error).lower()
 
 
 def _show_notices() -> None:
@@ -78,4 +98,4 @@ def _show_notices() -> None:
 
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", Notice)
-    warnings.showwarning = lambda message, *others: print("note:", message, file=sys.stderr)
+    warnings.showwarning = lambda message, *others: print("note:", printable(str(message)), file=sys.stderr)

@@ -8,7 +8,7 @@ import house
 import pytest
 
 ORDER = (
-    *("disk", "declared", "notice", "pictures", "plotting", "quiet"),
+    *("disk", "declared", "ending", "notice", "pictures", "plotting", "printable", "quiet"),
     *("schedules", "cachers", "settings", "pipelines", "names", ""),
     *("testing", "report", "commands", "cli"),
 )

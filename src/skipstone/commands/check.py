@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
+from math import isnan, nan
 from statistics import mean, median
 from typing import Annotated, Any
 
@@ -36,10 +37,12 @@ class Demands:
             raise ValueError("demand something: --min-psnr, --min-speedup or both")
 
     def failures(self, psnr: float, speedup: float) -> Iterator[str]:
-        """The demands that are not met, in words."""
-        if self.min_psnr is not None and psnr < self.min_psnr:
+        """The demands that are not met, in words; nothing meets any that is not a number."""
+        if isnan(psnr):
+            yield "the PSNR is not a number: some values of the pictures are none"
+        elif self.min_psnr is not None and not psnr >= self.min_psnr:
             yield f"PSNR {psnr:.2f} dB is below {self.min_psnr:g}"
-        if self.min_speedup is not None and speedup < self.min_speedup:
+        if self.min_speedup is not None and not speedup >= self.min_speedup:
             yield f"a speedup of {speedup:.2f}x is below {self.min_speedup:g}x"
 
 
@@ -116,7 +119,8 @@ def _measured(opening: Opening, choice: Choice, prompts: Sequence[str], seed: in
 
 def checked(rows: Sequence[dict[str, Any]], demands: Demands) -> Checked:
     """Sum up the rows of one setting."""
-    values = [row["psnr"] for row in rows]
+    values = [nan if row["psnr"] is None else row["psnr"] for row in rows]
     psnr, speedup = mean(values), median(row["speedup"] for row in rows)
+    worst = psnr if isnan(psnr) else min(values)
     failures = tuple(demands.failures(psnr, speedup))
-    return Checked(rows[0]["described"], psnr, min(values), speedup, len(rows), failures)
+    return Checked(rows[0]["described"], psnr, worst, speedup, len(rows), failures)

@@ -15,7 +15,6 @@ from skipstone.commands.opening import Opening
 from skipstone.commands.options import FpsOption, JsonOption, SeedOption, finite
 from skipstone.commands.output import show
 from skipstone.metrics import media
-from skipstone.pipelines.opening.arguments import makes_video
 
 if TYPE_CHECKING:
     from skipstone.cachers.contract.cacher import Cacher
@@ -157,8 +156,8 @@ def generate(
         options.check(choice)
         _check_file(output, media.VIDEO + media.IMAGE)
         method = options.method(choice, opening.model)
-        _check_format(opening.checked_class(), output, fps)
         rate = opening.frame_rate(fps)
+        _check_format(output, rate, fps)
         pipe, arguments = opening.open(prompt)
         with StepLines(Console(stderr=True)) as lines:
             runs = Runs(pipe, arguments, seed, lines, options.label(choice, method))
@@ -173,18 +172,13 @@ def _check_file(output: Path, extensions: tuple[str, ...]) -> None:
     media.check_folder(output)
 
 
-def _check_format(cls: type[Any], output: Path, fps: float | None) -> None:
-    """Refuse a file format that does not fit what this class of pipeline makes."""
-    if makes_video(cls):
-        media.check_extension(output, media.VIDEO)
-        if fps is not None and output.suffix.lower() == ".png":
-            raise ValueError(
-                "a contact sheet (png) has no frames a second: drop --fps, or write mp4, gif or webp"
-            )
-        return
-    media.check_extension(output, media.IMAGE)
-    if fps is not None:
-        raise ValueError(f"{cls.__name__} makes images, which have no frames a second: drop --fps")
+def _check_format(output: Path, rate: float | None, fps: float | None) -> None:
+    """Refuse a file format that does not fit what the pipeline makes: images where it has no frame rate."""
+    media.check_extension(output, media.IMAGE if rate is None else media.VIDEO)
+    if fps is not None and output.suffix.lower() == ".png":
+        raise ValueError(
+            "a contact sheet (png) has no frames a second: drop --fps, or write mp4, gif or webp"
+        )
 
 
 def _clips(runs: Runs, method: "Cacher[Any] | None", options: RunOptions) -> tuple[Any, ...]:
@@ -216,6 +210,11 @@ def _write(made: Generated, scale: int) -> None:
     import torch
 
     frames = made.clip.frames
+    if not frames.isfinite().all():
+        raise ValueError(
+            "values of the picture are not finite numbers, so it is not written: try --dtype float32, other "
+            "--guidance, or --no-cache to see whether the model itself makes them"
+        )
     if made.uncached is not None:
         frames = torch.cat([made.uncached.frames, frames], dim=2)
     if made.fps is None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ class Generated:
     quality: "Quality | None" = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The result as plain values, for JSON; the infinite PSNR of identical clips is None."""
+        """The result as plain values, for JSON."""
         stats = self.clip.stats
         frames, height, width, _ = self.clip.frames.shape
         return {
@@ -65,7 +64,7 @@ class Generated:
         if self.uncached is None or self.quality is None:
             return {}
         return {
-            **{name: value if isfinite(value) else None for name, value in asdict(self.quality).items()},
+            **asdict(self.quality),
             "uncached_seconds": self.uncached.loop_seconds,
             "cached_seconds": self.clip.loop_seconds,
             "ratio": self.uncached.loop_seconds / self.clip.loop_seconds,

@@ -1,6 +1,5 @@
 """`skipstone methods`: the caching methods, as their docstrings describe them."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
@@ -13,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from skipstone.commands.options import JsonOption
-from skipstone.commands.output import table
+from skipstone.commands.output import print_json, table
+from skipstone.printable import printable
 
 if TYPE_CHECKING:
     from skipstone.cachers.registry import Registry
@@ -99,13 +99,13 @@ def methods(
     """List the methods, predictors and guidance savers, their sources and their hyper-parameters."""
     found = named(names) if names else catalogue()
     if as_json:
-        print(json.dumps({"methods": [method.as_dict() for method in found]}))
+        print_json({"methods": [method.as_dict() for method in found]})
         return
     console = Console(highlight=False, soft_wrap=True)
     for method in found:
-        console.print(Text.assemble((method.typed, "bold"), f"  {method.claim}"))
+        console.print(Text.assemble((method.typed, "bold"), f"  {printable(method.claim)}"))
         for note in (*method.notes, *(method.more if names else ())):
-            console.print(f"  {note}", markup=False)
+            console.print(f"  {printable(note)}", markup=False)
         console.print(table(("", p.name, str(p.default), p.meaning) for p in method.parameters), "")
 
 

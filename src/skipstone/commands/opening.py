@@ -20,13 +20,13 @@ class Opening:
     model: Annotated[
         str, typer.Option(help="pebble-video, pebble-image, a folder with a diffusers pipeline, or a hub id.")
     ] = "pebble-video"
-    steps: Annotated[int | None, typer.Option(min=1, help="Number of denoising steps.")] = None
+    steps: Annotated[int | None, typer.Option(min=1, max=10_000, help="Number of denoising steps.")] = None
     guidance: Annotated[float | None, typer.Option(min=0, callback=finite, help="Guidance scale.")] = None
     negative: Annotated[str | None, typer.Option(help="Negative prompt.")] = None
     size: Annotated[
         str | None, typer.Option(metavar="WxH", callback=sides, help="Width and height in pixels.")
     ] = None
-    frames: Annotated[int | None, typer.Option(min=1, help="Number of frames of a video.")] = None
+    frames: Annotated[int | None, typer.Option(min=1, max=10_000, help="Number of frames of a video.")] = None
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; by default the fastest one.")] = None
     dtype: Annotated[
         str | None,
@@ -62,8 +62,17 @@ class Opening:
         return cls
 
     def frame_rate(self, asked: float | None) -> float | None:
-        """The frames a second of a video; None if the model makes images."""
-        return (asked or bundled.FPS) if makes_video(pipeline_class(self.source)) else None
+        """The frames a second of a video; None if the model makes images.
+
+        Raises:
+            ValueError: a frame rate is asked of images.
+        """
+        cls = self.checked_class()
+        if makes_video(cls):
+            return asked or bundled.FPS
+        if asked is not None:
+            raise ValueError(f"{cls.__name__} makes images, which have no frames a second: drop --fps")
+        return None
 
     def open(self, prompt: str, rank: int = 0) -> tuple[Any, dict[str, Any]]:
         """Load the pipeline onto its device; return it with the arguments of its call. Cheap checks come

@@ -6,9 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
+
+EMPTY = {"prompt", "negative"}
+"""What may be an empty text."""
+
+NO_FILE = Path("")
+"""What an empty file name becomes; it is the folder where the command runs, which is no file either."""
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
@@ -18,6 +25,9 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def typed(**values: Any) -> None:
+        for name in values.keys() - EMPTY:
+            if values[name] in ("", NO_FILE):
+                raise ValueError(f"--{name} is empty: give it a value, or leave it out")
         for name, kind in groups.items():
             values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
         command(**values)
@@ -52,8 +62,8 @@ def finite(value: float | None) -> float | None:
 
 
 def sides(value: str | None) -> str | None:
-    """Refuse anything but a width and a height."""
-    if value is not None and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", value):
+    """Refuse anything but a width and a height, each of four digits at most."""
+    if value is not None and not re.fullmatch(r"[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", value):
         raise typer.BadParameter(f"{value!r} is not WIDTHxHEIGHT in pixels, such as 128x128.")
     return value
 

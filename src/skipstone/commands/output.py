@@ -1,11 +1,14 @@
 """What a command prints at its end: words, or one JSON object."""
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from rich.table import Table
 from rich.text import Text
+
+from skipstone.printable import printable
 
 
 class Result(Protocol):
@@ -20,12 +23,35 @@ class Result(Protocol):
 
 def show(result: Result, as_json: bool) -> None:
     """Print a result on standard output."""
-    print(json.dumps(result.as_dict(), allow_nan=False) if as_json else "\n".join(result.lines()))
+    if as_json:
+        print_json(result.as_dict())
+    else:
+        print_text("\n".join(result.lines()))
+
+
+def print_text(text: str) -> None:
+    """Print words, with control characters spelled out."""
+    print(printable(text))
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print one JSON object; what is no finite number is null, for which JSON has no other word."""
+    text = json.dumps(_without_nan(values), allow_nan=False)
+    # The only control character that JSON leaves as it is.
+    print(text.replace("\x7f", "\\u007f"))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(rows: Iterable[tuple[str, ...]]) -> Table:
     """A table without lines; markup in cells is not interpreted."""
     grid = Table.grid(padding=(0, 2))
     for row in rows:
-        grid.add_row(*(Text(cell, overflow="fold") for cell in row))
+        grid.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
     return grid

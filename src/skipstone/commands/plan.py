@@ -1,6 +1,5 @@
 """`skipstone plan`: record a run, find the best plan and write it; or show a plan."""
 
-import json
 import sys
 from contextlib import redirect_stdout
 from itertools import chain, repeat
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from skipstone.commands.opening import Opening
 from skipstone.commands.options import JsonOption, SeedOption, finite
+from skipstone.commands.output import print_json, print_text
 from skipstone.metrics import media
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ def plan(
         else:
             target = Target(speedup, computed, quality)
             found, written = _make(opening, prompt, output, target, seed, refine), f"\nwrote {output}"
-    print(json.dumps(found.summary(), allow_nan=False) if as_json else found.explain() + written)
+    if as_json:
+        print_json(found.summary())
+    else:
+        print_text(found.explain() + written)
 
 
 def _make(opening: Opening, prompt: str, output: Path, target: "Target", seed: int, refine: int) -> "Plan":

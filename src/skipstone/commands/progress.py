@@ -14,6 +14,7 @@ from rich.progress import (
 
 from skipstone.cachers.contract.words import Step
 from skipstone.pipelines.attach import Watcher
+from skipstone.printable import printable
 from skipstone.report.estimate import Estimate
 
 OTHER_COLUMNS = 18
@@ -39,7 +40,7 @@ class StepLines:
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[strip]}", markup=False),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -48,7 +49,7 @@ class StepLines:
 
     def line(self, title: str) -> Watcher:
         """Begin a line; call the returned function after each step."""
-        task = self._progress.add_task(title, total=None, strip="")
+        task = self._progress.add_task(printable(title), total=None, strip="")
         width = max(1, self._progress.console.width - len(title) - OTHER_COLUMNS)
         strip = ""
 
@@ -80,7 +81,7 @@ class RunBar:
     def __init__(self, console: Console, asks: bool = False) -> None:
         self._asks = asks
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("runs,"),
@@ -115,7 +116,7 @@ class RunBar:
 
     def done(self, title: str) -> None:
         """Count one of them as done."""
-        self._progress.update(self._task, advance=1, description=title)
+        self._progress.update(self._task, advance=1, description=printable(title))
 
     def __enter__(self) -> "RunBar":
         self._progress.start()

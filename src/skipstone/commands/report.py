@@ -12,6 +12,7 @@ from rich.console import Console
 
 from skipstone.commands.opening import Opening
 from skipstone.commands.options import FpsOption, LimitOption, PromptsOption, finite, numbers, words
+from skipstone.commands.output import print_text
 from skipstone.metrics import media
 from skipstone.pipelines import bundled
 from skipstone.report.prompts import USUAL, read_prompts
@@ -84,7 +85,7 @@ def report(
         Path | None,
         typer.Option("--from", metavar="FILE", help="Draw the page from these rows; run nothing."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Number of processes that share the prompts.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the prompts.")] = 1,
     megabytes: Annotated[
         float, typer.Option(min=0, callback=finite, help="Most megabytes of clips in the page.")
     ] = 14,
@@ -107,7 +108,7 @@ def report(
         if is_first():
             write_page(read_rows(source), output, source.parent, megabytes)
     if is_first():
-        print(f"wrote {output}")
+        print_text(f"wrote {output}")
 
 
 def prompts_of(source: str | None, model: str, limit: int | None) -> list[str]:
@@ -123,7 +124,7 @@ def _measure(
     from skipstone.report.workers import spread
 
     check_writable(rows)
-    opening.checked_class()
+    opening.frame_rate(fps)
     if workers > 1:
         spread(workers, _work, opening, design, rows, fps, yes)
     else:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from skipstone.ending import end_as_by_ctrl_c
+
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)
@@ -76,11 +78,22 @@ def spread(count: int, work: Callable[..., object], *arguments: Any) -> None:
     with Manager() as manager:
         refusals = manager.list()
         try:
-            spawn(_enlist, (count, port, work, arguments, refusals), nprocs=count)  # type: ignore[no-untyped-call]
+            _wait(spawn(_enlist, (count, port, work, arguments, refusals), count, join=False))  # type: ignore[no-untyped-call]
         except ProcessRaisedException:
             if not refusals:
                 raise
             raise refusals[0] from None
+
+
+def _wait(crew: Any) -> None:
+    """Wait for processes to end; whoever is ended while waiting ends them too."""
+    try:
+        while not crew.join():
+            pass
+    except KeyboardInterrupt:
+        for process in crew.processes:
+            process.terminate()
+        raise
 
 
 def _enlist(
@@ -88,6 +101,7 @@ def _enlist(
 ) -> None:
     import torch
 
+    end_as_by_ctrl_c()
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
