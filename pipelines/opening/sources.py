@@ -2,12 +2,17 @@
 
 import json
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from skipstone.cachers.spelling import guess
 from skipstone.pipelines import bundled
+from skipstone.pipelines.opening.complete import check_complete
+
+LONGEST = 400
+"""The most characters of another library's message: some list every tensor."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ def locate(model: str) -> Source:
     """
     if model in bundled.DEFAULTS:
         return Source(model, bundled.folder(model))
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    folder = _folder(model)
+    if folder is not None:
         return Source(model, _checked(folder))
     if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model):
         return Source(model, model)
@@ -50,6 +55,16 @@ def locate(model: str) -> Source:
         f"name a bundled model ({', '.join(bundled.DEFAULTS)}), "
         "a folder with a diffusers pipeline, or a hub id (owner/name)"
     )
+
+
+def _folder(model: str) -> Path | None:
+    """The folder of this name, where there is one."""
+    try:
+        folder = Path(model).expanduser()
+        return folder if folder.is_dir() else None
+    # The name of no user after ~, a name that is too long or that no file can have.
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def _checked(folder: Path) -> Path:
@@ -65,7 +80,7 @@ def pipeline_class(source: Source) -> type[Any]:
     """The diffusers class of a pipeline, from its index alone.
 
     Raises:
-        ValueError: the index cannot be read, or names a class that the installed diffusers lacks.
+        ValueError: the index cannot be read, or names no pipeline of the installed diffusers.
     """
     import diffusers
 
@@ -76,18 +91,41 @@ def pipeline_class(source: Source) -> type[Any]:
             f"{source.name}: {bundled.INDEX} names the class {name!r}, "
             f"which diffusers {diffusers.__version__} does not have; upgrade diffusers"
         )
+    if not issubclass(cls, diffusers.DiffusionPipeline) or cls is diffusers.DiffusionPipeline:
+        raise ValueError(f"{source.name}: {bundled.INDEX} names {name}, which is not a pipeline that can run")
     return cls
 
 
 def _index(source: Source) -> dict[str, Any]:
+    is_local = isinstance(source.location, Path)
+    path = Path(source.location) / bundled.INDEX if is_local else _fetched(str(source.location))
     try:
-        if isinstance(source.location, Path):
-            return dict(json.loads((source.location / bundled.INDEX).read_text()))
-        from diffusers import DiffusionPipeline
-
-        return dict(DiffusionPipeline.load_config(source.location))
-    except (OSError, ValueError, TypeError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"cannot read the {bundled.INDEX} of {source.name}: {error}") from None
+
+
+def _fetched(name: str) -> Path:
+    """The index of a pipeline on the hub.
+
+    Raises:
+        ValueError: there is no connection, no such pipeline, or no right to it.
+    """
+    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()
+    try:
+        return Path(hf_hub_download(name, bundled.INDEX))
+    except errors.LocalEntryNotFoundError:
+        why = "no connection to the hub, and it was not downloaded before: connect, or name a folder"
+    except errors.EntryNotFoundError:
+        why = f"it has no {bundled.INDEX}, so it is not a diffusers pipeline"
+    except errors.RepositoryNotFoundError:
+        why = "the hub has no such model, or it is closed to you: check the name, or `hf auth login`"
+    except (OSError, ValueError) as error:
+        why = str(error)
+    raise ValueError(f"cannot load {name}: {why}")
 
 
 def load(source: Source, dtype: Any, device: Any) -> Any:
@@ -99,15 +137,18 @@ def load(source: Source, dtype: Any, device: Any) -> Any:
         device: a ``torch.device``.
 
     Raises:
-        ValueError: files are missing or damaged.
+        ValueError: files are missing, damaged, or do not belong together.
     """
     from diffusers import DiffusionPipeline
-    from safetensors import SafetensorError
 
     local = isinstance(source.location, Path)
     try:
         # diffusers before 0.42 ignores `dtype`, so the older name stays.
         pipe = DiffusionPipeline.from_pretrained(source.location, torch_dtype=dtype, local_files_only=local)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"cannot load {source.name}: {error}") from None
-    return pipe.to(device)
+        if isinstance(source.location, Path):
+            check_complete(pipe, source.location)
+        return pipe.to(device)
+    # Several libraries read the folder, and each raises what it likes where a file is damaged.
+    except Exception as error:
+        why = textwrap.shorten(str(error), LONGEST) or type(error).__name__
+        raise ValueError(f"cannot load {source.name}: {why}") from None

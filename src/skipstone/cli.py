@@ -1,5 +1,6 @@
 """The command line: `skipstone generate`, `plan`, `report`, `check`, `methods` and `doctor`."""
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -19,6 +20,11 @@ from skipstone.printable import printable
 
 FORMER = {"cacher": "method"}
 """Old names of options, which still work."""
+
+TRACEBACK = "SKIPSTONE_TRACEBACK"
+"""The environment variable that lets an error that was not foreseen be raised, for reports of bugs."""
+
+NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")
 
 app = typer.Typer(
     help="Skip denoising steps of diffusers pipelines, and measure what it costs.",
@@ -74,10 +80,14 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit:
         # Nothing but typer exits here, when it finds a pipe closed.
         _complain("the pipe that the result goes to is closed")
-    except (MemoryError, RuntimeError) as error:
-        if not _is_of_memory(error):
+    # What is not foreseen, in the pipeline or here, is a line too.
+    except Exception as error:
+        if _is_of_memory(error):
+            _complain("there is too little memory for this: ask for a smaller size, or for fewer frames")
+        elif TRACEBACK in os.environ:
             raise
-        _complain("there is too little memory for this: ask for a smaller size, or for fewer frames")
+        else:
+            _complain(f"{type(error).__name__}: {error}; {TRACEBACK}=1 shows where this comes from")
     return 2
 
 
@@ -89,7 +99,7 @@ def _complain(text: str) -> None:
 
 def _is_of_memory(error: Exception) -> bool:
     """Whether memory has run out; torch says so in words, and differently for each device."""
-    return isinstance(error, MemoryError) or "memory" in str(error).lower()
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def _show_notices() -> None:
