@@ -28,7 +28,7 @@ def check_complete(pipe: Any, folder: Path) -> None:
         needed = sum(parameter.numel() for parameter in model.parameters())
         if stored < needed or (_is_of_diffusers(model) and stored > _most(model)):
             raise ValueError(
-                f"the weights of {name} are {stored:,} numbers, and its config.json asks for {needed:,}: they do "
+                f"the weights of {name} are {stored:,} numbers, its config.json asks for {needed:,}: they do "
                 "not belong together, take both from one place"
             )
 

@@ -114,7 +114,7 @@ def _fetched(name: str) -> Path:
     from huggingface_hub import errors, hf_hub_download
     from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         return Path(hf_hub_download(name, bundled.INDEX))
     except errors.LocalEntryNotFoundError:
