@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from skipstone.commands.methods import methods
 from skipstone.commands.options import with_groups
 from skipstone.commands.plan import plan
 from skipstone.commands.report import report
+from skipstone.pipelines.opening.sources import LONGEST
 from skipstone.printable import printable
 
 FORMER = {"cacher": "method"}
@@ -87,7 +89,8 @@ def run(arguments: Sequence[str]) -> int:
         elif TRACEBACK in os.environ:
             raise
         else:
-            _complain(f"{type(error).__name__}: {error}; {TRACEBACK}=1 shows where this comes from")
+            where = f"{TRACEBACK}=1 shows where it comes from, skipstone doctor whether packages go together"
+            _complain(f"{type(error).__name__}: {textwrap.shorten(str(error), LONGEST)}; {where}")
     return 2
 
 

@@ -2,17 +2,32 @@
 
 import json
 import platform
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import typer
+from packaging.requirements import Requirement
 from rich.console import Console
 
 from skipstone.commands.output import table
 from skipstone.pipelines import bundled
+from skipstone.pipelines.opening.sources import LONGEST
 
-PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "torchmetrics", "imageio", "pillow")
+PACKAGES = (
+    "torch", "diffusers", "transformers", "accelerate", "torchmetrics", "imageio", "pillow", "numpy",
+    "safetensors", "pydantic", "typer",
+)  # fmt: skip
+
+PAIRS = (
+    (
+        ("diffusers<0.36", "transformers>=5"),
+        "these two do not go together: pip install -U diffusers, or pip install 'transformers<5'",
+    ),
+)
+"""Packages that cannot be used beside each other, and what would do."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,9 @@ def examine() -> list[Diagnosis]:
     return [
         Diagnosis("python", platform.python_version()),
         *(_package(name) for name in PACKAGES),
+        *_pairs(),
+        *_ftfy(),
+        _pipelines(),
         _triton(),
         _ffmpeg(),
         _device(),
@@ -61,10 +79,56 @@ def examine() -> list[Diagnosis]:
 
 
 def _package(name: str) -> Diagnosis:
+    needed = _requirements().get(name, Requirement(name))
     try:
-        return Diagnosis(name, version(name))
+        found = version(name)
     except PackageNotFoundError:
-        return Diagnosis(name, "not installed", f"pip install {name}")
+        return Diagnosis(name, "not installed", f"pip install '{needed}'")
+    is_new_enough = needed.specifier.contains(found, prereleases=True)
+    return Diagnosis(name, found, "" if is_new_enough else f"pip install '{needed}'")
+
+
+def _requirements() -> dict[str, Requirement]:
+    """What skipstone needs, by the names of packages; empty for a copy that is not installed."""
+    try:
+        needed = map(Requirement, requires("skipstone") or ())
+    except PackageNotFoundError:
+        return {}
+    own = (one for one in needed if "extra" not in str(one.marker))
+    return {one.name: Requirement(f"{one.name}{one.specifier}") for one in own}
+
+
+def _pairs() -> Iterator[Diagnosis]:
+    for pair, advice in PAIRS:
+        if all(map(_is_installed, pair)):
+            yield Diagnosis(" + ".join(pair), "both installed", advice)
+
+
+def _ftfy() -> Iterator[Diagnosis]:
+    """Wan's pipelines of old diffusers clean prompts with a package that they do not install."""
+    if _is_installed("diffusers<0.36") and not _is_installed("ftfy"):
+        advice = "pip install ftfy: Wan's pipelines of this diffusers need it, as pebble-video does"
+        yield Diagnosis("ftfy", "not installed", advice, needed=False)
+
+
+def _is_installed(text: str) -> bool:
+    wanted = Requirement(text)
+    try:
+        return wanted.specifier.contains(version(wanted.name), prereleases=True)
+    except PackageNotFoundError:
+        return False
+
+
+def _pipelines() -> Diagnosis:
+    """Whether pipelines can be imported: packages may each be there and not go together."""
+    try:
+        from diffusers import FluxPipeline, WanPipeline
+    # Whatever a package raises when it meets a version that it does not know.
+    except Exception as error:
+        why = textwrap.shorten(str(error), LONGEST)
+        advice = "packages do not go together: pip install -U diffusers transformers"
+        return Diagnosis("pipelines", why, advice)
+    return Diagnosis("pipelines", f"{WanPipeline.__name__} and {FluxPipeline.__name__} can be imported")
 
 
 def _triton() -> Diagnosis:
