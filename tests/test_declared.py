@@ -103,6 +103,12 @@ def test_a_method_of_another_package_is_checked_as_its_fields_are_declared() -> 
         Mine(share=1.5)
 
 
+def test_numbers_of_numpy_are_kept_as_numbers_of_python() -> None:
+    made = DBCache(threshold=np.float32(0.5), warmup=np.int64(3))  # type: ignore[arg-type]
+    assert [type(value) for value in (made.threshold, made.warmup)] == [float, int]
+    check("x", (np.False_, True), tuple[bool, ...])
+
+
 def test_a_type_that_cannot_be_read_is_named() -> None:
     @dataclass(frozen=True)
     class Odd(Declared):

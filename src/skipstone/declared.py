@@ -45,7 +45,10 @@ class Declared:
     def __post_init__(self) -> None:
         cls: Any = type(self)
         for name, kind in declarations(cls).items():
-            check(name, getattr(self, name), kind)
+            value = getattr(self, name)
+            check(name, value, kind)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, value.item())
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:
@@ -104,11 +107,14 @@ def _validator(kind: Any) -> Any:
     return TypeAdapter(tuple[_strict(kind)], config=rules)  # type: ignore[arg-type, misc]
 
 
+NUMBERS = (int, float, bool)
+
+
 def _strict(kind: Any) -> Any:
     """The declaration as pydantic keeps it: with numbers that are numbers, and instances not looked into."""
     origin, parts = get_origin(kind), get_args(kind)
     plain = origin or kind
-    if kind in (int, float) or (parts and parts[0] in (int, float) and origin is Annotated):
+    if kind in NUMBERS or (origin is Annotated and parts[0] in NUMBERS):
         return Annotated[kind, BeforeValidator(_number)]
     if is_dataclass(plain):
         return InstanceOf[plain]  # type: ignore[misc, valid-type]

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from inspect import cleandoc
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 from rich.console import Console
@@ -164,13 +165,21 @@ def _read(cls: Any, kind: str) -> Method:
 
 
 def _parameter(field: "Field[Any]", hint: Any, meanings: dict[str, str]) -> Parameter:
-    kind = hint.__name__ if isinstance(hint, type) else str(hint)
     default = None if field.default is MISSING else field.default
-    return Parameter(field.name, kind, default, meanings.get(field.name, ""))
+    return Parameter(field.name, _written(hint), default, meanings.get(field.name, ""))
 
 
 def _labelled_lines(texts: Mapping[str, str]) -> list[str]:
     return [f"{label}: {text}" for label, text in texts.items() if text]
+
+
+def _written(hint: Any) -> str:
+    """A type as it is written in Python."""
+    if hint is NoneType:
+        return "None"
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(map(_written, get_args(hint)))
+    return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
 def _labelled(label: str, text: str) -> str:
