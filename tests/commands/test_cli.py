@@ -281,14 +281,14 @@ def test_bad_input_is_refused_before_the_model_is_loaded(
     for arguments in (["--method", "no"], ["--set", "x=1"], ["--device", "abacus"], ["-o", "a.jpg"]):
         assert generate("-o", "a.mp4", "--model", video, *arguments) == 2
     generate("-o", "a.mp4", "--model", video)
-    assert "AssertionError: loaded" in capsys.readouterr().err
+    assert ": loaded" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_to(video: str, capsys: pytest.CaptureFixture[str]) -> None:
     if not Path("/proc/self").exists():
         pytest.skip("needs a folder that even root cannot write to")
     assert generate("-o", "/proc/self/a.mp4", "--model", video) == 2
-    assert "cannot write to the folder '/proc/self'" in capsys.readouterr().err
+    assert "cannot write to the folder '/proc/" in capsys.readouterr().err
 
 
 def test_damaged_weights_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], video: str) -> None:

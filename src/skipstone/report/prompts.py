@@ -106,7 +106,7 @@ def _of(record: object) -> str:
 
 
 def _listed(record: object) -> str:
-    return ", ".join(map(repr, record)) if isinstance(record, Mapping) else shortened(record)
+    return shortened(list(record) if isinstance(record, Mapping) else record)
 
 
 def _lines(text: str) -> list[str]:
