@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from reprlib import repr as shortened
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -134,7 +135,7 @@ class StepMask(Limit):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.mask or set(self.mask) - {"#", "."}:
-            raise ValueError(f"mask must be made of '#' and '.', got {self.mask!r}")
+            raise ValueError(f"mask must be made of '#' and '.', got {shortened(self.mask)}")
 
     @property
     def run_steps(self) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from reprlib import repr as shortened
 from typing import Annotated
 
 from annotated_types import Gt
@@ -88,7 +89,7 @@ def published(name: str) -> Codebook:
     for codebook in PUBLISHED:
         if codebook.name == name:
             return codebook
-    raise ValueError(f"unknown codebook {name!r}; use one of: {', '.join(c.name for c in PUBLISHED)}")
+    raise ValueError(f"unknown codebook {shortened(name)}; use one of: {', '.join(c.name for c in PUBLISHED)}")
 
 
 def measured(changes: list[float], motions: list[float], steps: int) -> Codebook:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from reprlib import repr as shortened
 from typing import Any, Literal
 
 Indicator = Literal["modulated-input", "time-embedding", "time-projection"]
@@ -253,7 +254,7 @@ def published(name: str) -> Polynomial:
         if polynomial.name == name:
             return polynomial
     known = ", ".join(p.name for p in PUBLISHED)
-    raise ValueError(f"unknown rescale {name!r}; use 'auto', 'retention', 'none' or one of: {known}")
+    raise ValueError(f"unknown rescale {shortened(name)}; use 'auto', 'retention', 'none' or one of: {known}")
 
 
 def published_for(model: str, config: Mapping[str, Any], retention: bool = False) -> Polynomial:
