@@ -89,7 +89,8 @@ def published(name: str) -> Codebook:
     for codebook in PUBLISHED:
         if codebook.name == name:
             return codebook
-    raise ValueError(f"unknown codebook {shortened(name)}; use one of: {', '.join(c.name for c in PUBLISHED)}")
+    known = ", ".join(codebook.name for codebook in PUBLISHED)
+    raise ValueError(f"unknown codebook {shortened(name)}; use one of: {known}")
 
 
 def measured(changes: list[float], motions: list[float], steps: int) -> Codebook:
