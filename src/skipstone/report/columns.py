@@ -169,7 +169,8 @@ def any_row_of(line: bytes, place: str) -> dict[str, Any]:
 
 def with_reasons(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row whose metrics are all finite: those that are not are among what was not measured."""
-    odd = {name: row[name] for name in METRICS if name in row and not _is_finite(row, name)}
+    names = [name for name in METRICS if name in row and row.get("kind") in MEASURED]
+    odd = {name: row[name] for name in names if not _is_finite(row, name)}
     if not odd:
         return dict(row)
     dropped = {column for name in odd for column in (*columns_of(name), f"{name}_frames")}
