@@ -14,7 +14,7 @@ from skipstone.schedules import files
 from skipstone.schedules.importance import Prediction
 from skipstone.schedules.moments import Floats, Moments
 from skipstone.schedules.plan import Plan, Recipe, Validation
-from skipstone.schedules.profile import RESIDUAL, Quantity
+from skipstone.schedules.profile import Quantity
 from skipstone.schedules.record import Record
 
 MOST_STEPS = 1000
@@ -22,6 +22,9 @@ MOST_STEPS = 1000
 
 BEYOND = 1e-3
 """How far rounding may take a noise level beyond 0 or 1."""
+
+MATRICES = ("residual", "output", "guided residual", "guided output")
+"""The names of all matrices that plans can be made from, as of `Profile.matrix`."""
 
 Index = Annotated[int, Field(ge=0, lt=MOST_STEPS)]
 Level = Annotated[float, Field(ge=-BEYOND, le=1 + BEYOND)]
@@ -56,7 +59,7 @@ class KeptMoments(Schema):
     branch: Name
     name: Literal["residual", "output"]
     steps: Annotated[list[Index], Field(min_length=1, max_length=MOST_STEPS)]
-    scale: Annotated[float, Field(gt=0)]
+    scale: Annotated[float, Field(ge=1e-12, le=1e12)]
     gram: Annotated[list[Product], Field(max_length=MOST_STEPS * (MOST_STEPS + 1) // 2)]
 
     @property
@@ -123,11 +126,19 @@ class KeptRecord(Schema):
         others = models - set(self.made_for.models or models)
         if others:
             raise ValueError(f"moments are of {sorted(others)[0]!r}, which made_for.models lacks")
-        record = self.record()
-        residuals = [record.matrix(model, RESIDUAL) for model in models]
-        steps = [step for part in residuals if part is not None for step in part.steps]
-        if None in residuals or len(steps) > len(set(steps)):
-            raise ValueError("moments should hold each model's residuals, and each step of one model only")
+        self._check_steps(self.record(), models)
+
+    def _check_steps(self, record: Record, models: Iterable[str]) -> None:
+        """What plans are made from is known on the same steps, and each step is one model's."""
+        seen: set[int] = set()
+        for model in models:
+            found = [record.matrix(model, name) for name in MATRICES]
+            if found[0] is None:
+                raise ValueError(f"moments should hold residuals of {model!r}")
+            steps = set(found[0].steps)
+            if steps & seen or any(part is not None and set(part.steps) != steps for part in found):
+                raise ValueError("moments should be of the same steps, and each step of one model")
+            seen |= steps
 
 
 class RecordFile(KeptRecord, files.Head):
@@ -137,7 +148,7 @@ class RecordFile(KeptRecord, files.Head):
 class KeptRecipe(Schema):
     """As of `Recipe`."""
 
-    weights: Literal["residual", "output", "guided residual", "guided output"]
+    weights: Annotated[str, Field(pattern=f"^({'|'.join(MATRICES)})$")]
     power: Literal[1, 2]
 
     def recipe(self) -> Recipe:
@@ -173,10 +184,10 @@ class PlanFile(files.Head):
         record = self.record.record()
         needed = set(range(record.steps))
         for model in record.models:
-            weights, residuals = (record.matrix(model, name) for name in (self.recipe.weights, RESIDUAL))
-            if weights is None or residuals is None or weights.steps != residuals.steps:
-                raise ValueError(f"the record has no {self.recipe.weights} of {model!r} on all of its steps")
-            needed -= set(residuals.steps[1:])
+            weights = record.matrix(model, self.recipe.weights)
+            if weights is None:
+                raise ValueError(f"the record has no {self.recipe.weights} of {model!r}")
+            needed -= set(weights.steps[1:])
         for strip in self.strips:
             _check_strip(strip, record.steps, needed)
         return self

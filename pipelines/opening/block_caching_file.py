@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skipstone.cachers.block_caching import BlockCaching
 from skipstone.cachers.scale_shift import ScaleShift
-from skipstone.disk.errors import FileError, cannot
+from skipstone.disk.errors import FileError, cannot, shortened
 from skipstone.disk.writing import write
 from skipstone.pipelines import bundled
 
@@ -59,7 +59,8 @@ def load_block_caching(path: str | Path, /, device: str = "cpu") -> BlockCaching
         adjustment = _adjustment(_named(tensors, ADJUSTMENT))
         return BlockCaching(float(threshold), changes, None if adjustment is None else adjustment.to(device))
     except ValueError as error:
-        raise FileError(f"{str(file)!r} is damaged: {error}; measure and train it again") from None
+        said = shortened(str(error))
+        raise FileError(f"{str(file)!r} is damaged: {said}; measure and train it again") from None
 
 
 def _read(path: Path, device: str) -> tuple[dict[str, Tensor], str]:

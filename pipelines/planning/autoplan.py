@@ -80,7 +80,7 @@ class Autoplan:
         if session is None or session.steps != run.steps:
             session = self._sessions[run.key] = self._begin(run)
         session.models += 1
-        return InSession(session.method.for_model(model).for_run(run), self, session)
+        return InSession(_of_model(session.method, model).for_run(run), self, session)
 
     def end(self, session: "Session", skip_cost: Callable[[], float | None]) -> None:
         """Plan after a recorded run, and again after a planned run has measured the cost of skipping."""
@@ -159,6 +159,14 @@ class Autoplan:
             return
         self._is_poor = True
         warnings.warn(f"speedup {self._speedup:g}: {plan.outlook}", Notice, stacklevel=2)
+
+
+def _of_model(method: Cacher[Any], model: ModelFacts) -> Cacher[Any]:
+    """The method for a model; a record that lacks the model plans nothing for it."""
+    try:
+        return method.for_model(model)
+    except ValueError as why:
+        return Unplanned(str(why))
 
 
 def _path(key: str) -> Path | None:

@@ -12,7 +12,7 @@ import torch
 
 import skipstone
 from skipstone.cachers.contract.words import RunFacts, Step
-from skipstone.pipelines.planning.autoplan import records_folder
+from skipstone.pipelines.planning.autoplan import records_folder as find_folder
 from skipstone.pipelines.planning.conditions import conditions
 from skipstone.pipelines.run.stats import RunLog
 from skipstone.schedules.profile import Quantity
@@ -45,7 +45,7 @@ def is_recording(cache: skipstone.CacheHandle) -> bool:
 
 
 def test_records_are_kept_in_the_users_cache_folder() -> None:
-    assert records_folder().parts[-2:] == ("skipstone", "records")
+    assert (find_folder() or Path()).parts[-2:] == ("skipstone", "records")
 
 
 def test_the_first_run_is_recorded_and_the_later_ones_are_planned(toy: Any) -> None:
@@ -226,6 +226,60 @@ def test_a_damaged_record_is_made_again_and_said_to_be(folder: Path) -> None:
             (path,) = folder.iterdir()
             path.write_text("{")
     assert "is damaged: it is no JSON" in cache.last_run.method
+
+
+def test_a_record_that_lacks_a_model_is_no_error_of_the_users(folder: Path) -> None:
+    """Of two experts that share a run."""
+    for lacking in (False, True):
+        case = PIPELINES["wan-two-experts"].make()
+        with skipstone.attach(case.pipe, speedup=1.5) as cache:
+            assert torch.isfinite(case(num_inference_steps=12)).all()
+        (path,) = folder.glob("*.json")
+        if not lacking:
+            content = json.loads(path.read_text())
+            kept = [one for one in content["moments"] if one["model"] == "transformer"]
+            path.write_text(json.dumps({**content, "moments": kept}))
+    assert "the pipeline also has transformer_2" in cache.last_run.method
+
+
+@pytest.mark.parametrize("change", ["made_for", "levels", "model"])
+def test_a_record_of_other_runs_is_made_again(folder: Path, change: str) -> None:
+    for turn in range(2):
+        pipe = ToyPipeline(ToyModel())
+        with torch.no_grad(), skipstone.attach(pipe, speedup=2.0) as cache:
+            pipe(bending(16))
+        assert is_recording(cache)
+        (path,) = folder.iterdir()
+        content = json.loads(path.read_text())
+        if change == "made_for":
+            content["made_for"]["steps"] = 17
+        elif change == "levels":
+            content["levels"] = [level * 0.9 for level in content["levels"]]
+        else:
+            content["made_for"]["models"]["unet"] = content["made_for"]["models"]["transformer"]
+            content["moments"] = [{**one, "model": "unet"} for one in content["moments"]]
+        path.write_text(json.dumps(content))
+        assert ("was made for other runs" in cache.last_run.method) == (turn == 1)
+
+
+def test_without_a_home_runs_are_planned_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skipstone.pipelines.planning.autoplan.records_folder", lambda: None)
+    pipe = ToyPipeline(ToyModel())
+    with torch.no_grad(), skipstone.attach(pipe, speedup=2.0) as cache:
+        pipe(bending(16))
+        assert "not kept for other processes: there is no home folder" in str(cache.last_run)
+        pipe(bending(16))
+    assert cache.last_run.computed == 8
+
+
+def test_there_is_no_folder_for_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(name: str) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_cache_path", homeless)
+    assert find_folder() is None
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: Path("~/.cache") / name)
+    assert find_folder() is None
 
 
 def test_a_folder_that_cannot_be_written_to_costs_no_run(toy: Any, folder: Path) -> None:
