@@ -8,8 +8,8 @@ from statistics import geometric_mean, mean
 
 from torch import Tensor
 
+from skipstone.cachers.contract.async_copy import AsyncCopy
 from skipstone.cachers.contract.coordinates import Coordinates
-from skipstone.cachers.contract.late import Late
 from skipstone.cachers.contract.words import Step
 
 COORDINATES = 2048
@@ -40,7 +40,7 @@ class Comparison:
 
     step: int
     expected: float
-    squared: Late
+    squared: AsyncCopy
 
 
 @dataclass
@@ -134,7 +134,7 @@ class Watch:
         """
         seen, squared = self.coordinates.compare(value, self.known if weights else (), weights)
         if weights:
-            self.course.waiting.append(Comparison(step.index, expected, Late(squared)))
+            self.course.waiting.append(Comparison(step.index, expected, AsyncCopy(squared)))
         self.known.appendleft(seen)
         while len(self.known) > self.anchors:
             self.known.pop()

@@ -15,7 +15,7 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Reason, RunFacts, Site
 from skipstone.pipelines.evaluations.base import Branch, Evaluation, GivenEvaluation
 from skipstone.pipelines.evaluations.guided_branches import GuidedBranches
-from skipstone.pipelines.evaluations.sites import at_output, parts_at, place
+from skipstone.pipelines.evaluations.sites import at_output, modules_at, place
 from skipstone.pipelines.evaluations.trial import Trials
 from skipstone.pipelines.graphs.graphs import Graphs, NotCapturedError
 from skipstone.pipelines.memory.now import Now
@@ -89,10 +89,10 @@ class Engine:
         self.cacher = cacher.for_model(facts_of(name, self.model, siblings or (name,)))
         self._called = model
         self._placement = place(self.cacher, self.model)
-        self._parts = parts_at(self._placement, self.model, self.cacher.head_blocks)
+        self._modules = modules_at(self._placement, self.model, self.cacher.head_blocks)
         self._trials = Trials()
         self._half_trials: dict[Hashable, bool] = {}
-        self._graphs = Graphs(self.model, self._parts, self._run_as_written) if graphs else None
+        self._graphs = Graphs(self.model, self._modules, self._run_as_written) if graphs else None
         self._graphs_of: Run | None = None
         self._memories: weakref.WeakSet[ModelRun] = weakref.WeakSet()
         self._here = Here()
@@ -114,7 +114,7 @@ class Engine:
         self._contexts = CacheContexts(self.model)
         self._undo.callback(self._contexts.restore)
         decides_on_the_way = self._placement.site is Site.LAYER
-        for proxy in proxied(self._parts, self._running, self._call, decides_on_the_way):
+        for proxy in proxied(self._modules, self._running, self._call, decides_on_the_way):
             self._undo.callback(proxy.restore)
         self._watch_model()
 
@@ -370,7 +370,7 @@ class Engine:
         branch = self._new_branch(memory, key.name, shapes)
         memory.keep((key, shapes), branch)
         if memory.method.watches_attention:
-            branch.watched = middle_block(self._parts)
+            branch.watched = middle_block(self._modules)
             branch.grid = token_grid(self.model, *arguments)
         return branch
 
@@ -386,10 +386,10 @@ class Engine:
         """Note how layers are skipped in a compiled model, or watch its attention."""
         if self._placement.site is Site.LAYER:
             memory.run.log.note(f"{self.name}: {BETWEEN_GRAPHS}")
-        place = middle_block(self._parts) if memory.method.watches_attention else None
+        place = middle_block(self._modules) if memory.method.watches_attention else None
         if place is not None and not self._hooks:
             # Permanent, since hooks are compiled together with the model.
-            block = list(self._parts[place[0]].children())[place[1]]
+            block = list(self._modules[place[0]].children())[place[1]]
             self._hooks = watch_for_good(block, self._attended)
             for hook in self._hooks:
                 self._undo.callback(hook.remove)

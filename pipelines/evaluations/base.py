@@ -47,7 +47,7 @@ class Branch(Generic[StateT]):
         watched_slot: where that takes its main stream.
         grid: how that stream's tokens are laid out.
         coordinates: those that a method reads which asks for no more.
-        spares_leading: whether the blocks before the stack are left out where that is skipped.
+        skips_before_stack: whether the blocks before the stack are left out where that is skipped.
         problem: why this branch cannot be skipped at all.
     """
 
@@ -76,7 +76,7 @@ class Branch(Generic[StateT]):
         self.watched: Place | None = None
         self.watched_slot: Slot = 0
         self.grid: Grid | None = None
-        self.spares_leading = False
+        self.skips_before_stack = False
         self.problem: str | None = None
         self._layer_kinds = cacher.layer_kinds - {LayerKind.TEMPORAL_ATTENTION}
 
@@ -95,20 +95,20 @@ class Branch(Generic[StateT]):
         return self.snapshots.nbytes + sum(memory.snapshots.nbytes for memory in layers)
 
     @property
-    def decides_before_leading(self) -> bool:
+    def decides_before_blocks(self) -> bool:
         """Whether the method can decide before the blocks before the stack are called."""
         if self.trace is None or not self.trace.head:
             return False
-        probe, leading = self.placement.probe, self.trace.leading
-        return probe in EARLY or (probe is Probe.MODULATED_INPUT and leading.foretold is not None)
+        probe, before_stack = self.placement.probe, self.trace.before_stack
+        return probe in EARLY or (probe is Probe.MODULATED_INPUT and before_stack.foretold is not None)
 
     @property
     def remarks(self) -> list[str]:
         """What a user should know of this branch."""
         known = () if self.trace is None else self.trace.remarks
-        leading = () if self.trace is None or self.spares_leading else self.trace.leading.remarks
+        untraced = () if self.trace is None or self.skips_before_stack else self.trace.before_stack.remarks
         layers = [memory.problem for memory in self.layers.values()]
-        found = (self.problem, self.placement.remark, *leading, *known, *layers, *self._missing())
+        found = (self.problem, self.placement.remark, *untraced, *known, *layers, *self._missing())
         return [remark for remark in dict.fromkeys(found) if remark is not None]
 
     def _missing(self) -> list[str]:

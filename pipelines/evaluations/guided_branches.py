@@ -60,7 +60,7 @@ class GuidedBranches:
         self._guidance = guidance
         self._model = model
         self._seen: dict[str, Seen] = {}
-        self._parts_of: dict[Hashable, list[Sequence[Tensor]]] = {}
+        self._bands_of: dict[Hashable, list[Sequence[Tensor]]] = {}
         self._grids: dict[Hashable, tuple[int, ...]] = {}
         self._trials = trials
         self._call: GuidedCall | None = None
@@ -73,8 +73,8 @@ class GuidedBranches:
     def nbytes(self) -> int:
         """Bytes held for reuse."""
         outputs = [tensor for seen in self._seen.values() for tensor in floats_in(seen.output)]
-        parts = [part for kept in self._parts_of.values() for tensors in kept for part in tensors]
-        return sum(tensor.nbytes for tensor in (*outputs, *parts))
+        bands = [band for kept in self._bands_of.values() for tensors in kept for band in tensors]
+        return sum(tensor.nbytes for tensor in (*outputs, *bands))
 
     def new_step(self) -> None:
         """Forget the outputs of the last step."""
@@ -83,7 +83,7 @@ class GuidedBranches:
     def forget(self) -> None:
         """Drop everything for reuse."""
         self._seen.clear()
-        self._parts_of.clear()
+        self._bands_of.clear()
 
     def begin(self, name: str, step: Step, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The estimated output of the unconditional branch; None if this call is computed.
@@ -100,7 +100,7 @@ class GuidedBranches:
         if call.key not in self._grids:
             self._grids[call.key] = _grid(given)
         cond = self._conditional(call)
-        saves = self._guidance.reason_to_compute(step) is None and call.key in self._parts_of
+        saves = self._guidance.reason_to_compute(step) is None and call.key in self._bands_of
         if cond is not None:
             self.found = True
             return self._estimate(cond.output) if saves else None
@@ -148,20 +148,20 @@ class GuidedBranches:
         assert self._call is not None
         grid = self._grids[self._call.key]
         differences = [_planes(u.float() - c.float(), grid) for u, c in zip(uncond, cond, strict=True)]
-        self._parts_of[self._call.key] = [self._guidance.split(one.detach()) for one in differences]
+        self._bands_of[self._call.key] = [self._guidance.split(one.detach()) for one in differences]
 
     def _estimate(self, cond: Any) -> Any:
         assert self._call is not None
         weights = self._guidance.weights(self._call.step)
-        kept = self._parts_of[self._call.key]
+        kept = self._bands_of[self._call.key]
         return refilled(
             cond, (self._added(c, p, weights) for c, p in zip(floats_in(cond), kept, strict=True))
         )
 
-    def _added(self, cond: Tensor, parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    def _added(self, cond: Tensor, bands: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
         assert self._call is not None
         planes = _planes(cond, self._grids[self._call.key])
-        return _unplaned(reuse(planes, parts, weights), cond.shape)
+        return _unplaned(reuse(planes, bands, weights), cond.shape)
 
 
 def _named(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -108,18 +108,18 @@ class Passing:
     Args:
         trace: the trace of an earlier evaluation.
         position: how many calls come before the first one that is left out.
-        spares_leading: whether to leave out the calls before the stack too.
+        skips_before_stack: whether to leave out the calls before the stack too.
     """
 
-    def __init__(self, trace: Trace, position: int, spares_leading: bool) -> None:
+    def __init__(self, trace: Trace, position: int, skips_before_stack: bool) -> None:
         self._trace = trace
         self._position = position
-        self._spares_leading = spares_leading
+        self._skips_before_stack = skips_before_stack
 
     def call(self, call: Call) -> Any:
         position, self._position = self._position, self._position + 1
-        if self._spares_leading and position < self._trace.head:
-            return self._trace.leading.blanks[position]
+        if self._skips_before_stack and position < self._trace.head:
+            return self._trace.before_stack.blanks[position]
         known = self._trace.passes[position] if self._trace.has(position, call.place) else None
         return call.run() if known is None else known.through(call.tensors())
 
@@ -136,7 +136,7 @@ class Skipping:
         weights: the predictor's weights.
         position: how many calls come before the first skipped one.
         copy: whether to copy the streams, because something writes into them on the way.
-        spares_leading: whether to leave out the calls before the stack too.
+        skips_before_stack: whether to leave out the calls before the stack too.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Skipping:
         weights: Weights,
         position: int,
         copy: bool,
-        spares_leading: bool,
+        skips_before_stack: bool,
     ) -> None:
         self._trace = trace
         self._copy = copy
@@ -154,7 +154,7 @@ class Skipping:
         self._weights = weights
         self._position = position
         self._inner = trace.inner
-        self._spares_leading = spares_leading
+        self._skips_before_stack = skips_before_stack
         self._base: dict[Any, Tensor] = {}
         self._done = 0
 
@@ -175,8 +175,8 @@ class Skipping:
                 f"{type(call.block).__name__} was called out of the order learned on an earlier step, in a "
                 "step that is being skipped; skipstone cannot cache a model that changes its blocks mid-run"
             )
-        if self._spares_leading and position < self._trace.head:
-            return self._trace.leading.blanks[position]
+        if self._skips_before_stack and position < self._trace.head:
+            return self._trace.before_stack.blanks[position]
         segment = self._trace.segment_at(position)
         if segment is None:
             return call.run()

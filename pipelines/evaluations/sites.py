@@ -49,8 +49,8 @@ def place(cacher: Cacher[Any], model: nn.Module) -> Placement:
     return placement
 
 
-def parts_at(placement: Placement, model: nn.Module, head_blocks: int) -> list[nn.Module]:
-    """The parts of a model that an evaluation stands in for.
+def modules_at(placement: Placement, model: nn.Module, head_blocks: int) -> list[nn.Module]:
+    """The modules of a model that an evaluation stands in for.
 
     Raises:
         ValueError: there are fewer layers than have to run on every step.
@@ -84,8 +84,8 @@ def _placement(cacher: Cacher[Any], model: nn.Module) -> Placement:
     name = type(model).__name__
     if cacher.site is Site.DEEP and not is_unet(model):
         raise ValueError(
-            f"{cacher.name} estimates the deep branch of a UNet, and {name} is none (it has no down_blocks, "
-            "mid_block and up_blocks); choose another method"
+            f"{cacher.name} estimates the deep branch of a UNet, but {name} is not a UNet (it has no "
+            "down_blocks, mid_block and up_blocks); choose another method"
         )
     if cacher.site is Site.LAYER:
         return _at_layers(cacher, model)
@@ -112,8 +112,8 @@ def _at_layers(cacher: Cacher[Any], model: nn.Module) -> Placement:
     layers = layers_in(model, cacher.layer_kinds)
     if not layers:
         raise ValueError(
-            f"{cacher.name} skips layers within blocks ({kinds}), and {name} has none that are known as "
-            "such; choose a method that skips whole steps, such as teacache"
+            f"{cacher.name} skips layers within blocks ({kinds}), but no such layers are known in {name}; "
+            "choose a method that skips whole steps, such as teacache"
         )
     return Placement(Site.LAYER, cacher.probe, layers=layers)
 
@@ -122,5 +122,5 @@ def _no_stack(model: nn.Module) -> str:
     name = type(model).__name__
     if is_unet(model):
         return f"{name} is a UNet, its blocks are no stack"
-    parts = ", ".join(part for part, _ in model.named_children()) or "it has no parts"
-    return f"{name} has no list of attention blocks among its parts ({parts})"
+    modules = ", ".join(module for module, _ in model.named_children()) or "it has no modules"
+    return f"{name} has no list of attention blocks among its modules ({modules})"

@@ -121,7 +121,8 @@ class StackEvaluation(Evaluation[StateT]):
     def _skipping(self, snapshots: Snapshots, weights: Weights, position: int) -> Skipping:
         branch, trace = self.branch, self.branch.trace
         assert trace is not None
-        return Skipping(trace, snapshots, weights, position, branch.writes_in_place, branch.spares_leading)
+        in_place, before = branch.writes_in_place, branch.skips_before_stack
+        return Skipping(trace, snapshots, weights, position, in_place, before)
 
     def _look(self, call: Call) -> None:
         """Read the probe at the end of the stack's head; of every chain until the first one is known."""
@@ -138,18 +139,18 @@ class StackEvaluation(Evaluation[StateT]):
 
     def _turn(self, trace: Trace) -> int | None:
         """The position of the call at which the method decides."""
-        return 0 if self.branch.spares_leading else trace.start
+        return 0 if self.branch.skips_before_stack else trace.start
 
     def _look_at_head(self, call: Call, begins: bool) -> None:
         if begins and self.method.head_blocks:
             self._heads[call.list_index] = Entry.of(call, [call.main_slot()], self.branch.writes_in_place)
 
     def _decide_at(self, call: Call, trace: Trace) -> None:
-        foretold = trace.leading.foretold if self.branch.spares_leading else None
+        foretold = trace.before_stack.foretold if self.branch.skips_before_stack else None
         self._decide(self._read_probe(call if foretold is None else foretold.by(call)))
         self._agree()
         if self._scouting:
-            self._mode = Passing(trace, self._calls, self.branch.spares_leading)
+            self._mode = Passing(trace, self._calls, self.branch.skips_before_stack)
         elif self.skipped:
             self._mode = self._skipping(self.branch.snapshots, self.weights, self._calls)
 
@@ -191,7 +192,7 @@ class StackEvaluation(Evaluation[StateT]):
         if trace.start is None:
             raise NotUnderstoodError("the model has no block that could be skipped")
         self.branch.trace = trace
-        self.branch.spares_leading &= self.branch.decides_before_leading
+        self.branch.skips_before_stack &= self.branch.decides_before_blocks
         self._decide(self._probes.get(trace.start))
         self.branch.writes_in_place |= residuals is None
         return residuals
@@ -219,7 +220,7 @@ class Replay(Evaluation[StateT]):
         assert branch.trace is not None
         newest = (1.0,) + (0.0,) * (len(branch.snapshots) - 1)
         self._mode = Skipping(
-            branch.trace, branch.snapshots, newest, 0, branch.writes_in_place, branch.spares_leading
+            branch.trace, branch.snapshots, newest, 0, branch.writes_in_place, branch.skips_before_stack
         )
 
     def call(self, place: Place, block: Any, args: Any, kwargs: Any) -> Any:

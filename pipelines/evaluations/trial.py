@@ -13,7 +13,7 @@ class Trials:
 
     def __init__(self) -> None:
         self._problems: dict[Hashable, str | None] = {}
-        self._spares_leading: set[Hashable] = set()
+        self._skips_before_stack: set[Hashable] = set()
 
     def problem(self, layout: Hashable) -> str | None:
         """Why the site cannot be skipped with such inputs; None if it can or was not tried."""
@@ -26,7 +26,7 @@ class Trials:
     def tell(self, branch: Branch[Any]) -> None:
         """Tell a new branch the results."""
         branch.checked = branch.layout in self._problems
-        branch.spares_leading = branch.layout in self._spares_leading
+        branch.skips_before_stack = branch.layout in self._skips_before_stack
 
     def verify(
         self, evaluation: Evaluation[Any], name: str, right: Callable[[Evaluation[Any]], bool]
@@ -47,14 +47,14 @@ class Trials:
         branch = evaluation.branch
         if branch.trace is None or branch.layout in self._problems or not len(branch.snapshots):
             return
-        branch.spares_leading = branch.decides_before_leading
+        branch.skips_before_stack = branch.decides_before_blocks
         is_right = right(Replay(evaluation))
-        if branch.spares_leading and not is_right:
-            branch.spares_leading = False
+        if branch.skips_before_stack and not is_right:
+            branch.skips_before_stack = False
             is_right = right(Replay(evaluation))
         if not is_right:
             raise NotUnderstoodError(f"{name} does more with its blocks than run them in turn")
         self._problems[branch.layout] = None
-        if branch.spares_leading:
-            self._spares_leading.add(branch.layout)
+        if branch.skips_before_stack:
+            self._skips_before_stack.add(branch.layout)
         branch.checked = True

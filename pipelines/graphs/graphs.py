@@ -124,13 +124,13 @@ class Graphs:
 
     Args:
         model: the model.
-        parts: its block lists.
+        block_lists: its lists of blocks.
         forward: runs the model.
     """
 
-    def __init__(self, model: nn.Module, parts: Sequence[nn.Module], forward: Forward) -> None:
+    def __init__(self, model: nn.Module, block_lists: Sequence[nn.Module], forward: Forward) -> None:
         self._model = model
-        self._parts = parts
+        self._block_lists = block_lists
         self._forward = forward
         self._graphs: dict[Hashable, Graph] = {}
         self._refused: dict[Hashable, str] = {}
@@ -230,7 +230,7 @@ class Graphs:
     def _running(self, evaluation: StackEvaluation[Any]) -> Iterator[nn.Module]:
         """The modules that run in a skipped evaluation."""
         assert evaluation.branch.trace is not None
-        blocks = [list(part.children()) for part in self._parts]
+        blocks = [list(one.children()) for one in self._block_lists]
         left_out = {blocks[number][n] for number, n in evaluation.branch.trace.skipped}
         return _modules(self._model, left_out)
 

@@ -166,19 +166,18 @@ class ProxiedModules:
 
 
 def proxied(
-    parts: Sequence[nn.Module], running: Callable[[], bool], call: CallBlock, opaque: bool
+    modules: Sequence[nn.Module], running: Callable[[], bool], call: CallBlock, opaque: bool
 ) -> list[ProxiedList | ProxiedModules]:
     """Redirect the calls of a model's blocks in lists, and of single modules.
 
     Args:
-        parts: the lists and the modules.
+        modules: the lists and the modules.
         running: returns whether the model is being evaluated right now.
         call: receives the calls.
         opaque: whether the compiler must not trace into the calls.
     """
     call = uncompiled(call) if opaque else call
-    lists = [
-        ProxiedList(n, part, running, call) for n, part in enumerate(parts) if isinstance(part, nn.ModuleList)
-    ]
-    single = {part: n for n, part in enumerate(parts) if not isinstance(part, nn.ModuleList)}
-    return [*lists, ProxiedModules(single, running, call, opaque)]
+    lists = {n: one for n, one in enumerate(modules) if isinstance(one, nn.ModuleList)}
+    single = {one: n for n, one in enumerate(modules) if not isinstance(one, nn.ModuleList)}
+    many = [ProxiedList(n, blocks, running, call) for n, blocks in lists.items()]
+    return [*many, ProxiedModules(single, running, call, opaque)]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skipstone.pipelines.model.before_stack import BeforeStack, Foretold
 from skipstone.pipelines.model.calls import (
     Call,
     NotUnderstoodError,
@@ -21,7 +22,6 @@ from skipstone.pipelines.model.calls import (
     passes,
     segments,
 )
-from skipstone.pipelines.model.leading import Foretold, Leading
 from skipstone.pipelines.model.outputs import hollow
 
 Place = tuple[int, int]
@@ -69,20 +69,20 @@ class Trace:
         places: the blocks in call order.
         passes: for each call how to skip it; None if that is not known.
         segments: the ranges of calls that are skipped as one.
-        leading: the calls before the stack's first one.
+        before_stack: the calls before the stack's first one.
         remarks: what is computed on every step because it could not be traced.
     """
 
     places: tuple[Place, ...]
     passes: tuple[Passes | None, ...]
     segments: tuple[Segment, ...]
-    leading: Leading
+    before_stack: BeforeStack
     remarks: tuple[str, ...] = ()
 
     @property
     def head(self) -> int:
         """Position of the stack's first call."""
-        return len(self.leading.blanks)
+        return len(self.before_stack.blanks)
 
     @property
     def start(self) -> int | None:
@@ -239,18 +239,18 @@ class Learner:
         stretches = self._stretches(stack)
         by_call = {position: inner for chain, inner in known for position in chain.positions}
         every = tuple(by_call[position] for position in range(len(self._places)))
-        leading = self._leading(stack[0][0]) if stack else Leading()
-        remarks = _remarks(chain for chain in self._chains if chain.positions[0] >= len(leading.blanks))
-        return Trace(tuple(self._places), every, tuple(segments(stretches)), leading, remarks)
+        before_stack = self._before_stack(stack[0][0]) if stack else BeforeStack()
+        remarks = _remarks(chain for chain in self._chains if chain.positions[0] >= len(before_stack.blanks))
+        return Trace(tuple(self._places), every, tuple(segments(stretches)), before_stack, remarks)
 
-    def _leading(self, first: _Chain) -> Leading:
+    def _before_stack(self, first: _Chain) -> BeforeStack:
         """The calls before the stack's first chain."""
         head = first.positions[0]
         if not head:
-            return Leading()
+            return BeforeStack()
         foretold = Foretold.of(self._chains[0].first, first.first)
         remarks = _remarks(chain for chain in self._chains if chain.positions[0] < head)
-        return Leading(tuple(self._blanks[:head]), foretold, remarks)
+        return BeforeStack(tuple(self._blanks[:head]), foretold, remarks)
 
     def ends(self, trace: Trace) -> list[tuple[Segment, Entry, Entry]]:
         """Each segment, with the streams that entered and left it."""

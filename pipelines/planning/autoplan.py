@@ -19,7 +19,7 @@ from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.declared import check
 from skipstone.notice import Notice
 from skipstone.pipelines.planning.conditions import conditions, digest
-from skipstone.pipelines.planning.tapes import record_of
+from skipstone.pipelines.planning.record_of_run import record_of
 from skipstone.pipelines.run.ranks import process_group
 from skipstone.schedules.expectation import POOR
 from skipstone.schedules.load import load_record

@@ -7,7 +7,7 @@ from skipstone.cachers.recorders.run import Recorder
 from skipstone.pipelines.attach import Watcher, attach
 from skipstone.pipelines.model.models import models_of
 from skipstone.pipelines.planning.conditions import conditions
-from skipstone.pipelines.planning.tapes import record_of
+from skipstone.pipelines.planning.record_of_run import record_of
 from skipstone.pipelines.recording.rehearsal import Rehearsal
 from skipstone.schedules.record import Record
 

@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from skipstone.cachers.contract.late import Late
+from skipstone.cachers.contract.async_copy import AsyncCopy
 from skipstone.cachers.contract.words import Step
 from skipstone.pipelines.run.conditioning import Conditioning
 from skipstone.pipelines.run.model_time import ModelTime, TimeScale, first_position, frames_apart
@@ -59,7 +59,7 @@ class Run:
         self._planned: int | None = None
         self._settled = False
         self._scale = TimeScale()
-        self._unread: list[tuple[int, ModelTime, Late]] = []
+        self._unread: list[tuple[int, ModelTime, AsyncCopy]] = []
         self._lay_out(getattr(scheduler, "begin_index", None))
         if scheduler is not None:
             self.drive_by(scheduler)
@@ -173,7 +173,7 @@ class Run:
         if self._unread:
             self._look_back()
         if time is not None and not time.is_at_hand and self._place(time) is None:
-            self._unread.append((index, time, Late(time.on_device)))
+            self._unread.append((index, time, AsyncCopy(time.on_device)))
 
     def take(self, time: ModelTime | None) -> bool:
         """Note that a scheduler took a step; return whether the run has moved on.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import skipstone
 from skipstone import CFGCache, Planned, WithGuidance
-from skipstone.cachers.contract.late import Late
+from skipstone.cachers.contract.async_copy import AsyncCopy
 from skipstone.cachers.contract.words import Reason, RunFacts, Step
 from skipstone.cachers.guard import FLOOR, Comparison, Course
 from skipstone.pipelines.evaluations.base import decides_alike
@@ -157,7 +157,7 @@ def course(margin: float = 2.0, most: int = 2) -> Course:
 
 
 def compare(course: Course, step: int, expected: float, *errors: float) -> None:
-    course.waiting.append(Comparison(step, expected, Late(torch.tensor(errors).square())))
+    course.waiting.append(Comparison(step, expected, AsyncCopy(torch.tensor(errors).square())))
 
 
 def at(course: Course, index: int) -> int:
@@ -334,5 +334,5 @@ def test_a_sampler_without_noise_levels_is_planned_by_its_steps() -> None:
 
 def test_numbers_on_their_way_are_what_was_sent() -> None:
     tensor = torch.tensor([1.0, 2.0])
-    late = Late(tensor)
+    late = AsyncCopy(tensor)
     assert late.read() == [1.0, 2.0]

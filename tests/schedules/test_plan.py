@@ -180,14 +180,14 @@ def test_without_guided_matrices_no_candidate_needs_them() -> None:
 
 
 def test_refining_keeps_only_what_measures_better() -> None:
-    class Late(Counting):
+    class AsyncCopy(Counting):
         """Likes computed steps late in the run."""
 
         def __call__(self, plan: Plan) -> Judgement:
             self.judged.append(plan)
             return Judgement((float(sum(n for n, mark in enumerate(plan.strip) if mark == "#")),))
 
-    judge = Late()
+    judge = AsyncCopy()
     record = record_of(judge=judge)
     plain, refined = record.plan(computed=5), record.plan(computed=5, refine=30)
     assert plain.validated is not None

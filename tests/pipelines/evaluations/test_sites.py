@@ -112,7 +112,7 @@ class Plain(nn.Module):
 
 
 FALLS_BACK = {
-    "no block list": (Plain, r"Plain has no list of attention blocks among its parts \(layers\)"),
+    "no block list": (Plain, r"Plain has no list of attention blocks among its modules \(layers\)"),
     "unknown outputs": (lambda: ToyModel(1, Pools), r"Pools returns a tensor \(\) that continues none"),
     "collected outputs": (Collects, "Collects does more with its blocks than run them in turn"),
     "streams apart": (Apart, "Apart does more with its blocks than run them in turn"),

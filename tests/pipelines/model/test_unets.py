@@ -117,7 +117,7 @@ def test_what_cannot_work_is_refused_and_named() -> None:
     with pytest.raises(ValueError, match=r"first-block looks at first-block.*UNet2DConditionModel is a UNet"):
         skipstone.attach(ToyPipeline(made(name)), FirstBlock())
     with pytest.raises(
-        ValueError, match="deepcache estimates the deep branch of a UNet, and ToyModel is none"
+        ValueError, match="deepcache estimates the deep branch of a UNet, but ToyModel is not a UNet"
     ):
         skipstone.attach(ToyPipeline(ToyModel()), DeepCache(1000))
     with pytest.raises(ValueError, match=r"3 layers .* UNet2DConditionModel has 2; ask for at most"):

@@ -15,7 +15,7 @@ from torch import Tensor
 import skipstone
 from skipstone.cachers.contract.words import ModelFacts, Outcome, RunFacts, Step
 from skipstone.cachers.recorders.run import Recorder, Tape
-from skipstone.pipelines.planning.tapes import record_of
+from skipstone.pipelines.planning.record_of_run import record_of
 from skipstone.pipelines.recording.rehearsal import Rehearsal
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.profile import Quantity

@@ -48,7 +48,7 @@ class Foretold:
 
 
 @dataclass(frozen=True)
-class Leading:
+class BeforeStack:
     """The calls before the stack.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class Late:
+class AsyncCopy:
     """A small tensor, copied to main memory without waiting for the device.
 
     Args:
