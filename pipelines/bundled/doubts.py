@@ -50,8 +50,10 @@ def _unknown(name: str, folder: Path, prompt: str) -> Iterator[str]:
 @cache
 def known_words(folder: Path) -> frozenset[str]:
     """The words that are a token of their own."""
-    (file,) = (path for path in folder.glob("tokenizer*/tokenizer.json") if BEGIN in path.read_text("utf-8"))
-    tokens = [token for token, _ in json.loads(file.read_text("utf-8"))["model"]["vocab"]]
+    texts = (path.read_text("utf-8") for path in folder.glob("tokenizer*/tokenizer.json"))
+    vocabularies = [json.loads(text)["model"]["vocab"] for text in texts]
+    # Tokenizers by merges have a dict, and no tokens that begin words.
+    tokens = [pair[0] for vocabulary in vocabularies if isinstance(vocabulary, list) for pair in vocabulary]
     return frozenset(token.removeprefix(BEGIN) for token in tokens if token.startswith(BEGIN))
 
 
