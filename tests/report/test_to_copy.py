@@ -38,6 +38,7 @@ def attached(text: str) -> Any:
         ("first-block", 9),
         ("dbcache:blocks=2", 3),
         ("fora+cfg-cache", 1),
+        ("fora+cfg-cache:cfg-cache.interval=3", 1),
         ("adacache:codebook=open-sora-30-fast", 0),
         ("teacache:rescale=none", 4),
         ("pab:spatial=3", 0),
