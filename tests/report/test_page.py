@@ -106,6 +106,12 @@ def test_the_page_says_everything(tmp_path: Path) -> None:
     assert "<b>bold" not in written
 
 
+def test_control_characters_are_spelled_out_in_the_page(tmp_path: Path) -> None:
+    written = page(sweep_of(row(prompt="a\x1b[31m\0 cat \u202egnp")), tmp_path)
+    assert "a\\x1b[31m\\x00 cat \\u202egnp" in written
+    assert not {"\x1b", "\0", "\u202e"} & set(written)
+
+
 def test_the_page_is_whole_without_a_network(tmp_path: Path) -> None:
     written = page(sweep_of(row()), tmp_path)
     assert "http://" not in written

@@ -8,6 +8,7 @@ from typing import Any
 
 from skipstone.disk.writing import write_text
 from skipstone.metrics.comparison import METRICS, Metric, said
+from skipstone.printable import printable
 from skipstone.report import drawing
 from skipstone.report.cases import MEGABYTES, WorstCase, cases, data_url
 from skipstone.report.previews import GAIN
@@ -73,7 +74,7 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    return surroundings.get_template("page.html").render(
+    text = surroundings.get_template("page.html").render(
         about=sweeps[-1],
         sweeps=sweeps,
         verdict=verdict(lines),
@@ -96,6 +97,7 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
         seeds={row["seed"] for line in lines for row in line.rows},
         runs=sum(len(line.rows) for line in lines),
     )
+    return printable(text)
 
 
 def _foremost(lines: Sequence[Line], deciding: str | None) -> list[str]:
