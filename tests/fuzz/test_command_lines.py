@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipstone import cli
 from skipstone.pipelines import bundled
 from support import saved
-from support.mutations import fuzzed
+from support.mutations import EXAMPLES, fuzzed
 
 CODES = {0, 1, 2}
 
@@ -95,7 +95,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@fuzzed
+@settings(fuzzed, max_examples=EXAMPLES or 12)
 @given(line=LINES)
 def test_command_lines(place: Path, capsys: pytest.CaptureFixture[str], line: Any) -> None:
     command, cut, added, is_whole = line
