@@ -1,5 +1,7 @@
 """Drawings, pictures, and the page that holds them."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -142,15 +144,22 @@ def test_a_clip_outside_of_the_folder_of_the_rows_is_not_shown(tmp_path: Path) -
     assert [len(case.clips) for case in cases(summarise(made), "psnr", inside, 1)] == [3]
 
 
-def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "page.html"
     path.write_text("old")
-    path.with_name("link.html").symlink_to("/dev/full")
-    with pytest.raises(FileError, match="No space left"):
-        write_page(sweep_of(row()), path.with_name("link.html"), tmp_path)
+
+    def full(descriptor: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match="No space left on device; free some space"):
+        write_page(sweep_of(row()), path, tmp_path)
     with pytest.raises(ValueError, match="no measurements"):
         write_page([], path, tmp_path)
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_rows_without_measurements(tmp_path: Path) -> None:
