@@ -294,6 +294,11 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         "is damaged: record.made_for.prediction should be 'flow', .*, got 'x'",
     ),
     "strips of another run": (lambda plan: {**plan, "strips": ["#.#"]}, "is damaged.*for 20 steps"),
+    "the first step skipped": (
+        lambda plan: {**plan, "strips": ["." + "#" * 19]},
+        "is damaged: strips should compute step 0, which nothing can estimate",
+    ),
+    "no step computed": (lambda plan: {**plan, "strips": ["." * 20]}, "is damaged: strips should compute"),
     "no strips": (lambda plan: {**plan, "strips": []}, "is damaged"),
     "unknown marks": (lambda plan: {**plan, "strips": ["#x" * 10]}, "is damaged"),
     "unknown matrix": (
