@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -158,8 +158,9 @@ class Plan:
 
     @property
     def is_safe(self) -> bool:
-        """Whether at least one skipped step can be estimated well."""
-        skipped = [error for error in self.expected_errors() if error is not None]
+        """Whether at least one skipped step could be estimated well, by weights that fit residuals."""
+        best = replace(self, recipe=replace(self.recipe, weights=RESIDUAL))
+        skipped = [error for error in best.expected_errors() if error is not None]
         return not skipped or min(skipped) <= UNSAFE
 
     @cached_property
