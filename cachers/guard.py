@@ -13,19 +13,19 @@ from skipstone.cachers.contract.coordinates import Coordinates
 from skipstone.cachers.contract.words import Step
 
 COORDINATES = 2048
-"""Random elements of each sample by which an estimate is compared with what was computed."""
+"""How many random elements of each sample are compared: the estimate with what was computed."""
 
 DELAY = 2
-"""Steps after which a comparison is read: the device has work of the step between while it is."""
+"""A comparison is read this many steps later, so that the device still has work while Python reads."""
 
 FLOOR = 0.01
-"""No run is called harder for errors below this share of the residual: rounding makes as much."""
+"""Errors below this share of the residual do not make a run harder: rounding alone is as large."""
 
 RECENT = 5
-"""So many comparisons are judged together at most: single ones differ from prompt to prompt."""
+"""At most so many comparisons are judged together, because single ones differ from prompt to prompt."""
 
 LEAST = 0.1
-"""No comparison counts as less than this share of the expected error: one that is exact clears no others."""
+"""The lower bound on a relative error, so that one exact comparison cannot hide several bad ones."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Comparison:
 
     Args:
         step: the index of the computed step.
-        expected: the relative error that the record leads to expect.
+        expected: the relative error that the record predicts.
         squared: each sample's relative squared error, ``(batch,)``.
     """
 
@@ -51,8 +51,8 @@ class Course:
         margin: how many times the expected error is too much, in the geometric mean of the last comparisons.
         most: the highest level.
 
-    ``level`` is the strip of the plan that is followed, from 0. It changes between steps only: an estimate of
-    one branch and a computed other one would add their errors, where two estimates cancel part of them.
+    ``level`` is the strip of the plan that is followed, from 0. It changes only between steps. If one branch
+    were estimated and the other computed, their errors would add up; those of two estimates cancel in part.
     """
 
     margin: float
@@ -74,7 +74,7 @@ class Course:
         return self.level
 
     def deviations(self) -> list[float]:
-        """For each sample its error over the expected one, as root mean square over all comparisons."""
+        """For each sample the error divided by the expected one, as root mean square over all comparisons."""
         while self.waiting:
             self._read(self.waiting.popleft())
         return [math.sqrt(total / self.count) for total in self.total]
@@ -97,14 +97,14 @@ class Course:
             self.recent.clear()
 
     def _is_harder(self) -> bool:
-        """Whether any sample is; doubt computes, so one whose error is not a number is."""
+        """Whether any sample is harder than recorded; one whose error is not a number counts as harder."""
         if not all(map(math.isfinite, self.recent[-1])):
             return True
         return any(geometric_mean(one) > self.margin for one in zip(*self.recent, strict=False))
 
 
 def of_samples(squares: Sequence[float], samples: int) -> list[float]:
-    """The mean over the branches of each sample, where a batch holds several, one branch after another."""
+    """Each sample's mean over the branches. A batch holds one branch's samples, then those of the next."""
     branches = [squares[first : first + samples] for first in range(0, len(squares), samples)]
     return [mean(of_one) for of_one in zip(*branches, strict=True)]
 
@@ -114,7 +114,7 @@ class Watch:
     """Compares estimates with computed values in one branch.
 
     Args:
-        anchors: how many computed values estimates are made of.
+        anchors: how many computed values an estimate is made from.
         course: where the comparisons go.
     """
 
@@ -124,13 +124,13 @@ class Watch:
     known: deque[Tensor] = field(default_factory=deque)
 
     def compare(self, step: Step, value: Tensor, weights: Sequence[float], expected: float) -> None:
-        """Compare a computed value with its estimate, where there is one, and keep it for the next ones.
+        """Compare a computed value with its estimate, if there is one, and keep it for later estimates.
 
         Args:
             step: the computed step.
             value: what was computed, ``(batch, ...)``.
-            weights: of the values kept before, newest first; empty where there are none.
-            expected: the relative error that the record leads to expect.
+            weights: of the kept values, newest first; empty for no estimate.
+            expected: the relative error that the record predicts.
         """
         seen, squared = self.coordinates.compare(value, self.known if weights else (), weights)
         if weights:

@@ -125,7 +125,7 @@ def _strict(kind: Any) -> Any:
 
 
 def _number(value: object) -> float | None:
-    """A number of numpy as one of Python's; what only converts to a number, as a tensor does, is none."""
+    """A number of numpy as one of Python's; a tensor converts to a number but is not one."""
     plain = value.item() if isinstance(value, np.generic) else value
     return plain if isinstance(plain, int | float) else None
 

@@ -84,7 +84,7 @@ def test_a_check_fails_on_what_is_not_a_number(psnr: float | None, demands: Dema
     shared: dict[str, Any] = {"speedup": 2.0, "described": "fora"}
     rows = [{"psnr": value, **shared} for value in (40.0, psnr)]
     outcome = checked(rows, demands)
-    assert outcome.failures == ("the PSNR is not a number: some values of the pictures are none",)
+    assert outcome.failures == ("the PSNR is not a number: some values of the pictures are not finite",)
     assert math.isnan(outcome.worst_psnr)
 
 

@@ -39,7 +39,7 @@ class Demands:
     def failures(self, psnr: float, speedup: float) -> Iterator[str]:
         """The demands that are not met, in words; nothing meets any that is not a number."""
         if isnan(psnr):
-            yield "the PSNR is not a number: some values of the pictures are none"
+            yield "the PSNR is not a number: some values of the pictures are not finite"
         elif self.min_psnr is not None and not psnr >= self.min_psnr:
             yield f"PSNR {psnr:.2f} dB is below {self.min_psnr:g}"
         if self.min_speedup is not None and not speedup >= self.min_speedup:
