@@ -52,18 +52,20 @@ class ModelTime:
         """The smallest and the largest number."""
         if not isinstance(self.value, Tensor):
             return float(self.value), float(self.value)
-        low, high = self.on_device.tolist()
-        return low, high
+        low, *others = self.on_device.tolist()
+        return float(low), float(others[0] if others else low)
 
-    def take(self, low: float, high: float) -> None:
+    def take(self, low: float, high: float | None = None) -> None:
         """Its bounds, which have arrived from the device."""
-        self.__dict__["bounds"] = low, high
+        self.__dict__["bounds"] = low, low if high is None else high
 
     @property
     def on_device(self) -> Tensor:
-        """The bounds as a tensor, ``(2,)``."""
+        """The bounds as a tensor, ``(2,)``, or ``(1,)`` if there is only one number."""
         assert isinstance(self.value, Tensor)
-        return torch.stack(self.value.detach().double().aminmax())
+        value = self.value.detach()
+        # A single number needs no kernel, and this happens on every step.
+        return value.reshape(1) if value.numel() == 1 else torch.stack(value.aminmax())
 
     @cached_property
     def tolerance(self) -> float:
