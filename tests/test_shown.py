@@ -32,7 +32,8 @@ def stats() -> skipstone.RunStats:
 def plan() -> skipstone.Plan:
     with torch.no_grad():
         found = skipstone.record(Listening(ToyModel()), bending(16)).plan(computed=4)
-    return replace(found, validations=())
+    # What a skipped step costs is not measured: the toy is so small that it depends on the machine.
+    return replace(found, record=replace(found.record, skip_cost=0.01), validations=())
 
 
 def seen(html: str) -> str:
