@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from skipstone.pipelines.model.calls import Call
 from skipstone.pipelines.model.outputs import floats_in
+from skipstone.pipelines.model.own_thread import in_this_thread
 from skipstone.pipelines.model.probes import is_attention, same_size
 from skipstone.pipelines.model.trace import Place
 
@@ -34,7 +35,8 @@ class WatchedCall(Call):
 
     def run(self) -> Any:
         uncompiled: Any = self.block._call_impl
-        hooks = [part.register_forward_hook(self._note) for part in attentions_in(self.block)]
+        note = in_this_thread(self._note)
+        hooks = [part.register_forward_hook(note) for part in attentions_in(self.block)]
         try:
             return uncompiled(*self.args, **self.kwargs)
         finally:

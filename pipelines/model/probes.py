@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from skipstone.cachers.contract.words import Probe
 from skipstone.pipelines.model.calls import Call, parameters_of
+from skipstone.pipelines.model.own_thread import in_this_thread
 
 
 class _SeenError(Exception):
@@ -38,8 +39,9 @@ def modulated_input(call: Call) -> Tensor | None:
         A tensor of the main stream's size, or None if no attention of the block takes one.
     """
     like = call.main()
+    stop = in_this_thread(_stopper(like))
     hooks = [
-        module.register_forward_pre_hook(_stopper(like), with_kwargs=True)
+        module.register_forward_pre_hook(stop, with_kwargs=True)
         for module in call.block.modules()
         if module is not call.block and is_attention(module)
     ]
