@@ -7,6 +7,7 @@ import pytest
 
 from skipstone.cachers import METHODS, AdaCache, MagCache, Planned
 from skipstone.report.candidates import candidate, climb, guard_of, rungs_for, within
+from skipstone.report.design import Design
 from skipstone.schedules.published.codebooks import Codebook, published
 
 
@@ -82,10 +83,20 @@ def test_what_was_measured_is_not_typed_in() -> None:
     assert named.settings(0) == ("fitted", "codebook=measured*2")
 
 
-@pytest.mark.parametrize("text", ["tea", "teacache:threshold=-1", "fora+tailor"])
+@pytest.mark.parametrize("text", ["tea", "fora+tailor"])
 def test_candidates_that_cannot_be(text: str) -> None:
-    with pytest.raises(ValueError, match=r"unknown|threshold"):
+    with pytest.raises(ValueError, match="unknown"):
         candidate(text)
+
+
+def test_a_candidate_with_refused_values_is_left_to_the_others() -> None:
+    assert "threshold must be" in candidate("teacache:threshold=nan").refusal
+    assert candidate("teacache").refusal == candidate("planned").refusal == ""
+    Design(["p"], methods=["teacache:threshold=nan", "fora"])
+    with pytest.raises(ValueError, match="threshold must be"):
+        Design(["p"], methods=["teacache:threshold=nan"])
+    with pytest.raises(TypeError):
+        Design(["p"], methods=["teacache:treshold=1", "fora"])
 
 
 @pytest.mark.parametrize(

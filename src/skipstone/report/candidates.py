@@ -51,6 +51,21 @@ class Candidate:
         typed = [setting for setting in self.settings(rung) if _key(setting) not in (FITTED, *measured)]
         return make_method(self.name, typed, measured)
 
+    @property
+    def refusal(self) -> str:
+        """Why the method refuses its settings; empty if it takes them.
+
+        Raises:
+            TypeError: the method has no such hyper-parameter.
+        """
+        if self.is_planned:
+            return ""
+        try:
+            self.method(0)
+        except ValueError as error:
+            return str(error)
+        return ""
+
     def usual(self, settings: Sequence[str]) -> Cacher[Any]:
         """The method with its measured constants, and otherwise these settings or its defaults."""
         # Codebooks are measured at several scales, of which the middle one is 1.
@@ -68,8 +83,7 @@ def candidate(text: str) -> Candidate:
     settings.
 
     Raises:
-        TypeError: the method has no such hyper-parameter.
-        ValueError: an unknown method, or a value that the method refuses.
+        ValueError: an unknown method, or one without settings to choose from.
     """
     name, *fixed = text.split(":")
     kinds, name = kinds_of(name), name_of(name)
@@ -81,9 +95,7 @@ def candidate(text: str) -> Candidate:
             f"{name} does not say which settings to choose from: give one, as in {name}:"
             f"{fields(method)[0].name}=..., or declare a ladder in {method.__name__}"
         )
-    found = Candidate(name, tuple(fixed), _open(ladder, fixed))
-    found.method(0)
-    return found
+    return Candidate(name, tuple(fixed), _open(ladder, fixed))
 
 
 def _typed(rung: Rung) -> tuple[str, ...]:

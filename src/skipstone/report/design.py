@@ -31,7 +31,8 @@ class Design:
 
     Raises:
         TypeError: a method has no such hyper-parameter.
-        ValueError: an unknown method or metric, a value out of range, or nothing to measure.
+        ValueError: an unknown method or metric, a value out of range, or nothing to measure. A method whose
+            values are refused is left out if there are others.
     """
 
     prompts: Sequence[str]
@@ -52,6 +53,9 @@ class Design:
         for found in self.candidates:
             if found.is_fitted:
                 fit_of(found)
+        refusals = [found.refusal for found in self.candidates]
+        if all(refusals):
+            raise ValueError(refusals[0])
 
     @property
     def candidates(self) -> list[Candidate]:
