@@ -120,11 +120,14 @@ def test_a_model_that_is_moved_as_a_whole(attached_first: bool) -> None:
     assert cache.last_run.skipped == (STEPS - 1) * BRANCHES
 
 
-@pytest.mark.parametrize("attached_first", [False, True], ids=["offloaded first", "attached first"])
 @pytest.mark.parametrize(
-    "offload",
-    [*(pytest.param(one, marks=on_any_device) for one in (by_group, by_leaf)), sequentially],
-    ids=["by_group", "by_leaf", "sequentially"],
+    ("offload", "attached_first"),
+    [
+        pytest.param(by_group, False, marks=on_any_device),
+        pytest.param(by_leaf, True, marks=on_any_device),
+        (sequentially, False),
+    ],
+    ids=["by_group, offloaded first", "by_leaf, attached first", "sequentially, offloaded first"],
 )
 @pytest.mark.parametrize(
     "method",

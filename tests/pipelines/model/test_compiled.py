@@ -193,8 +193,10 @@ BY_LAYER = {
 }
 
 
-@pytest.mark.parametrize(("name", "most"), [("wan", 7), ("flux", 10)])
-@pytest.mark.parametrize("method", BY_LAYER)
+@pytest.mark.parametrize(
+    ("method", "name", "most"),
+    [*((method, "wan", 7) for method in BY_LAYER), ("pab", "flux", 10), ("smoothcache", "flux", 10)],
+)
 def test_a_whole_model_with_skipped_layers_is_compiled_in_pieces_once(
     method: str, name: str, most: int
 ) -> None:
