@@ -6,7 +6,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skipstone.disk.writing import check_folder as check_folder
 from skipstone.disk.writing import write
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,40 +42,10 @@ _attached: "weakref.WeakValueDictionary[int, CacheHandle]" = weakref.WeakValueDi
 """The handles by the ids of their models; a model and its handle keep each other alive."""
 
 
-@overload
-def attach(
-    pipe: Any,
-    method: MethodName,
-    /,
-    *,
-    speedup: Speedup | None = None,
-    cache_device: str | torch.device | None = None,
-    snapshots: str | None = None,
-    graphs: bool = False,
-    replace: bool = False,
-    **hyperparameters: Any,
-) -> "CacheHandle": ...
-
-
-@overload
-def attach(
-    pipe: Any,
-    method: str | Cacher[Any] | Plan | None = None,
-    /,
-    *,
-    speedup: Speedup | None = None,
-    cache_device: str | torch.device | None = None,
-    snapshots: str | None = None,
-    graphs: bool = False,
-    replace: bool = False,
-    **hyperparameters: Any,
-) -> "CacheHandle": ...
-
-
 @checked
 def attach(
     pipe: Any,
-    method: str | Cacher[Any] | Plan | None = None,
+    method: MethodName | str | Cacher[Any] | Plan | None = None,
     /,
     *,
     speedup: Speedup | None = None,

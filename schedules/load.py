@@ -14,7 +14,7 @@ from skipstone.schedules import files
 from skipstone.schedules.importance import Prediction
 from skipstone.schedules.moments import Floats, Moments
 from skipstone.schedules.plan import Plan, Recipe, Validation
-from skipstone.schedules.profile import Quantity
+from skipstone.schedules.profile import GUIDED, OUTPUT, RESIDUAL, Quantity
 from skipstone.schedules.record import Record
 
 MOST_STEPS = 1000
@@ -23,7 +23,7 @@ MOST_STEPS = 1000
 BEYOND = 1e-3
 """How far rounding may take a noise level beyond 0 or 1."""
 
-MATRICES = ("residual", "output", "guided residual", "guided output")
+MATRICES = (RESIDUAL, OUTPUT, f"{GUIDED} {RESIDUAL}", f"{GUIDED} {OUTPUT}")
 """The names of all matrices that plans can be made from, as of `Profile.matrix`."""
 
 Index = Annotated[int, Field(ge=0, lt=MOST_STEPS)]

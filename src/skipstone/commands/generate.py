@@ -14,6 +14,7 @@ from skipstone.commands.generated import Generated
 from skipstone.commands.opening import Opening
 from skipstone.commands.options import FpsOption, JsonOption, SeedOption, finite
 from skipstone.commands.output import show
+from skipstone.disk.writing import check_folder
 from skipstone.metrics import media
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def generate(
 
 def _check_file(output: Path, extensions: tuple[str, ...]) -> None:
     media.check_extension(output, tuple(dict.fromkeys(extensions)))
-    media.check_folder(output)
+    check_folder(output)
 
 
 def _check_format(output: Path, rate: float | None, fps: float | None) -> None:

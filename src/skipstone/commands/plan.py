@@ -12,7 +12,7 @@ from rich.console import Console
 from skipstone.commands.opening import Opening
 from skipstone.commands.options import JsonOption, SeedOption, finite
 from skipstone.commands.output import print_json, print_text
-from skipstone.metrics import media
+from skipstone.disk.writing import check_folder
 
 if TYPE_CHECKING:
     from skipstone.commands.progress import StepLines
@@ -62,7 +62,7 @@ def plan(
 def _make(opening: Opening, prompt: str, output: Path, target: "Target", seed: int, refine: int) -> "Plan":
     from skipstone.commands.progress import StepLines
 
-    media.check_folder(output)
+    check_folder(output)
     pipe, arguments = opening.open(prompt)
     with StepLines(Console(stderr=True)) as lines:
         found = find_plan(pipe, arguments, seed, target, lines, refine)

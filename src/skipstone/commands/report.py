@@ -13,6 +13,7 @@ from rich.console import Console
 from skipstone.commands.opening import Opening
 from skipstone.commands.options import FpsOption, LimitOption, PromptsOption, finite, numbers, words
 from skipstone.commands.output import print_text
+from skipstone.disk.writing import check_folder
 from skipstone.metrics import media
 from skipstone.pipelines import bundled
 from skipstone.report.prompts import USUAL, read_prompts
@@ -100,7 +101,7 @@ def report(
 
     with redirect_stdout(sys.stderr):
         media.check_extension(output, (".html",))
-        media.check_folder(output)
+        check_folder(output)
         source = redrawn or rows or output.with_name("rows.jsonl")
         if redrawn is None:
             with _resumable(source):

@@ -12,7 +12,7 @@ from skipstone.disk.errors import FileError, cannot
 LOCK = ".skipstone.lock"
 """The file whose lock makes processes append to the files of a folder in turn."""
 
-PATIENCE = 0.005
+POLL = 0.005
 """How many seconds a process waits before it asks for the lock again."""
 
 
@@ -27,7 +27,7 @@ def locked(path: Path) -> Iterator[None]:
 
     lock = FileLock(Path(os.path.realpath(path)).with_name(LOCK))
     try:
-        lock.acquire(poll_interval=PATIENCE)
+        lock.acquire(poll_interval=POLL)
     except (OSError, ValueError) as error:
         raise cannot("write", path, error) from None
     try:

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from skipstone.report.candidates import Candidate, most_looks
 from skipstone.report.design import Design
+from skipstone.schedules.search import RECIPES
 
 LITTLE = (1.1, 1.25)
 """Fewer plain steps are measured at these speeds too: methods that skip single layers gain about as much."""
-
-RECIPES = 4
-"""How many candidates a plan is chosen from, at most."""
 
 LOOK = 0.6
 """The share of an uncached loop that a run of the search takes: settings from strict to permissive."""
@@ -54,13 +52,13 @@ def estimate(design: Design, loop_seconds: float, other_seconds: float, processe
     candidates = design.candidates
     looks = search_runs(candidates, len(design.speedups)) + sum(found.is_fitted for found in candidates)
     is_planned = any(found.is_planned for found in candidates)
-    plans = 2 + RECIPES * len(design.speedups) if is_planned else 0
+    plans = 2 + len(RECIPES) * len(design.speedups) if is_planned else 0
     faster = sum(1 / speedup for speedup in design.speedups)
     plain = [1 / speedup for speedup in sorted({*LITTLE, *design.speedups})]
     each = 2 + len(plain) + len(candidates) * len(design.speedups)
     loops = 2 + sum(plain) + len(candidates) * faster
     units = len(design.units)
-    planned = 2 + RECIPES * faster if is_planned else 0.0
+    planned = 2 + len(RECIPES) * faster if is_planned else 0.0
     return Estimate(
         round((looks + plans + units * each) / processes),
         (LOOK * looks + planned + units * loops) / processes,

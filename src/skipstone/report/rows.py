@@ -8,6 +8,7 @@ from typing import Any
 
 from skipstone.disk.appending import append, check_file, is_torn, locked
 from skipstone.disk.reading import MEGABYTE, read_bytes
+from skipstone.disk.writing import check_folder
 from skipstone.metrics import media
 from skipstone.report.columns import CACHED as CACHED
 from skipstone.report.columns import MEASURED as MEASURED
@@ -70,7 +71,7 @@ def check_writable(path: Path) -> None:
             something other than rows.
     """
     media.check_extension(path, (".jsonl",))
-    media.check_folder(path)
+    check_folder(path)
     check_file(path)
     if path.exists():
         read_rows(path)
