@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Reason, RunFacts, Site
+from skipstone.cachers.contract.words import Reason, Site
 from skipstone.pipelines.evaluations.base import Branch, Evaluation, GivenEvaluation
 from skipstone.pipelines.evaluations.guided_branches import GuidedBranches
 from skipstone.pipelines.evaluations.sites import at_output, modules_at, place
 from skipstone.pipelines.evaluations.trial import Trials
 from skipstone.pipelines.graphs.graphs import Graphs, NotCapturedError
+from skipstone.pipelines.graphs.lent import LentGraphs
 from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.model.arguments import layout
@@ -26,6 +27,7 @@ from skipstone.pipelines.model.blocks import proxied
 from skipstone.pipelines.model.calls import NotUnderstoodError
 from skipstone.pipelines.model.class_swap import give_subclass
 from skipstone.pipelines.model.compiled import compiles, run_as_written, uncompiled, written
+from skipstone.pipelines.model.gradients import records_gradients
 from skipstone.pipelines.model.grids import token_grid
 from skipstone.pipelines.model.models import facts_of
 from skipstone.pipelines.model.no_trace import no_trace
@@ -33,7 +35,7 @@ from skipstone.pipelines.model.other_caches import other_caches
 from skipstone.pipelines.model.outputs import alike, floats_in, refilled, with_own_lists
 from skipstone.pipelines.model.probes import model_input, model_output
 from skipstone.pipelines.model.trace import Place
-from skipstone.pipelines.model_run import Arguments, Here, ModelCall, ModelRun
+from skipstone.pipelines.model_run import Arguments, Here, ModelCall, ModelRun, run_facts
 from skipstone.pipelines.run.branches import BranchKey, CacheContexts
 from skipstone.pipelines.run.controls import Controls
 from skipstone.pipelines.run.ranks import any_rank, process_group
@@ -92,8 +94,9 @@ class Engine:
         self._modules = modules_at(self._placement, self.model, self.cacher.head_blocks)
         self._trials = Trials()
         self._half_trials: dict[Hashable, bool] = {}
-        self._graphs = Graphs(self.model, self._modules, self._run_as_written) if graphs else None
-        self._graphs_of: Run | None = None
+        self._graphs: LentGraphs | None = None
+        if graphs:
+            self._graphs = LentGraphs(Graphs(self.model, self._modules, self._run_as_written))
         self._memories: weakref.WeakSet[ModelRun] = weakref.WeakSet()
         self._here = Here()
         self._compiling = threading.RLock()
@@ -138,9 +141,8 @@ class Engine:
             return
         if run.finished and memory.guided is not None and not memory.guided.found:
             run.log.note(f"{self.name}: {NO_BRANCH}")
-        if self._graphs is not None and self._graphs_of is run:
-            self._graphs_of = None
-            self._graphs.rest()
+        if self._graphs is not None:
+            self._graphs.end_run(run)
         memory.method.end_run(run.log.skip_cost)
 
     # Noticing calls
@@ -205,10 +207,10 @@ class Engine:
         run, memory = found.run, self._memory(found.run, args, kwargs)
         key = memory.key(context, found.conditioning)
         if memory.other_caches:
-            self._pass_by(memory, key, Reason.OTHER_CACHE, "; ".join(memory.other_caches))
+            memory.pass_by(self.name, key, Reason.OTHER_CACHE, "; ".join(memory.other_caches))
             return None
         if records_gradients(self.model, args, kwargs):
-            self._pass_by(memory, key, Reason.GRADIENTS, GRADIENTS)
+            memory.pass_by(self.name, key, Reason.GRADIENTS, GRADIENTS)
             return None
         present = self._present_call(memory, key, args, kwargs)
         run.log.entries.append(present.entry)
@@ -221,21 +223,13 @@ class Engine:
             raise
         return present
 
-    def _pass_by(self, memory: ModelRun, key: BranchKey, reason: Reason, note: str) -> None:
-        """Note a step that is computed without the cache."""
-        memory.forget(reason)
-        mark = Mark(memory.device)
-        entry = LogEntry(self.name, key.name, memory.run.index, reason, mark, mark)
-        memory.run.log.entries.append(entry)
-        memory.run.log.note(f"{self.name}: {note}")
-
     def _memory(self, run: Run, args: Any, kwargs: Any) -> ModelRun:
         """The model's memory of a run; it is made anew if the run's steps change."""
         memory: ModelRun | None = run.models.get(self.name)
         made_for = run.first, run.count, run.schedule
         if memory is not None and memory.made_for == made_for:
             return memory
-        method = self.cacher.for_run(self._run_facts(run, args, kwargs))
+        method = self.cacher.for_run(run_facts(run, model_input(self.model, args, kwargs)))
         if memory is None:
             guidance = self.cacher.guidance
             guided = None if guidance is None else GuidedBranches(guidance, self.model, self._half_trials)
@@ -247,14 +241,6 @@ class Engine:
         run.log.methods[self.name] = method
         run.log.planned_steps = run.count
         return memory
-
-    def _run_facts(self, run: Run, args: Any, kwargs: Any) -> RunFacts:
-        latents = model_input(self.model, args, kwargs)
-        scales = {} if run.call is None else run.call.scales
-        if latents is None:
-            return RunFacts(run.steps, scales=scales, key=run)
-        shape, dtype = tuple(latents.shape[1:]), str(latents.dtype).removeprefix("torch.")
-        return RunFacts(run.steps, shape, dtype, scales, run)
 
     def _present_call(self, memory: ModelRun, key: BranchKey, args: Any, kwargs: Any) -> ModelCall:
         run, guided = memory.run, memory.guided
@@ -286,29 +272,19 @@ class Engine:
         present.output = output
         present.ready = not compiled or output is not None or evaluation.prepare(look)
 
-    def _by_graph(self, graphs: Graphs, present: ModelCall, compiled: bool) -> Any:
+    def _by_graph(self, graphs: LentGraphs, present: ModelCall, compiled: bool) -> Any:
         """The output of a skipped evaluation by a graph; None if the model must run."""
         memory = present.memory
         try:
             if compiled:
                 raise NotCapturedError("it is compiled as a whole")
-            self._take_graphs(graphs, memory.run)
-            output = graphs.output(present.evaluation, memory.device, present.kept)
+            output = graphs.output(memory.run, present.evaluation, memory.device, present.kept)
         except NotCapturedError as why:
             memory.run.log.note(f"{self.name}: skipped steps run as they are written, not as graphs: {why}")
             return None
         if not present.evaluation.replayed:
             self._note_bytes(memory.run)
         return output
-
-    def _take_graphs(self, graphs: Graphs, run: Run) -> None:
-        """Take the graphs for one run: they share memory, and each run proves them anew."""
-        if self._graphs_of is run:
-            return
-        if self._graphs_of is not None and not self._graphs_of.ended:
-            raise NotCapturedError("another run uses them now")
-        self._graphs_of = run
-        graphs.new_run()
 
     def _finish(self, present: ModelCall, output: Any) -> Any:
         """Learn from the model's output; return what the pipeline gets."""
@@ -441,11 +417,3 @@ class Engine:
         """
         args, kwargs = with_own_lists((args, kwargs))
         return self.model.forward(*args, **kwargs)
-
-
-def records_gradients(model: nn.Module, args: Any, kwargs: Any) -> bool:
-    """Whether a call's output could be asked for gradients."""
-    if not torch.is_grad_enabled():
-        return False
-    given = any(tensor.requires_grad for tensor in floats_in([args, kwargs]))
-    return given or any(parameter.requires_grad for parameter in model.parameters())

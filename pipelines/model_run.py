@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Probe, Reason, Site
+from skipstone.cachers.contract.words import Probe, Reason, RunFacts, Site
 from skipstone.pipelines.evaluations.base import Branch, Evaluation
 from skipstone.pipelines.evaluations.guided_branches import GuidedBranches
 from skipstone.pipelines.evaluations.layers import LayerEvaluation
@@ -24,6 +24,7 @@ from skipstone.pipelines.run.controls import Controls
 from skipstone.pipelines.run.ranks import process_group
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.stats import LogEntry
+from skipstone.pipelines.run.stopwatch import Mark
 
 MOST_BRANCHES = 256
 """No step has more branches; beyond that, the oldest ones belong to replaced prompts and are dropped."""
@@ -136,6 +137,20 @@ class ModelRun:
         if self.guided is not None:
             self.guided.forget()
 
+    def pass_by(self, model: str, key: BranchKey, reason: Reason, note: str) -> None:
+        """Note a step that is computed without the cache.
+
+        Args:
+            model: the model's name.
+            key: the call's branch.
+            reason: why it is computed.
+            note: the same in a sentence.
+        """
+        self.forget(reason)
+        mark = Mark(self.device)
+        self.run.log.entries.append(LogEntry(model, key.name, self.run.index, reason, mark, mark))
+        self.run.log.note(f"{model}: {note}")
+
     def new_evaluation(
         self, model: nn.Module, branch: Branch[Any], now: Now, arguments: Arguments
     ) -> Evaluation[Any]:
@@ -173,6 +188,20 @@ class ModelRun:
         if signs != self._signs:
             self.other_caches = self._find_caches()
         self._signs = signs
+
+
+def run_facts(run: Run, latents: Tensor | None) -> RunFacts:
+    """What a method may know of a run.
+
+    Args:
+        run: the run.
+        latents: the model's input, ``(batch, channels, *grid)``; None if it has no latents.
+    """
+    scales = {} if run.call is None else run.call.scales
+    if latents is None:
+        return RunFacts(run.steps, scales=scales, key=run)
+    shape, dtype = tuple(latents.shape[1:]), str(latents.dtype).removeprefix("torch.")
+    return RunFacts(run.steps, shape, dtype, scales, run)
 
 
 @dataclass
