@@ -40,7 +40,12 @@ def estimated_psnr(record: Profile, strip: str) -> float | None:
 
 
 def latent_error(record: Profile, strip: str) -> float | None:
-    """The squared error of the latents to expect, early errors counted for more; arguments as above."""
+    """The squared error of the latents to expect, early errors counted for more; None if unknown.
+
+    Args:
+        record: what is known of the model.
+        strip: ``#`` for each computed step, ``.`` for each skipped one.
+    """
     weights = step_weights(record.levels, record.made_for.get("prediction", "flow"))
     errors = [_error(record, model, strip, weights) for model in record.models]
     known = [error for error in errors if error is not None]
