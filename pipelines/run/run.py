@@ -75,6 +75,11 @@ class Run:
         return not self._drivers
 
     @property
+    def steps_itself(self) -> bool:
+        """Whether no scheduler moves it. One that a named run found by its times may only have lent them."""
+        return self.is_free or (self.is_named and not self.driven)
+
+    @property
     def is_shared(self) -> bool:
         """Whether several schedulers drive it."""
         return len(self._drivers) > 1
@@ -201,7 +206,7 @@ class Run:
 
     def turn(self) -> None:
         """Note that a program continues the run, with the next step if it was in one."""
-        self._settled |= self.is_free and self.pending
+        self._settled |= self.steps_itself and self.pending
         self.pending = False
 
     def _look_back(self) -> None:
@@ -227,8 +232,8 @@ class Run:
     def _possible(self) -> list[int]:
         """The steps that a call may be in: the next one, or the last one again."""
         now, after = self.index, self.index + 1
-        moves_on_by_itself = self.is_free and self.began
-        possible = [after, now] if self._settled else [now, after] if moves_on_by_itself else [now]
+        may_move = self.steps_itself and self.began
+        possible = [after, now] if self._settled else [now, after] if may_move else [now]
         return possible if after < self.count else [index for index in possible if index < self.count]
 
     def _place(self, time: ModelTime | None) -> int | None:

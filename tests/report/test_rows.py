@@ -147,6 +147,7 @@ DAMAGED: dict[str, dict[str, Any]] = {
     "a time of nothing": {"loop_seconds": 0},
     "no steps": {"steps": 0},
     "a name that is a number": {"method": 3},
+    "a method without a name": {"method": ""},
     "endless steps": {"steps": math.inf},
     "metrics that are words": {"psnr": "good"},
     "a metric beyond all measure": {"psnr": 1e300},

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from typing_extensions import Self
 
-from skipstone.disk.errors import FileError
+from skipstone.disk.errors import FileError, shortened
 from skipstone.disk.reading import Name, Plain, Schema, parsed
 from skipstone.metrics.comparison import METRICS
 
@@ -110,6 +110,15 @@ class MeasuredColumns(SettingColumns):
     not_measured: dict[Text, Text] = Field(default_factory=dict)
     clip: Clip | None = None
     difference: Clip | None = None
+
+    @model_validator(mode="after")
+    def _check_method(self) -> Self:
+        is_named = bool(self.method.partition(":")[0])
+        if is_named != (self.kind == CACHED):
+            wanted = "be the name of a method" if self.kind == CACHED else "be empty"
+            got = shortened(self.method)
+            raise ValueError(f"method of a row of kind {self.kind!r} should {wanted}, got {got}")
+        return self
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Self:

@@ -4,6 +4,7 @@ import copy
 import gc
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -286,6 +287,20 @@ def test_a_named_run_that_is_ended_frees_its_memory(pipe: Any) -> None:
         del request, run
         gc.collect()
         assert all(engine.bytes_held == 0 for engine in cache._engines)
+
+
+@pytest.mark.parametrize("is_one_block", [True, False])
+def test_a_named_run_steps_by_itself_at_the_times_of_a_scheduler(pipe: Any, is_one_block: bool) -> None:
+    """The program asks the pipeline's scheduler for times, and steps by its own arithmetic."""
+    pipe.scheduler.set_timesteps(8)
+    latents, prompt = drawn(1, 4, 2, 4, 4, seed=0), drawn(1, 6, 8, seed=1)
+    with torch.no_grad(), skipstone.attach(pipe, FORA(3)) as cache:
+        run = cache.run("request", steps=8)
+        with run if is_one_block else nullcontext():
+            for time in pipe.scheduler.timesteps:
+                with nullcontext() if is_one_block else run:
+                    latents -= pipe.transformer(latents, time.expand(1), prompt, return_dict=False)[0] / 8
+        assert cache.last_run.strip == "#..#..#."
 
 
 @pytest.mark.parametrize("steps", [0, -3])
