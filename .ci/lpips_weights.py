@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
-TARGET = Path(__file__).parents[1] / "metrics/weights/lpips_alexnet.safetensors"
+TARGET = Path(__file__).parents[1] / "pebble/skipstone_pebble/lpips-alexnet/lpips_alexnet.safetensors"
 
 
 class ArraysOnly(pickle.Unpickler):

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skipstone.disk.weights import INSTALL, folder_of
 from skipstone.metrics.pair import Pair
 
-WEIGHTS = Path(__file__).parent / "weights/lpips_alexnet.safetensors"
+WEIGHTS = "lpips-alexnet"
+"""The name of the folder with the weights, which come in a package of their own."""
+
+FILE = "lpips_alexnet.safetensors"
 
 SMALLEST = 31
 """The smallest side in pixels for which all five layers have an output."""
@@ -20,6 +23,11 @@ STRIDES, PADDINGS, POOLED = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), (1, 2)
 
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """Mean and spread of the three colours in [-1, 1] that the network expects."""
+
+
+def obstacle() -> str | None:
+    """Why nothing can be measured, or None."""
+    return f"its weights are not installed: {INSTALL}" if folder_of(WEIGHTS) is None else None
 
 
 def lpips(clips: Pair) -> Tensor:
@@ -68,4 +76,7 @@ def _features(picture: Tensor, weights: dict[str, Tensor]) -> list[Tensor]:
 def _weights() -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
-    return {name: tensor.float() for name, tensor in load_file(WEIGHTS).items()}
+    folder = folder_of(WEIGHTS)
+    if folder is None:
+        raise ValueError(f"the weights of LPIPS are not installed: {INSTALL}")
+    return {name: tensor.float() for name, tensor in load_file(folder / FILE).items()}

@@ -42,7 +42,7 @@ def clip_obstacle(clips: Pair) -> str | None:
 def reward_obstacle(clips: Pair) -> str | None:
     """Why ImageReward cannot be measured, or None."""
     if find_spec("ImageReward") is None:
-        return "the package image-reward is not installed"
+        return "the package image-reward is not installed: pip install image-reward"
     return _missing_prompt(clips) or _loaded(_reward, REWARD)
 
 

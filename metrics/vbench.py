@@ -30,7 +30,7 @@ def vbench(clips: Pair) -> Tensor:
 
 def obstacle() -> str | None:
     """Why VBench cannot be measured, or None."""
-    return "the package vbench is not installed" if find_spec("vbench") is None else None
+    return "the package vbench is not installed: pip install vbench" if find_spec("vbench") is None else None
 
 
 def _score(clip: Tensor, clips: Pair) -> float:

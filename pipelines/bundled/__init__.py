@@ -1,4 +1,4 @@
-"""The two small models that come with skipstone, trained for it."""
+"""The two small models that were trained for skipstone; their weights come in a package of their own."""
 
 import warnings
 from collections.abc import Mapping
@@ -6,11 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from skipstone.disk.weights import INSTALL, folder_of
 from skipstone.notice import Notice
 from skipstone.pipelines.bundled.doubts import doubts
 from skipstone.quiet import quiet_libraries
-
-FOLDER = Path(__file__).parent
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "pebble-video": {
@@ -42,22 +41,19 @@ def folder(name: str) -> Path:
     """The folder of a bundled model.
 
     Raises:
-        ValueError: there is no bundled model of that name, or this copy of skipstone lacks its weights.
+        ValueError: there is no bundled model of that name, or its weights are not installed.
     """
     if name not in DEFAULTS:
         raise ValueError(f"unknown bundled model {name!r}; choose one of: {', '.join(DEFAULTS)}")
-    if not (FOLDER / name / INDEX).is_file():
-        raise ValueError(
-            f"this copy of skipstone comes without {name}; "
-            "use a diffusers folder or a hub id instead, or train it with examples/training/train_pebble"
-        )
-    return FOLDER / name
+    found = folder_of(name)
+    if found is None or not (found / INDEX).is_file():
+        raise ValueError(f"{name} is not installed: {INSTALL}, or name another model by folder or hub id")
+    return found
 
 
 def default_plan(name: str) -> Path | None:
     """The plan for a speedup of 2.5 that comes with a bundled model, or None."""
-    file = FOLDER / name / "plan.json"
-    return file if name in DEFAULTS and file.is_file() else None
+    return _file(name, "plan.json")
 
 
 BLOCK_CACHING = "block-caching.safetensors"
@@ -66,8 +62,13 @@ BLOCK_CACHING = "block-caching.safetensors"
 
 def block_caching(name: str) -> Path | None:
     """The trained Block Caching that comes with a bundled model, or None."""
-    file = FOLDER / name / BLOCK_CACHING
-    return file if name in DEFAULTS and file.is_file() else None
+    return _file(name, BLOCK_CACHING)
+
+
+def _file(name: str, file: str) -> Path | None:
+    """A file of a bundled model, or None."""
+    found = folder_of(name) if name in DEFAULTS else None
+    return found / file if found is not None and (found / file).is_file() else None
 
 
 def warn(name: str, arguments: Mapping[str, Any]) -> None:
@@ -95,7 +96,7 @@ def load(name: str, **kwargs: Any) -> Any:
         kwargs: passed on to ``from_pretrained``.
 
     Raises:
-        ValueError: there is no bundled model of that name, or this copy of skipstone lacks its weights.
+        ValueError: there is no bundled model of that name, or its weights are not installed.
     """
     location = folder(name)
     with quiet_libraries():

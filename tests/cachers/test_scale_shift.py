@@ -14,6 +14,7 @@ from safetensors.torch import save
 import skipstone
 from skipstone import BlockCaching, RunCap, ScaleShift, Taylor, WithPredictor
 from skipstone.cachers.contract.words import Probe
+from skipstone.disk import weights
 from skipstone.disk.errors import FileError
 from skipstone.pipelines import bundled
 from support import tiny
@@ -258,7 +259,7 @@ def test_the_psnr_is_that_of_the_methods_run() -> None:
 
 def test_a_bundled_model_is_named_for_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pebble-image").mkdir()
-    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
+    monkeypatch.setattr(weights, "CHECKOUT", tmp_path)
     with pytest.raises(FileError, match="there is no such file"):
         skipstone.load_block_caching("pebble-image")
     skipstone.save_block_caching(still(8), tmp_path / "pebble-image" / bundled.BLOCK_CACHING)

@@ -13,6 +13,7 @@ import pytest
 import skipstone
 from skipstone import cli
 from skipstone.cachers.registry import Registry
+from skipstone.disk import weights
 from skipstone.pipelines import bundled
 from skipstone.testing import check
 from support import saved, tiny
@@ -53,9 +54,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for known in registries:
         known._installed = Registry(known._kind, known._word, known._group, ())._installed
     model = saved.save_flux(tmp_path / "pebble-image")
-    shutil.copy(bundled.FOLDER / "pebble-image" / "objects.txt", model)
+    shutil.copy(bundled.folder("pebble-image") / "objects.txt", model)
     size = {"height": 32, "width": 32, "num_inference_steps": 8, "true_cfg_scale": 4.0, "negative_prompt": ""}
-    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
+    monkeypatch.setattr(weights, "CHECKOUT", tmp_path)
     monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-image": size})
     yield
     for name in FILES:

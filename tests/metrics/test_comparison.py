@@ -96,9 +96,9 @@ def test_metrics_of_meaning_are_skipped_with_a_reason(monkeypatch: pytest.Monkey
     monkeypatch.setattr(semantic, "_clip", _not_there)
     skipped = compare(clip(), clip(), ["clip-score", "image-reward", "vbench"], prompt="spots").skipped
     assert skipped == {
-        "vbench": "the package vbench is not installed",
+        "vbench": "the package vbench is not installed: pip install vbench",
         "clip-score": "openai/clip-vit-base-patch16 cannot be loaded: there is no hub",
-        "image-reward": "the package image-reward is not installed",
+        "image-reward": "the package image-reward is not installed: pip install image-reward",
     }
     assert compare(clip(), clip(), ["clip-score"]).skipped == {
         "clip-score": "there is no prompt to compare with"

@@ -11,7 +11,8 @@ from PIL import Image, ImageFilter
 from safetensors.torch import load_file
 from torch import Tensor
 
-from skipstone.metrics.lpips import SMALLEST, WEIGHTS, lpips, spatial_lpips
+from skipstone.disk.weights import folder_of
+from skipstone.metrics.lpips import FILE, SMALLEST, WEIGHTS, lpips, spatial_lpips
 from skipstone.metrics.pair import Pair, pair
 
 
@@ -62,7 +63,9 @@ def test_the_spatial_variant_weighs_the_same_differences() -> None:
 def test_the_heads_are_those_of_torchmetrics() -> None:
     file = Path(torchmetrics.__file__).parent / "functional/image/lpips_models/alex.pth"
     heads = torch.load(file, map_location="cpu", weights_only=True)
-    ours = load_file(WEIGHTS)
+    folder = folder_of(WEIGHTS)
+    assert folder is not None
+    ours = load_file(folder / FILE)
     for n in range(5):
         assert torch.equal(ours[f"head{n}.weight"], heads[f"lin{n}.model.1.weight"].half())
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from skipstone import cli
-from skipstone.pipelines import bundled
 from skipstone.report import read_rows
 from skipstone.report.summary import summarise
 from skipstone.report.verdict import verdict
@@ -14,9 +13,6 @@ from skipstone.report.verdict import verdict
 KEPT = sorted((Path(__file__).parents[2] / "docs" / "report").glob("*/rows.jsonl"))
 
 
-@pytest.mark.skipif(
-    not (bundled.FOLDER / "pebble-image" / bundled.INDEX).is_file(), reason="comes without the model"
-)
 def test_a_small_report_of_the_bundled_image_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     small = ["--limit", "1", "--steps", "4", "--size", "32x32", "--metrics", "psnr,ssim"]

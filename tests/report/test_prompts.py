@@ -94,7 +94,7 @@ def test_prompts_from_a_pipe() -> None:
 
 
 def test_the_prompts_of_vbench_need_its_package() -> None:
-    with pytest.raises(ValueError, match="the package vbench, which is not installed"):
+    with pytest.raises(ValueError, match="the package vbench: pip install vbench"):
         read_prompts("vbench")
 
 

@@ -72,8 +72,8 @@ if __name__ == "__main__":
     parser.add_argument("kind", choices=("video", "image"))
     parser.add_argument("--run", type=Path, default=Path(".pebble/run"))
     parser.add_argument("--atlas", type=Path, default=Path(".pebble/sprites.npz"))
-    parser.add_argument("--tokenizers", type=Path, default=Path("pipelines/bundled"))
-    parser.add_argument("--out", type=Path, default=Path("pipelines/bundled"))
+    parser.add_argument("--tokenizers", type=Path, default=Path("pebble/skipstone_pebble"))
+    parser.add_argument("--out", type=Path, default=Path("pebble/skipstone_pebble"))
     arguments = parser.parse_args()
     build = video_pipeline if arguments.kind == "video" else image_pipeline
     folder = arguments.out / f"pebble-{arguments.kind}"

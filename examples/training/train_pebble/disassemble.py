@@ -19,7 +19,7 @@ def disassemble(pipeline: WanPipeline, run: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("pipelines/bundled/pebble-video"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("pebble/skipstone_pebble/pebble-video"))
     parser.add_argument("--run", type=Path, default=Path(".pebble/run"))
     arguments = parser.parse_args()
     disassemble(WanPipeline.from_pretrained(arguments.folder, local_files_only=True), arguments.run)

@@ -113,7 +113,7 @@ def settings(description: str, batch: int, rate: float, pool: int) -> argparse.N
     parser.add_argument("--record", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--resume", type=Path, help="folder of an earlier run to start from")
     parser.add_argument("--atlas", type=Path, default=Path(".pebble/sprites.npz"))
-    parser.add_argument("--tokenizers", type=Path, default=Path("pipelines/bundled"))
+    parser.add_argument("--tokenizers", type=Path, default=Path("pebble/skipstone_pebble"))
     parser.add_argument("--autoencoders", type=Path, default=Path(".pebble/run"))
     parser.add_argument("--out", type=Path, default=Path(".pebble/run"))
     return parser.parse_args()

@@ -95,7 +95,7 @@ def clip_tokenizer(captions: list[str], folder: Path) -> CLIPTokenizer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--atlas", type=Path, default=Path(".pebble/sprites.npz"))
-    parser.add_argument("--bundled", type=Path, default=Path("pipelines/bundled"))
+    parser.add_argument("--bundled", type=Path, default=Path("pebble/skipstone_pebble"))
     arguments = parser.parse_args()
     captions = corpus(arguments.atlas)
     t5 = t5_tokenizer(captions)

@@ -15,6 +15,7 @@ from rich.console import Console
 from skipstone.commands.output import table
 from skipstone.pipelines import bundled
 from skipstone.pipelines.opening.sources import LONGEST
+from skipstone.quiet import quiet_libraries
 
 PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "torchmetrics", "imageio", "pillow", "numpy",
@@ -75,6 +76,7 @@ def examine() -> list[Diagnosis]:
         _ffmpeg(),
         _device(),
         *(_model(name) for name in bundled.DEFAULTS),
+        _lpips(),
     ]
 
 
@@ -122,7 +124,8 @@ def _is_installed(text: str) -> bool:
 def _pipelines() -> Diagnosis:
     """Whether pipelines can be imported: packages may each be there and not go together."""
     try:
-        from diffusers import FluxPipeline, WanPipeline
+        with quiet_libraries():
+            from diffusers import FluxPipeline, WanPipeline
     # Whatever a package raises when it meets a version that it does not know.
     except Exception as error:
         why = textwrap.shorten(str(error), LONGEST)
@@ -162,10 +165,18 @@ def _model(name: str) -> Diagnosis:
     try:
         problem = _problem(bundled.folder(name))
     except ValueError as missing:
-        return Diagnosis(name, "", str(missing))
+        return Diagnosis(name, "", str(missing), needed=False)
     if problem:
-        return Diagnosis(name, problem, "reinstall skipstone: its bundled files are damaged")
+        again = "install it anew: pip install --force-reinstall --no-deps skipstone-pebble"
+        return Diagnosis(name, problem, again)
     return Diagnosis(name, "readable")
+
+
+def _lpips() -> Diagnosis:
+    from skipstone.metrics import lpips
+
+    advice = lpips.obstacle() or ""
+    return Diagnosis("LPIPS", "" if advice else "its weights are there", advice, needed=False)
 
 
 def _problem(folder: Path) -> str:

@@ -87,7 +87,7 @@ def pebble_prompts(model: str, count: int = COUNT) -> list[str]:
 def _vbench() -> list[str]:
     found = find_spec("vbench")
     if found is None or not found.submodule_search_locations:
-        raise ValueError("the prompts of VBench come with the package vbench, which is not installed")
+        raise ValueError("the prompts of VBench come with the package vbench: pip install vbench")
     entries = json.loads((Path(found.submodule_search_locations[0]) / "VBench_full_info.json").read_text())
     return list(dict.fromkeys(_of(entry) for entry in entries))
 
