@@ -33,7 +33,6 @@ SHAPES = {
 
 TINY = {"tiny": (2, 5, 48)}
 
-COORDINATES = 2048
 
 SLEEP = 1_000_000
 """Clock cycles of the device, half a millisecond."""
@@ -76,9 +75,6 @@ def cases(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Iterator[C
         for count in (1, 3):
             yield restore(base, [plain.quantise(one, eight) for one in snapshots[:count]])
     yield bands(base, [drawn(shape) for _ in range(2)])
-    places = torch.randint(shape[1] * shape[2], (COORDINATES,), generator=generator, device=device)
-    indices = [index.contiguous() for index in torch.unravel_index(places, shape[1:])]
-    yield deviation(base, indices, [drawn(shape[0], COORDINATES) for _ in range(3)])
 
 
 def reuse(base: Tensor, snapshots: list[Tensor], name: str = "reuse") -> Case:
@@ -149,18 +145,6 @@ def restore(base: Tensor, snapshots: list[plain.Quantised]) -> Case:
     kind = str(snapshots[0].values.dtype).removeprefix("torch.")
     name = f"restore of {len(snapshots)} in {kind}"
     return Case(name, operations.restore, plain.restore, arguments, nbytes, error)
-
-
-def deviation(tensor: Tensor, indices: Sequence[Tensor], ring: list[Tensor]) -> Case:
-    # A random element takes a sector of 32 bytes.
-    nbytes = 32 * len(tensor) * len(indices[0]) + sum(one.nbytes for one in (*indices, *ring, ring[0]))
-    weights = WEIGHTS[: len(ring)]
-    return Case(
-        "deviation from 3", operations.deviation, plain.deviation, (tensor, indices, ring, weights), nbytes,
-        lambda got: relative(
-            got[1], plain.deviation(tensor.double(), indices, [one.double() for one in ring], weights)[1]
-        ),
-    )  # fmt: skip
 
 
 WEIGHTS = (1.75, -1.25, 0.5, 0.25, -0.5, 0.25)

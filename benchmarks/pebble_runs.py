@@ -19,7 +19,7 @@ from skipstone.report.prompts import pebble_prompts
 from skipstone.schedules.plan import Plan
 
 BATCH = 16
-"""Prompts that are run at once where none of them can change what another one is made with."""
+"""Prompts that are run at once."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,12 @@ class Outcome:
         psnr: against its uncached run, in dB, at most `MOST`.
         computed: how many steps were computed.
         strip: which ones, empty where all were.
-        deviation: the guard's measure, None where there was no guard.
         held: bytes that a sample's residuals took between steps.
     """
 
     psnr: float
     computed: float
     strip: str = ""
-    deviation: float | None = None
     held: int = 0
 
 
@@ -108,22 +106,13 @@ class PebbleRuns:
         return (torch.from_numpy(clip).float() for clip in clips)
 
     def follow(self, plan: Plan, snapshots: str | None = None, **changes: Any) -> list[Outcome]:
-        """Every prompt by a plan without a guard. Its steps are fixed, so prompts can share a batch."""
-        with skipstone.attach(self.pipe, plan, guard=None, snapshots=snapshots) as cache:
+        """Every prompt by a plan. Its steps are fixed, so prompts can share a batch."""
+        with skipstone.attach(self.pipe, plan, snapshots=snapshots) as cache:
             made = self.batched(range(len(self.prompts)), **changes)
         run = cache.last_run
         pairs = zip(made, self.uncached(**changes), strict=True)
         held = run.bytes_held // min(BATCH, len(self.prompts))
         return [Outcome(psnr(one, other), computed_steps(run), run.strip, held=held) for one, other in pairs]
-
-    def guarded(self, plan: Plan, guard: float, number: int, **changes: Any) -> Outcome:
-        """One prompt by a plan with the guard, alone: the guard judges a batch by its worst sample."""
-        with skipstone.attach(self.pipe, plan, guard=guard) as cache:
-            (made,) = self.run([number], **changes)
-        run = cache.last_run
-        wanted = self.uncached(**changes)[number]
-        deviation = max(run.deviations, default=0.0)
-        return Outcome(psnr(made, wanted), computed_steps(run), run.strip, deviation)
 
     def _arguments(self, count: int, changes: dict[str, Any]) -> dict[str, Any]:
         arguments = {**self.defaults, **changes}
@@ -145,7 +134,6 @@ def computed_steps(run: skipstone.RunStats) -> float:
 def spread(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """What came of all prompts, in numbers and prompt by prompt."""
     values, computed = [one.psnr for one in outcomes], [one.computed for one in outcomes]
-    deviations = [one.deviation for one in outcomes if one.deviation is not None]
     return {
         "prompts": len(values),
         "computed_mean": mean(computed),
@@ -155,5 +143,4 @@ def spread(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "psnr_min": min(values),
         "psnr": [round(value, 2) for value in values],
         "computed": [round(value, 2) for value in computed],
-        "deviations": [round(value, 3) for value in deviations],
     }

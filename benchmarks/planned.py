@@ -1,4 +1,4 @@
-"""Planned caching on one bundled model: quality over prompts, the guard, other kinds of runs, in JSON rows.
+"""Planned caching on one bundled model: quality over prompts, other kinds of runs, in JSON rows.
 
 Every cached run is compared with the uncached run of the same prompt and seed, on float frames; beside them
 stand runs with fewer plain steps and the noise floor, uncached runs of single prompts against the batches
@@ -73,62 +73,39 @@ def _noise_floor(runs: PebbleRuns) -> Row:
     return spread([Outcome(psnr(*runs.run([n]), runs.uncached()[n]), steps) for n in numbers])
 
 
-def budgets(
-    runs: PebbleRuns, computed: Sequence[int], guards: Sequence[float], refine: int
-) -> Iterator[Case]:
-    """The best plan of each budget, without the guard and with each of its margins."""
+def budgets(runs: PebbleRuns, computed: Sequence[int], refine: int) -> Iterator[Case]:
+    """The best plan of each budget."""
     record = cache(runs.record)
     for count in computed:
         plan = cache(lambda count=count: record().plan(computed=count, refine=refine))
         key = {"what": "planned", "asked": count, "refine": refine}
-        yield from _with_guards(runs, key, plan, guards)
+        yield Case(key, partial(_followed, runs, plan))
 
 
-def qualities(runs: PebbleRuns, wanted: Sequence[float], guards: Sequence[float]) -> Iterator[Case]:
+def qualities(runs: PebbleRuns, wanted: Sequence[float]) -> Iterator[Case]:
     """The cheapest plan of each quality: how many steps each prompt has computed, and what it reaches."""
     record = cache(runs.record)
     for quality in wanted:
         plan = cache(lambda quality=quality: record().plan(quality=quality))
         key = {"what": "quality", "quality": quality}
-        yield from _with_guards(runs, key, plan, guards)
+        yield Case(key, partial(_followed, runs, plan))
 
 
-def _with_guards(
-    runs: PebbleRuns, key: Row, plan: Callable[[], Plan], guards: Sequence[float]
-) -> Iterator[Case]:
-    """A plan without the guard, and with each margin."""
-    yield Case({**key, "guard": None}, partial(_unguarded, runs, plan))
-    calm: dict[int, Outcome] = {}
-    for guard in sorted(guards):
-        yield Case({**key, "guard": guard}, partial(_guarded, runs, plan, guard, calm))
-
-
-def _unguarded(runs: PebbleRuns, plan: Callable[[], Plan], **changes: Any) -> Row:
+def _followed(runs: PebbleRuns, plan: Callable[[], Plan], **changes: Any) -> Row:
     return planned(plan(), runs.follow(plan(), **changes))
 
 
-def _guarded(runs: PebbleRuns, plan: Callable[[], Plan], guard: float, calm: dict[int, Outcome]) -> Row:
-    """All prompts with one margin. A prompt that keeps the plan keeps it at wider ones: ``calm`` has it."""
-    outcomes = []
-    for number in range(len(runs.prompts)):
-        outcome = calm.get(number) or runs.guarded(plan(), guard, number)
-        if outcome.strip == plan().strip:
-            calm[number] = outcome
-        outcomes.append(outcome)
-    return planned(plan(), outcomes)
-
-
 def candidates(runs: PebbleRuns, computed: Sequence[int]) -> Iterator[Case]:
-    """Every candidate of each budget, without the guard: which one a record from a file should take."""
+    """Every candidate of each budget: which one a record from a file should take."""
     record = cache(runs.record)
     for count in computed:
         for recipe in RECIPES:
             plan = cache(lambda recipe=recipe, count=count: make_plan(record(), recipe, count))
             key = {"what": "candidate", "asked": count, "candidate": str(recipe)}
-            yield Case(key, partial(_unguarded, runs, plan))
+            yield Case(key, partial(_followed, runs, plan))
 
 
-def transfers(runs: PebbleRuns, computed: int, guard: float) -> Iterator[Case]:
+def transfers(runs: PebbleRuns, computed: int) -> Iterator[Case]:
     """A record's use for what it was not made for: other prompts, guidance, sizes and numbers of steps."""
     name = "true_cfg_scale" if "true_cfg_scale" in runs.defaults else "guidance_scale"
     scale, side, steps = (runs.defaults[key] for key in (name, "height", "num_inference_steps"))
@@ -146,19 +123,12 @@ def transfers(runs: PebbleRuns, computed: int, guard: float) -> Iterator[Case]:
         for source, plan in (("one prompt", of_one), ("eight prompts", of_eight), ("its own record", own)):
             if changes or plan is not own:
                 key = {"what": "transfer", "case": case, "source": source}
-                yield Case({**key, "guard": None}, partial(_unguarded, runs, plan, **changes))
-        key = {"what": "transfer", "case": case, "source": "one prompt", "guard": guard}
-        yield Case(key, partial(_few_guarded, runs, of_one, guard, changes))
+                yield Case(key, partial(_followed, runs, plan, **changes))
 
 
 def _own_plan(runs: PebbleRuns, share: float, changes: Row) -> Plan:
     record = runs.record(**changes)
     return record.plan(computed=round(share * record.steps))
-
-
-def _few_guarded(runs: PebbleRuns, plan: Callable[[], Plan], guard: float, changes: Row) -> Row:
-    numbers = range(min(FEW, len(runs.prompts)))
-    return planned(plan(), [runs.guarded(plan(), guard, number, **changes) for number in numbers])
 
 
 def exhaustive(runs: PebbleRuns, sizes: Sequence[Sequence[int]]) -> Iterator[Case]:
@@ -175,7 +145,7 @@ def _all_masks(runs: PebbleRuns, steps: int, computed: int) -> Row:
     scores = {}
     for chosen in combinations(range(1, steps), computed - 1):
         strip = strip_of({0, *chosen}, steps)
-        with skipstone.attach(runs.pipe, replace(plan, strips=(strip,)), guard=None):
+        with skipstone.attach(runs.pipe, replace(plan, strip=strip)):
             made = runs.batched(numbers, **short)
         scores[strip] = [psnr(one, other) for one, other in zip(made, wanted, strict=True)]
     means = {strip: mean(values) for strip, values in scores.items()}
@@ -212,14 +182,14 @@ def _timed(runs: PebbleRuns, record: Callable[[], skipstone.Record], asked: floa
 
 
 def _seconds(runs: PebbleRuns, plan: Plan | None) -> float:
-    """The time of one denoising loop; with a plan, also of a guard that never adds to it."""
+    """The time of one denoising loop."""
     from skipstone.pipelines.run.loop_timer import LoopTimer
 
     with LoopTimer(runs.pipe) as timer:
         if plan is None:
             next(runs.run([0]))
         else:
-            with skipstone.attach(runs.pipe, plan, guard=1e6):
+            with skipstone.attach(runs.pipe, plan):
                 next(runs.run([0]))
         return timer.seconds
 
@@ -263,7 +233,6 @@ def main() -> None:
     parser = parser_of(__doc__, (25, 17, 13, 10))
     parser.add_argument("--folder", type=Path, help="the pipeline, if it is not the bundled one")
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=(*PARTS, "candidates"))
-    parser.add_argument("--guards", nargs="*", type=float, default=(2.0,), help="margins of the guard")
     parser.add_argument("--qualities", nargs="+", type=float, default=(35.0, 45.0), help="PSNR in dB")
     parser.add_argument("--refine", type=int, default=0)
     parser.add_argument("--speedups", nargs="+", type=float, default=(2.0, 3.0, 4.0))
@@ -273,10 +242,10 @@ def main() -> None:
     runs = PebbleRuns(folder, asked.model, asked.device, asked.steps, asked.count)
     parts = {
         "baselines": lambda: baselines(runs, asked.computed),
-        "budgets": lambda: budgets(runs, asked.computed, asked.guards, asked.refine),
-        "qualities": lambda: qualities(runs, asked.qualities, asked.guards),
+        "budgets": lambda: budgets(runs, asked.computed, asked.refine),
+        "qualities": lambda: qualities(runs, asked.qualities),
         "candidates": lambda: candidates(runs, asked.computed),
-        "transfers": lambda: transfers(runs, asked.steps // 3, max(asked.guards, default=2.0)),
+        "transfers": lambda: transfers(runs, asked.steps // 3),
         "exhaustive": lambda: exhaustive(runs, asked.short or [(10, 5)]),
         "timing": lambda: timing(runs, asked.speedups),
     }

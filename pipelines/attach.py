@@ -75,7 +75,7 @@ def attach(
             output. Steps that cannot be captured run as usual, and the run's notes say why.
         replace: whether to remove a skipstone cache that a model already has, after all other checks. By
             default that is an error.
-        hyperparameters: the hyper-parameters of a method given by name; ``guard`` for a plan or a speedup.
+        hyperparameters: the hyper-parameters of a method given by name.
 
     Returns:
         A handle with the statistics of the last run. As a context manager it removes the cache at its end.
@@ -92,6 +92,9 @@ def attach(
             "give a method, such as 'teacache', or speedup=..., and not both; for a quality, which needs "
             "runs of the pipeline, attach what skipstone.record(pipe, ...).plan(quality=...) returns"
         )
+    if speedup is not None and hyperparameters:
+        given = ", ".join(hyperparameters)
+        raise TypeError(f"a speedup has no hyper-parameters, got {given}: leave them out")
     cacher = None if method is None else make(method, **hyperparameters)
     models = _models(pipe)
     _refuse_caches(pipe, models, replace)
@@ -99,7 +102,7 @@ def attach(
     form = storage(device, snapshots)
     if cacher is None:
         assert speedup is not None
-        cacher = Autoplan(pipe, models, speedup, **hyperparameters).method
+        cacher = Autoplan(pipe, models, speedup).method
     engines = [Engine(name, model, cacher, tuple(models), form, graphs) for name, model in models.items()]
     detach(pipe)
     return CacheHandle(pipe, engines)

@@ -11,8 +11,11 @@ from skipstone.disk.errors import FileError
 from skipstone.disk.reading import Schema, parsed, read_bytes
 from skipstone.disk.writing import write_text
 
-SCHEMA = 2
-"""The version that this code writes, and the only one it reads: since 2, noise levels are flow times."""
+SCHEMAS = {"record": 2, "plan": 3}
+"""The versions that this code writes, and the only ones it reads.
+
+Since 2, noise levels are flow times; since 3, a plan has one strip.
+"""
 
 F = TypeVar("F", bound="Head")
 
@@ -42,7 +45,7 @@ def write(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
         FileError: it cannot be written.
         ValueError: a number is not finite.
     """
-    text = json.dumps({"format": f"skipstone {kind}", "schema": SCHEMA, **content}, allow_nan=False)
+    text = json.dumps({"format": f"skipstone {kind}", "schema": SCHEMAS[kind], **content}, allow_nan=False)
     write_text(Path(path), text + "\n")
 
 
@@ -73,8 +76,9 @@ def _check_head(content: bytes, kind: str, place: str) -> None:
         raise FileError(f"{place} is no skipstone {kind}") from None
     if head.format != f"skipstone {kind}":
         raise FileError(f"{place} is no skipstone {kind} but a {head.format[:40]!r}")
-    if head.version != SCHEMA:
-        remedy = "upgrade skipstone, or make" if head.version > SCHEMA else "make"
+    if head.version != SCHEMAS[kind]:
+        remedy = "upgrade skipstone, or make" if head.version > SCHEMAS[kind] else "make"
         raise FileError(
-            f"{place} has schema {head.version}, this skipstone reads {SCHEMA}: {remedy} the {kind} again"
+            f"{place} has schema {head.version}, this skipstone reads {SCHEMAS[kind]}: "
+            f"{remedy} the {kind} again"
         )

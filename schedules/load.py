@@ -32,6 +32,7 @@ Product = Annotated[float, Field(ge=-1e6, le=1e6)]
 """Of a quantity with a mean square of about 1 over the run."""
 Strip = Annotated[str, Field(pattern=r"^[#.]+$", max_length=MOST_STEPS)]
 Decibels = Annotated[float, Field(ge=-1e6, le=1e6)]
+Deviation = Annotated[float, Field(ge=0)]
 
 
 def load_record(path: str | Path) -> Record:
@@ -161,10 +162,11 @@ class KeptValidation(Schema):
     recipe: KeptRecipe
     computed: Annotated[int, Field(ge=1, le=MOST_STEPS)]
     psnr: Annotated[list[Decibels | None], Field(min_length=1, max_length=10**6)]
+    deviations: Annotated[list[Deviation], Field(max_length=10**6)]
 
     def validation(self) -> Validation:
         psnr = tuple(math.inf if value is None else value for value in self.psnr)
-        return Validation(self.recipe.recipe(), self.computed, psnr)
+        return Validation(self.recipe.recipe(), self.computed, psnr, tuple(self.deviations))
 
 
 class PlanFile(files.Head):
@@ -172,12 +174,12 @@ class PlanFile(files.Head):
 
     record: KeptRecord
     recipe: KeptRecipe
-    strips: Annotated[list[Strip], Field(min_length=1, max_length=100)]
+    strip: Strip
     validations: Annotated[list[KeptValidation], Field(max_length=10**4)]
 
     def plan(self) -> Plan:
         validations = tuple(one.validation() for one in self.validations)
-        return Plan(self.record.record(), self.recipe.recipe(), tuple(self.strips), validations)
+        return Plan(self.record.record(), self.recipe.recipe(), self.strip, validations)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -188,14 +190,13 @@ class PlanFile(files.Head):
             if weights is None:
                 raise ValueError(f"the record has no {self.recipe.weights} of {model!r}")
             needed -= set(weights.steps[1:])
-        for strip in self.strips:
-            _check_strip(strip, record.steps, needed)
+        _check_strip(self.strip, record.steps, needed)
         return self
 
 
 def _check_strip(strip: str, steps: int, needed: Iterable[int]) -> None:
     if len(strip) != steps:
-        raise ValueError(f"strips should be for {steps} steps, got {len(strip)}")
+        raise ValueError(f"strip should be for {steps} steps, got {len(strip)}")
     skipped = [step for step in sorted(needed) if strip[step] == "."]
     if skipped:
-        raise ValueError(f"strips should compute step {skipped[0]}, which nothing can estimate")
+        raise ValueError(f"strip should compute step {skipped[0]}, which nothing can estimate")

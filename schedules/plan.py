@@ -19,9 +19,6 @@ from skipstone.schedules.expectation import SAFE, estimated_psnr, seen_at
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.profile import RESIDUAL, Profile
 
-DENSER = 1.5
-"""The next denser strip of a plan computes this many times as many steps."""
-
 UNSAFE = 0.5
 """If no skipped step has an expected relative error below this, no step should be skipped."""
 
@@ -67,11 +64,13 @@ class Validation:
         recipe: how the plan was made.
         computed: how many steps it computed.
         psnr: the PSNR of each prompt against its uncached run, in dB; infinite if they are identical.
+        deviations: of each prompt, as of `RunStats`; empty if not known.
     """
 
     recipe: Recipe
     computed: int
     psnr: tuple[float, ...]
+    deviations: tuple[float, ...] = ()
 
     @property
     def worst(self) -> float:
@@ -85,20 +84,14 @@ class Plan:
     Args:
         record: what the plan was made from; the weights come from it too.
         recipe: how the plan was made.
-        strips: one character for each step, ``#`` computed and ``.`` skipped: first the plan's own strip,
-            then denser ones for prompts that deviate from the record.
+        strip: one character for each step, ``#`` computed and ``.`` skipped.
         validations: the runs of this plan and of other candidates, its own last.
     """
 
     record: Profile
     recipe: Recipe
-    strips: tuple[str, ...]
+    strip: str
     validations: tuple[Validation, ...] = ()
-
-    @property
-    def strip(self) -> str:
-        """The plan's own strip."""
-        return self.strips[0]
 
     @property
     def computed(self) -> int:
@@ -114,6 +107,11 @@ class Plan:
     def validated(self) -> Validation | None:
         """The run of this plan; None if there was none."""
         return self.validations[-1] if self.validations else None
+
+    @property
+    def deviations(self) -> tuple[float, ...]:
+        """Those of recorded runs of this plan, one for each prompt; empty if there were none."""
+        return () if self.validated is None else self.validated.deviations
 
     @cached_property
     def expected_psnr(self) -> float | None:
@@ -136,7 +134,7 @@ class Plan:
         at = bisect_left(
             strips, SAFE - off, key=lambda strip: estimated_psnr(self.record, strip) or -math.inf
         )
-        return Plan(self.record, self.recipe, strips[at : at + 1]) if at < len(strips) else None
+        return Plan(self.record, self.recipe, strips[at]) if at < len(strips) else None
 
     @property
     def outlook(self) -> str:
@@ -301,9 +299,9 @@ class Plan:
         return {
             "record": self.record.as_dict(),
             "recipe": asdict(self.recipe),
-            "strips": list(self.strips),
+            "strip": self.strip,
             "validations": [
-                {**asdict(one), "psnr": [value if math.isfinite(value) else None for value in one.psnr]}
+                {**asdict(one), "psnr": list(map(_finite, one.psnr)), "deviations": list(one.deviations)}
                 for one in self.validations
             ],
         }
@@ -321,12 +319,8 @@ def make_plan(record: Profile, recipe: Recipe, computed: int) -> Plan:
         recipe: how to plan.
         computed: how many steps to compute, from `fewest` to all.
     """
-    known = sum(len(_matrix(record, model, RESIDUAL).steps) for model in record.models)
-    unknown = record.steps - known
-    budgets = [computed - unknown]
-    while budgets[-1] < known and len(budgets) < 3:
-        budgets.append(min(known, math.ceil(DENSER * budgets[-1])))
-    return Plan(record, recipe, _strips(record, recipe, [budget + unknown for budget in budgets]))
+    (strip,) = _strips(record, recipe, [computed])
+    return Plan(record, recipe, strip)
 
 
 def _strips(record: Profile, recipe: Recipe, computed: Sequence[int]) -> tuple[str, ...]:

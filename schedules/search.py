@@ -37,10 +37,12 @@ class Judgement:
         psnr: the PSNR of each prompt against its uncached run, in dB.
         skip_cost: the time of a skipped evaluation, as a share of a computed one; None if it was not
             measured.
+        deviations: of each prompt, as of `RunStats`; empty if not known.
     """
 
     psnr: tuple[float, ...]
     skip_cost: float | None = None
+    deviations: tuple[float, ...] = ()
 
 
 class Judge(Protocol):
@@ -216,7 +218,7 @@ class _Trials:
         key = plan.recipe, plan.strip
         if key not in self._done:
             seen = self._judge(plan)
-            self._done[key] = Validation(plan.recipe, plan.computed, seen.psnr)
+            self._done[key] = Validation(plan.recipe, plan.computed, seen.psnr, seen.deviations)
             if seen.skip_cost is not None:
                 self._record = replace(self._record, skip_cost=seen.skip_cost)
         return self._done[key]
@@ -231,4 +233,4 @@ def _moved(plan: Plan, chooser: random.Random) -> Plan | None:
     if step not in movable or to in computed or not 0 <= to < len(plan.strip):
         return None
     strip = strip_of(computed - {step} | {to}, len(plan.strip))
-    return replace(plan, strips=(strip, *plan.strips[1:]))
+    return replace(plan, strip=strip)

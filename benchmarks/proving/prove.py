@@ -79,10 +79,10 @@ class Bench:
         computed = run.steps * run.computed / run.evaluations
         return {"computed": round(computed, 2), "psnr": decibels(made, self.reference)}
 
-    def plan(self, computed: int, guard: float | None) -> Row:
+    def plan(self, computed: int) -> Row:
         """The same of the record's plan."""
         plan = self.record.plan(computed=computed)
-        return {"strip": plan.strip, **self.judge(skipstone.Planned(plan, guard))}
+        return {"strip": plan.strip, **self.judge(skipstone.Planned(plan))}
 
 
 def decibels(made: Any, wanted: Any) -> list[float]:
@@ -133,8 +133,7 @@ def prove(bench: Bench, rows: Rows) -> None:
     """Write all rows of a situation."""
     situation = bench.situation
     for computed in sorted({round(share * situation.steps) for share in SHARES}, reverse=True):
-        for name, guard in (("planned", None), ("planned, guard", 2.0)):
-            rows.add(situation, name, computed, lambda c=computed, g=guard: bench.plan(c, g))  # type: ignore[misc]
+        rows.add(situation, "planned", computed, lambda computed=computed: bench.plan(computed))  # type: ignore[misc]
     for name, method in others():
         rows.add(situation, name, 0, lambda method=method: bench.judge(method))  # type: ignore[misc]
 

@@ -122,7 +122,14 @@ class Cacher(Declared, ABC, Generic[StateT]):
         del skip_cost
 
     def deviations(self) -> Sequence[float]:
-        """For each sample of a run its errors over the expected ones; empty if not known.
+        """For each sample of a run, how far computed outputs are from their estimates; empty if not known.
+
+        Called after the run, on the method that `for_run` returned.
+        """
+        return ()
+
+    def usual_deviations(self) -> Sequence[float]:
+        """The deviations of recorded runs, to compare with; empty if not known.
 
         Called after the run, on the method that `for_run` returned.
         """

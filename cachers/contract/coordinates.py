@@ -1,12 +1,9 @@
 """A few random elements that represent a whole tensor."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from skipstone.cachers.kernels import operations
 
 SEED = 0
 """A fixed seed: tensors of one shape share their elements, so branches and runs can be compared."""
@@ -27,21 +24,6 @@ class Coordinates:
         """The elements of ``(batch, ...)``, as a new ``(batch, count)`` tensor in float32."""
         every: tuple[Any, ...] = (slice(None), *self._indices(tensor))
         return tensor[every].float()
-
-    def compare(
-        self, tensor: Tensor, earlier: Sequence[Tensor], weights: Sequence[float]
-    ) -> tuple[Tensor, Tensor]:
-        """The elements of a tensor, and the error of their estimate from earlier ones.
-
-        Args:
-            tensor: ``(batch, ...)``.
-            earlier: the elements of earlier tensors.
-            weights: the estimate's weights, one for each earlier tensor.
-
-        Returns:
-            The result of `of`, and each sample's relative squared error, ``(batch,)``.
-        """
-        return operations.deviation(tensor, self._indices(tensor), earlier, weights)
 
     def _indices(self, tensor: Tensor) -> tuple[Tensor, ...]:
         key = tuple(tensor.shape[1:]), tensor.device

@@ -81,7 +81,6 @@ class Reason(str, Enum):
     INTERVAL = "its turn in the interval"
     MASK = "the step mask asks for it"
     PLANNED = "the plan asks for it"
-    DEVIATES = "the run deviates from the record, so a denser plan is followed"
     NOT_PLANNED = "the plan does not serve such a run"
     RECORDING = "it is being recorded"
     RUN_CAP = "as many skipped in a row as allowed"

@@ -116,6 +116,9 @@ class Wrapper(Cacher[Any]):
     def deviations(self) -> Sequence[float]:
         return self.cacher.deviations()
 
+    def usual_deviations(self) -> Sequence[float]:
+        return self.cacher.usual_deviations()
+
     def remarks(self) -> Sequence[str]:
         return self.cacher.remarks()
 

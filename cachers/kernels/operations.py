@@ -113,28 +113,6 @@ def restore(
     return plain.restore(base, snapshots, weights, out)
 
 
-def deviation(
-    tensor: Tensor, indices: Sequence[Tensor], ring: Sequence[Tensor], weights: Sequence[float]
-) -> tuple[Tensor, Tensor]:
-    """Some elements of each sample, and the error of their estimate from earlier ones.
-
-    Args:
-        tensor: ``(batch, ...)``.
-        indices: for each axis of a sample the indices of the elements, ``(count,)``.
-        ring: the same elements of earlier tensors, ``(batch, count)`` float32 each.
-        weights: the estimate's weights, one for each tensor of the ring.
-
-    Returns:
-        The elements, ``(batch, count)`` float32, and the relative squared error, ``(batch,)`` float32.
-    """
-    if suits((tensor, *ring)) and all(one.is_contiguous() for one in (*indices, *ring)):
-        seen = torch.empty(len(tensor), len(indices[0]), device=tensor.device)
-        squared = torch.empty(len(tensor), device=tensor.device)
-        if attempt("deviation", tensor, seen, squared, tensor, indices, ring, weights):
-            return seen, squared
-    return plain.deviation(tensor, indices, ring, weights)
-
-
 def _used(snapshots: Sequence[SnapshotT], weights: Sequence[float]) -> tuple[list[SnapshotT], list[float]]:
     """The snapshots of nonzero weight, and their weights."""
     pairs = [(snapshot, weight) for snapshot, weight in zip(snapshots, weights, strict=True) if weight]

@@ -1,7 +1,7 @@
 """The operations in plain torch: their definition, and what runs without a kernel."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,17 +64,6 @@ def distance(current: Tensor, reference: Tensor, order: int = 1) -> Tensor:
         return moved.abs().mean(1, dtype=torch.float32) / size.abs().mean(1, dtype=torch.float32)
     far: Tensor = moved.float().norm(dim=1) / size.float().norm(dim=1)
     return far
-
-
-def deviation(
-    tensor: Tensor, indices: Sequence[Tensor], ring: Sequence[Tensor], weights: Sequence[float]
-) -> tuple[Tensor, Tensor]:
-    every: tuple[Any, ...] = (slice(None), *indices)
-    seen = tensor[every].float()
-    error = seen.clone()
-    for weight, earlier in zip(weights, ring, strict=True):
-        error -= weight * earlier
-    return seen, error.square().sum(1) / seen.square().sum(1)
 
 
 def quantise(tensor: Tensor, dtype: torch.dtype) -> Quantised:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from planned_panel import by_method, figure, unguarded
+from planned_panel import by_method, figure, plans_of
 from written import written
 
 DOCS = Path(__file__).parents[1]
@@ -37,16 +37,15 @@ QUALITIES = """
 The cheapest plan that keeps a quality on the recorded prompt, on the same unseen prompts: the steps that they
 take, PSNR, and how many of them keep that quality.
 
-| quality | guard | computed | mean | 5th percentile | kept by |
-|---|---|---|---|---|---|
+| quality | computed | mean | 5th percentile | kept by |
+|---|---|---|---|---|
 """
 
 TRANSFERS = """
-A record's use for runs that it was not made for, mean and 5th percentile, without the guard; the last column
-is with it, of {few} prompts, and how many steps it computed.
+A record's use for runs that it was not made for, mean and 5th percentile of {few} prompts.
 
-| run | planned from one prompt | from eight prompts | from its own record | one prompt, guarded |
-|---|---|---|---|---|
+| run | planned from one prompt | from eight prompts | from its own record |
+|---|---|---|---|
 """
 
 EXHAUSTIVE = """
@@ -57,7 +56,7 @@ All choices of steps of short runs against the plan, mean PSNR of the same {prom
 """
 
 SNAPSHOTS = """
-Residuals kept in 8 bits between steps, the same plans without the guard, {prompts} prompts, each against
+Residuals kept in 8 bits between steps, the same plans, {prompts} prompts, each against
 uncached runs of the same precision; the last column is what a sample holds.
 
 | steps computed | precision | kept in | mean | 5th percentile | worst | MB |
@@ -101,14 +100,13 @@ def _budgets(rows: Sequence[Row]) -> Iterator[str]:
         if asked in fewer:
             yield _line(f"{asked} plain steps", fewer[asked])
         of_budget = [row for row in planned if row["asked"] == asked]
-        for row in sorted(of_budget, key=lambda row: -(row["guard"] or 1e9)):
-            guard = "" if row["guard"] is None else f", guard {row['guard']:g}"
+        for row in of_budget:
             refined = f", refined {row['refine']}" if row["refine"] else ""
-            yield _line(f"planned {asked}{refined}{guard}", row)
+            yield _line(f"planned {asked}{refined}", row)
 
 
 def _others(rows: Sequence[Row]) -> Iterator[str]:
-    found, plans = by_method(rows), sorted(unguarded(rows), key=lambda row: float(row["computed_mean"]))
+    found, plans = by_method(rows), sorted(plans_of(rows), key=lambda row: float(row["computed_mean"]))
     budgets = sorted({row["asked"] for its in found.values() for row in its}, reverse=True)
     if found:
         titles = " | ".join(f"{asked} steps" for asked in budgets)
@@ -143,7 +141,6 @@ def _qualities(rows: Sequence[Row]) -> Iterator[str]:
         kept = sum(value >= row["quality"] for value in row["psnr"])
         cells = (
             f"{row['quality']:g} dB",
-            "none" if row["guard"] is None else f"{row['guard']:g}",
             f"{row['computed_mean']:.1f} ({least:g} to {most:g})",
             f"{row['psnr_mean']:.1f}",
             f"{row['psnr_p5']:.1f}",
@@ -159,22 +156,10 @@ def _transfers(rows: Sequence[Row]) -> Iterator[str]:
     yield TRANSFERS.format(few=min(row["prompts"] for row in found))
     for case in dict.fromkeys(row["case"] for row in found):
         cells = [case]
-        for source, guarded in (
-            *((name, False) for name in ("one prompt", "eight prompts", "its own record")),
-            ("one prompt", True),
-        ):
-            row = next((r for r in found if _is_cell(r, case, source, guarded)), None)
-            cells.append("" if row is None else _cell(row))
+        for source in ("one prompt", "eight prompts", "its own record"):
+            row = next((r for r in found if (r["case"], r["source"]) == (case, source)), None)
+            cells.append("" if row is None else f"{row['psnr_mean']:.1f}, {row['psnr_p5']:.1f}")
         yield f"| {' | '.join(cells)} |\n"
-
-
-def _is_cell(row: Row, case: str, source: str, guarded: bool) -> bool:
-    return (row["case"], row["source"], row["guard"] is not None) == (case, source, guarded)
-
-
-def _cell(row: Row) -> str:
-    computed = "" if row["guard"] is None else f" ({row['computed_mean']:.1f} steps)"
-    return f"{row['psnr_mean']:.1f}, {row['psnr_p5']:.1f}{computed}"
 
 
 def _exhaustive(rows: Sequence[Row]) -> Iterator[str]:

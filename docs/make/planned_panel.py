@@ -49,7 +49,7 @@ def figure(rows: Sequence[Row]) -> str:
 
 def panel(model: str, rows: Sequence[Row], place: int) -> str:
     """One model's curves."""
-    planned, fewer = unguarded(rows), [row for row in rows if row["what"] == "fewer steps"]
+    planned, fewer = plans_of(rows), [row for row in rows if row["what"] == "fewer steps"]
     others = by_method(rows)
     points = [*planned, *fewer, *(row for found in others.values() for row in found)]
     if not points:
@@ -67,9 +67,9 @@ def panel(model: str, rows: Sequence[Row], place: int) -> str:
     return "".join([*parts, *_legend(scale, bool(others))])
 
 
-def unguarded(rows: Sequence[Row]) -> list[Row]:
-    """The plans as they are, without the guard and without hill climbing."""
-    return [row for row in rows if row["what"] == "planned" and row["guard"] is None and not row["refine"]]
+def plans_of(rows: Sequence[Row]) -> list[Row]:
+    """The plans as they are, without hill climbing."""
+    return [row for row in rows if row["what"] == "planned" and not row["refine"]]
 
 
 def by_method(rows: Sequence[Row]) -> Mapping[str, list[Row]]:

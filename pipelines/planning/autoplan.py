@@ -14,9 +14,8 @@ from torch import nn
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import ModelFacts, RunFacts, Step
 from skipstone.cachers.contract.wrapper import Wrapper
-from skipstone.cachers.planned import Guard, Planned, Unplanned
+from skipstone.cachers.planned import Planned, Unplanned
 from skipstone.cachers.recorders.run import Recorder, Tape
-from skipstone.declared import check
 from skipstone.notice import Notice
 from skipstone.pipelines.planning.conditions import conditions, digest
 from skipstone.pipelines.planning.record_of_run import record_of
@@ -49,20 +48,15 @@ class Autoplan:
         pipe: the pipeline.
         models: its models by name.
         speedup: the target speedup of planned runs against computing every step.
-        guard: as of `Planned`.
 
     Raises:
-        ValueError: a speedup or a guard outside its range.
+        ValueError: a speedup outside its range.
     """
 
-    def __init__(
-        self, pipe: Any, models: Mapping[str, nn.Module], speedup: float, guard: float | None = None
-    ) -> None:
+    def __init__(self, pipe: Any, models: Mapping[str, nn.Module], speedup: float) -> None:
         self._pipe = weakref.ref(pipe)
         self._models = models
         self._speedup = Target(speedup=speedup).speedup or 1.0
-        check("guard", guard, Guard)
-        self._guard = guard
         self._is_poor = False
         self._methods: dict[str, Cacher[Any]] = {}
         self.unkept: list[str] = []
@@ -71,8 +65,7 @@ class Autoplan:
     @property
     def method(self) -> Cacher[Any]:
         """What stands for this in an engine."""
-        guarded = "" if self._guard is None else f", guard {self._guard:g}"
-        return Automatic(Recorder(), self, f"planned for speedup {self._speedup:g}{guarded}")
+        return Automatic(Recorder(), self, f"planned for speedup {self._speedup:g}")
 
     def method_for(self, model: ModelFacts, run: RunFacts) -> Cacher[Any]:
         """The method of a run; all models of a run get the same one."""
@@ -151,7 +144,7 @@ class Autoplan:
         if not plan.is_safe:
             return Unplanned(NO_SAFE_SKIPS)
         self._warn(plan)
-        return Planned(plan, self._guard)
+        return Planned(plan)
 
     def _warn(self, plan: Plan) -> None:
         """Say once that a speed makes another picture."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from skipstone.cachers.innovation import guided
 from skipstone.cachers.recorders.run import Tape
 from skipstone.schedules.moments import Floats, Moments, moments_of
 from skipstone.schedules.profile import GUIDED, OUTPUT, RESIDUAL, Quantity
@@ -51,9 +52,9 @@ def _moments(model: str, tape: Tape) -> list[tuple[Quantity, Moments]]:
     if guidance is not None and guidance > 1:
         for name in (RESIDUAL, OUTPUT):
             of_branches = {branch: values for (branch, kind), values in series.items() if kind == name}
-            guided = _guided(of_branches, guidance)
-            if guided is not None:
-                series[GUIDED, name] = guided
+            made = _guided(of_branches, guidance)
+            if made is not None:
+                series[GUIDED, name] = made
     return [
         (Quantity(model, branch, name), moments_of(steps, values))
         for (branch, name), (steps, values) in series.items()
@@ -78,16 +79,8 @@ def _stacked(values: Mapping[int, Tensor]) -> Series:
 
 def _guided(branches: Mapping[str, Series], scale: float) -> Series | None:
     """What guidance makes of a quantity; None where conditional and unconditional are not told apart."""
-    if len(branches) == 1:
-        ((steps, values),) = branches.values()
-        if values.shape[1] % 2:
-            return None
-        # Pipelines that run both in one batch put the unconditional half first.
-        uncond, cond = np.split(values, 2, axis=1)
-        return steps, scale * cond - (scale - 1) * uncond
-    if len(branches) != 2:
+    steps = {known for known, _ in branches.values()}
+    if len(steps) != 1:
         return None
-    named = [name for name in branches if "uncond" in name]
-    second = named[0] if len(named) == 1 else list(branches)[1]
-    (steps, cond), (other, uncond) = (branches[n] for n in sorted(branches, key=lambda n: n == second))
-    return (steps, scale * cond - (scale - 1) * uncond) if steps == other else None
+    made = guided({name: values for name, (_, values) in branches.items()}, scale)
+    return None if made is None else (steps.pop(), made)

@@ -75,13 +75,14 @@ class Rehearsal:
     def __call__(self, plan: Plan) -> Judgement:
         """Run a plan, and compare with the reference."""
         reference = self.reference
-        with attach(self._pipe, Planned(plan, guard=None)) as cache:
+        with attach(self._pipe, Planned(plan)) as cache:
             if self._watch is not None:
                 cache.watch(self._watch)
             made = self.run(f"plan of {plan.computed} steps")
         peak = float(reference.max() - reference.min()) if self._in_latents else 1.0
         pairs = zip(made, reference, strict=True)
-        return Judgement(tuple(_psnr(one, other, peak) for one, other in pairs), cache.last_run.skip_cost)
+        psnr, run = tuple(_psnr(one, other, peak) for one, other in pairs), cache.last_run
+        return Judgement(psnr, run.skip_cost, run.deviations)
 
     def joined(self, other: Judge) -> Judge:
         """Judge by both calls."""
@@ -96,7 +97,8 @@ class _Both:
 
     def __call__(self, plan: Plan) -> Judgement:
         first, second = (judge(plan) for judge in self._judges)
-        return Judgement((*first.psnr, *second.psnr), first.skip_cost)
+        deviations = (*first.deviations, *second.deviations)
+        return Judgement((*first.psnr, *second.psnr), first.skip_cost, deviations)
 
     def joined(self, other: Judge) -> Judge:
         return _Both(self, other)

@@ -18,7 +18,7 @@ BY_POSITION = {
 UNASKED = {
     str(reason)
     for reason in (
-        Reason.DEVIATES, Reason.NOT_FINITE, Reason.NO_PROBE, Reason.SHAPE_CHANGED, Reason.BLOCKS_CHANGED,
+        Reason.NOT_FINITE, Reason.NO_PROBE, Reason.SHAPE_CHANGED, Reason.BLOCKS_CHANGED,
         Reason.NOT_UNDERSTOOD, Reason.OTHER_RANK, Reason.CONDITION_CHANGED, Reason.GRADIENTS,
         Reason.OTHER_CACHE, Reason.ASKED_FOR,
     )

@@ -28,6 +28,7 @@ def joined(passes: Sequence[RunStats], notes: Sequence[str]) -> RunStats:
         bytes_held=max(one.bytes_held for one in passes),
         skip_cost=median(costs) if costs else None,
         deviations=tuple(map(max, zip(*(one.deviations for one in passes if one.deviations), strict=False))),
+        harder=tuple(map(max, zip(*(one.harder for one in passes if one.harder), strict=False))),
         passes=tuple(passes),
         notes=tuple(dict.fromkeys([*notes, *(note for one in passes for note in one.notes)])),
         branches=_counts(one.branches for one in passes),

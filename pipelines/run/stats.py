@@ -1,6 +1,7 @@
 """The statistics of a run: how many evaluations were skipped, why the others were not, and the gain."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import mean, median
 from typing import Any
@@ -12,6 +13,12 @@ import skipstone.plotting as plotting
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.pipelines.run.advice import advice, unasked
 from skipstone.pipelines.run.stopwatch import Mark
+
+FEWEST_TO_COMPARE = 10
+"""With fewer recorded runs nothing is said about hard prompts."""
+
+HARD = 0.9
+"""The share of recorded runs that a hard prompt's run deviates more than."""
 
 
 @dataclass
@@ -67,8 +74,10 @@ class RunStats:
         bytes_held: the most bytes held for reuse at any time.
         skip_cost: the time of an evaluation that was skipped, in whole or in part, as a share of a computed
             one; None without both kinds.
-        deviations: for each sample the measured errors of estimates, divided by the errors that the record
-            predicts; empty for methods that do not measure them.
+        deviations: for each sample the root mean square, over computed steps, of what guidance makes of the
+            model's output, less what would have been estimated; in the output's unit, empty for methods that
+            do not measure it.
+        harder: for each sample the share of recorded runs that deviate less; empty if there were too few.
         passes: the statistics of each run, if one call of the pipeline made several, such as the sections of
             a long video; empty for a single run.
         notes: remarks that the figures do not show.
@@ -91,6 +100,7 @@ class RunStats:
     bytes_held: int = 0
     skip_cost: float | None = None
     deviations: tuple[float, ...] = ()
+    harder: tuple[float, ...] = ()
     passes: tuple["RunStats", ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -175,7 +185,8 @@ class RunLog:
         steps = sorted({entry.step for entry in self.entries})
         strip = "".join(_mark(self.step_entries(step)) for step in steps)
         skipped = sum(entry.reason is None for entry in self.entries)
-        seconds = self._seconds()
+        seconds, deviations = self._seconds(), self._deviations()
+        harder = self._harder(deviations)
         return RunStats(
             method=self.method,
             steps=len(steps),
@@ -193,8 +204,9 @@ class RunLog:
             speedup=self._speedup(seconds),
             skip_cost=self.skip_cost(),
             bytes_held=self.bytes_held,
-            deviations=self._deviations(),
-            notes=(*self.notes, *self._hints(), *self._remarks()),
+            deviations=deviations,
+            harder=harder,
+            notes=(*self.notes, *self._hints(), *self._remarks(), *hard_prompts(harder)),
         )
 
     def _hints(self) -> list[str]:
@@ -216,6 +228,13 @@ class RunLog:
         """Each sample's largest deviation over all models."""
         known = [seen for method in self.methods.values() if (seen := method.deviations())]
         return tuple(map(max, zip(*known, strict=False)))
+
+    def _harder(self, deviations: Sequence[float]) -> tuple[float, ...]:
+        """The share of recorded runs that deviate less, for each sample."""
+        usual = next((known for method in self.methods.values() if (known := method.usual_deviations())), ())
+        if len(usual) < FEWEST_TO_COMPARE:
+            return ()
+        return tuple(mean(known < seen for known in usual) for seen in deviations)
 
     def _branches(self) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}
@@ -257,6 +276,15 @@ class RunLog:
         pairs = list(zip(self.entries, saving, strict=True))
         computed = [e.seconds for e, saves in pairs if not saves and e.step > 0]
         return computed, [e.seconds for e, saves in pairs if saves]
+
+
+def hard_prompts(harder: Sequence[float]) -> list[str]:
+    """Which samples are harder than most recorded runs, in words; empty if none is."""
+    hard = [str(number) for number, share in enumerate(harder, 1) if share >= HARD]
+    if not hard:
+        return []
+    which = "" if len(harder) == 1 else f"sample {', '.join(hard)} of {len(harder)}: "
+    return [f"{which}harder than 9 in 10 recorded runs, so expect a lower quality"]
 
 
 def _counted(reasons: dict[str, int]) -> str:

@@ -48,7 +48,6 @@ OPERATIONS: dict[str, Any] = {
     "adjust": lambda x: operations.adjust(x, x, x[0, 0], x[0, 0]),
     "distance": lambda x: operations.distance(x, 2 * x),
     "quantise": lambda x: operations.quantise(x, torch.int8).values.float(),
-    "deviation": lambda x: operations.deviation(x, (torch.tensor([0, 1]), torch.tensor([2, 0])), [], [])[1],
 }
 
 

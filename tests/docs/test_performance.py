@@ -53,7 +53,7 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(
     known = {"model": "pebble-image", "steps": 4, "count": 1, "what": "noise floor", "psnr_mean": 77.0}
     rows.write_text(json.dumps({**known, "device": "known", "torch": "", "diffusers": ""}) + "\n")
     parts = ("--parts", "baselines", "budgets", "qualities", "exhaustive")
-    limits = ("--guards", "3", "--short", "3", "2", "--qualities", "10")
+    limits = ("--short", "3", "2", "--qualities", "10")
     run_here("benchmarks/planned.py", "pebble-image", *small, *parts, *limits, "--rows", str(rows))
     run_here("benchmarks/actions.py", "pebble-image", *small, "--rows", str(rows))
     run_here("benchmarks/compared.py", "pebble-image", *small, "--methods", "fora", "--rows", str(rows))
@@ -62,8 +62,8 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(
     run("docs/make/planned_figures.py", "--rows", str(rows), "--into", str(tmp_path))
     text = page.read_text()
     assert "77 dB apart" in text
-    assert "| planned 2, guard 3 | " in text
-    assert "| 10 dB | none | " in text
+    assert "| planned 2 | " in text
+    assert "| 10 dB | " in text
     assert "| 3 | 2 | 2 | " in text
     assert "conditional branch alone on some" in text
     assert "| `fora` | " in text

@@ -11,6 +11,7 @@ from hypothesis import given
 
 import skipstone
 from skipstone.disk.errors import FileError
+from skipstone.schedules.files import SCHEMAS
 from skipstone.schedules.moments import moments_of
 from skipstone.schedules.plan import Plan, Validation
 from skipstone.schedules.profile import Quantity
@@ -35,13 +36,13 @@ def record() -> Record:
 
 def content(made: Plan | Record) -> Any:
     kind = "plan" if isinstance(made, Plan) else "record"
-    return {"format": f"skipstone {kind}", "schema": 2, **made.as_dict()}
+    return {"format": f"skipstone {kind}", "schema": SCHEMAS[kind], **made.as_dict()}
 
 
 def plan() -> Plan:
     made = record().plan(computed=3)
-    measured = (Validation(made.recipe, 3, (31.5, math.inf)),)
-    return Plan(made.record, made.recipe, made.strips, measured)
+    measured = (Validation(made.recipe, 3, (31.5, math.inf), (0.1, 0.2)),)
+    return Plan(made.record, made.recipe, made.strip, measured)
 
 
 @pytest.fixture(scope="module")

@@ -6,19 +6,15 @@ from dataclasses import replace
 import pytest
 
 from skipstone.cachers import METHODS, AdaCache, MagCache, Planned
-from skipstone.report.candidates import candidate, climb, guard_of, rungs_for, within
+from skipstone.report.candidates import candidate, climb, rungs_for, within
 from skipstone.report.design import Design
 from skipstone.schedules.published.codebooks import Codebook, published
 
 
-def test_a_plan_has_no_ladder_and_may_have_a_guard() -> None:
+def test_a_plan_has_no_ladder_and_no_settings() -> None:
     assert candidate("planned").rungs == ()
-    assert guard_of(candidate("planned:guard=3").fixed) == 3
-    assert guard_of(candidate("planned:guard=none").fixed) is None
-    assert guard_of(candidate("planned").fixed) == Planned.guard
-    for text in ("planned:guard=0.5", "planned:guard=much", "planned:speedup=2"):
-        with pytest.raises(ValueError, match=r"guard|float"):
-            candidate(text)
+    with pytest.raises(ValueError, match="planned has no settings, got 'speedup=2': leave it out"):
+        candidate("planned:speedup=2")
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {Planned.name}))

@@ -81,18 +81,18 @@ def free_skips(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("free_skips")
 def test_plans_are_made_from_one_recorded_run(measure: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    found = measure(path, methods=("planned:guard=none",), speedups=(1.5, 2.0))
-    planned = of(found, "cached", "planned:guard=none")
+    found = measure(path, methods=("planned",), speedups=(1.5, 2.0))
+    planned = of(found, "cached", "planned")
     written = {
         name: skipstone.load_plan(tmp_path / f"rows_plans/speedup-{name}.json") for name in ("1.5", "2")
     }
     assert len(planned) == 2 * 4
     for row in planned:
-        plan = written[row["setting"].removeprefix("guard=none speedup=")]
+        plan = written[row["setting"].removeprefix("speedup=")]
         assert row["strip"] == plan.strip
         assert row["expected_errors"] == pytest.approx(plan.expected_errors())
     before = path.stat().st_size
-    assert len(measure(path, methods=("planned:guard=none",), speedups=(1.5, 2.0))) == len(found) + 1
+    assert len(measure(path, methods=("planned",), speedups=(1.5, 2.0))) == len(found) + 1
     assert path.stat().st_size > before
 
 

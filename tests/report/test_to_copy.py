@@ -66,7 +66,6 @@ def test_a_command_makes_the_measured_setting(monkeypatch: pytest.MonkeyPatch) -
     ("kind", "setting", "python", "command"),
     [
         ("planned", "speedup=2", "skipstone.attach(pipe, speedup=2)", "--speedup 2"),
-        ("planned:guard=3", "guard=3 speedup=2", "skipstone.attach(pipe, guard=3, speedup=2)", "--speedup 2"),
         (
             "magcache:fitted",
             "fitted threshold=0.1",

@@ -71,12 +71,6 @@ def test_no_number_of_steps_is_nearer_to_the_time_that_was_asked_for(
     assert plan.speedup == pytest.approx(20 / times[plan.computed])
 
 
-def test_denser_strips_compute_more() -> None:
-    plan = record_of().plan(computed=4)
-    assert [strip.count("#") for strip in plan.strips] == [4, 6, 9]
-    assert [strip.count("#") for strip in record_of().plan(computed=19).strips] == [19, 20]
-
-
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -267,7 +261,7 @@ def test_a_plan_is_the_same_after_its_file(tmp_path: Path) -> None:
     plan = record_of(judge=Counting()).plan(computed=6)
     plan.save(tmp_path / "plan.json")
     read = skipstone.load_plan(tmp_path / "plan.json")
-    assert (read.strips, read.recipe, read.validations) == (plan.strips, plan.recipe, plan.validations)
+    assert (read.strip, read.recipe, read.validations) == (plan.strip, plan.recipe, plan.validations)
     assert read.weights["transformer"].weights(5, [4, 0]) == pytest.approx(
         plan.weights["transformer"].weights(5, [4, 0]), abs=1e-5
     )
@@ -288,19 +282,19 @@ def test_identical_output_survives_the_file(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a record": (lambda plan: {**plan, "format": "skipstone record"}, "no skipstone plan but a 'skipston"),
     "newer": (lambda plan: {**plan, "schema": 99}, "has schema 99.*upgrade"),
-    "older": (lambda plan: {**plan, "schema": 1}, "has schema 1, this skipstone reads 2: make the plan"),
+    "older": (lambda plan: {**plan, "schema": 2}, "has schema 2, this skipstone reads 3: make the plan"),
     "unknown prediction": (
         lambda plan: {**plan, "record": {**plan["record"], "made_for": {"prediction": "x"}}},
         "is damaged: record.made_for.prediction should be 'flow', .*, got 'x'",
     ),
-    "strips of another run": (lambda plan: {**plan, "strips": ["#.#"]}, "is damaged.*for 20 steps"),
+    "strip of another run": (lambda plan: {**plan, "strip": "#.#"}, "is damaged.*for 20 steps"),
     "the first step skipped": (
-        lambda plan: {**plan, "strips": ["." + "#" * 19]},
-        "is damaged: strips should compute step 0, which nothing can estimate",
+        lambda plan: {**plan, "strip": "." + "#" * 19},
+        "is damaged: strip should compute step 0, which nothing can estimate",
     ),
-    "no step computed": (lambda plan: {**plan, "strips": ["." * 20]}, "is damaged: strips should compute"),
-    "no strips": (lambda plan: {**plan, "strips": []}, "is damaged"),
-    "unknown marks": (lambda plan: {**plan, "strips": ["#x" * 10]}, "is damaged"),
+    "no step computed": (lambda plan: {**plan, "strip": "." * 20}, "is damaged: strip should compute"),
+    "no strip": (lambda plan: {**plan, "strip": ""}, "is damaged"),
+    "unknown marks": (lambda plan: {**plan, "strip": "#x" * 10}, "is damaged"),
     "unknown matrix": (
         lambda plan: {**plan, "recipe": {**plan["recipe"], "weights": "guided output"}},
         "is damaged.*no guided output",
@@ -335,7 +329,7 @@ def test_candidates_are_measured_as_a_user_would_run_them_with_other_noise() -> 
     plan = record.plan(computed=5)
     seed = int(torch.randint(MOST, (), generator=torch.Generator().manual_seed(4)))
     uncached = pipe.pipe(**asked, generator=torch.Generator().manual_seed(seed))[0]
-    with skipstone.attach(pipe.pipe, plan, guard=None) as cache:
+    with skipstone.attach(pipe.pipe, plan) as cache:
         cached = pipe.pipe(**asked, generator=torch.Generator().manual_seed(seed))[0]
     assert cache.last_run.strip == plan.strip
     error = np.mean((cached - uncached).astype(np.float64) ** 2)

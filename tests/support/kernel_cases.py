@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from skipstone.cachers.kernels import adjust, deviation, distance, quantise, reference, restore, reuse
+from skipstone.cachers.kernels import adjust, distance, quantise, reference, restore, reuse
 from skipstone.cachers.kernels.grouping import FEWEST, GROUP, grouping_of
 from skipstone.cachers.kernels.layout import layout_of
 from skipstone.cachers.kernels.reference import Quantised
@@ -230,23 +230,6 @@ def check_restore(
     restore.restore(layout, out, base, kept, weights)
     parts = [reference.dequantise(one, torch.float64) for one in kept]
     assert_close(out, reference.reuse(base.double(), parts, weights), ROUNDING[dtype])
-
-
-@dtypes
-@pytest.mark.parametrize("count", [1, 5, 70])
-@pytest.mark.parametrize("earlier", [0, 1, 4])
-@pytest.mark.parametrize("stored", STORED)
-def test_deviation(stored: str, earlier: int, count: int, dtype: torch.dtype) -> None:
-    tensor = STORED[stored](drawn((2, 6, 10), dtype))
-    flat = torch.randint(60, (count,), generator=torch.Generator().manual_seed(0)).to(DEVICE)
-    indices = [index.contiguous() for index in torch.unravel_index(flat, (6, 10))]
-    ring, weights = [drawn((2, count), torch.float32, n + 1) for n in range(earlier)], [1.0, -0.5, 2.0, 0.0]
-    seen = torch.full((2, count), float("nan"), device=DEVICE)
-    squared = torch.full((2,), float("nan"), device=DEVICE)
-    deviation.deviation(seen, squared, tensor, indices, ring, weights[:earlier])
-    exact = reference.deviation(tensor.double(), indices, [one.double() for one in ring], weights[:earlier])
-    assert torch.equal(seen, exact[0].float())
-    assert_close(squared, exact[1].double(), 1e-5)
 
 
 def test_offsets_beyond_32_bits() -> None:

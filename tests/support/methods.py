@@ -47,7 +47,7 @@ def planned(steps: int, computed: int) -> Planned:
     moments = Moments(tuple(range(steps)), np.ones((steps, steps)))
     levels = tuple(np.linspace(1, 0, steps).tolist())
     record = Record({}, levels, {Quantity("transformer", "branch 0", "residual"): moments})
-    return Planned(record.plan(computed=computed), guard=None)
+    return Planned(record.plan(computed=computed))
 
 
 def codebook(end: float, rate: int = 8) -> AdaCache:

@@ -8,8 +8,7 @@ from typing import Any
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.ladder import Rung
 from skipstone.cachers.make import kinds_of, name_of
-from skipstone.cachers.planned import Guard, Planned
-from skipstone.declared import check
+from skipstone.cachers.planned import Planned
 from skipstone.settings import make_method, typed
 
 FITTED = "fitted"
@@ -88,7 +87,9 @@ def candidate(text: str) -> Candidate:
     name, *fixed = text.split(":")
     kinds, name = kinds_of(name), name_of(name)
     if name == Planned.name:
-        return Candidate(name, _checked_guard(fixed), ())
+        if fixed:
+            raise ValueError(f"{name} has no settings, got {fixed[0]!r}: leave it out")
+        return Candidate(name, (), ())
     method, ladder = kinds[0], [_typed(rung) for rung in kinds[0].ladder]
     if fields(method) and not ladder and not fixed:
         raise ValueError(
@@ -112,31 +113,6 @@ def _open(ladder: Sequence[Sequence[str]], fixed: Sequence[str]) -> tuple[tuple[
 
 def _key(setting: str) -> str:
     return setting.partition("=")[0]
-
-
-def _checked_guard(fixed: Sequence[str]) -> tuple[str, ...]:
-    """The settings that a plan may have.
-
-    Raises:
-        ValueError: another one, or a guard that is refused.
-    """
-    for setting in fixed:
-        if _key(setting) != "guard":
-            raise ValueError(f"{Planned.name} takes guard=NUMBER or guard=none, got {setting!r}")
-        check("guard", guard_of((setting,)), Guard)
-    return tuple(fixed)
-
-
-def guard_of(settings: Sequence[str]) -> float | None:
-    """The guard that settings ask for, the usual one where they ask for none.
-
-    Raises:
-        ValueError: it is no number.
-    """
-    values = [setting.partition("=")[2] for setting in settings if setting.startswith("guard=")]
-    if not values:
-        return Planned.guard
-    return None if values[-1] == "none" else float(values[-1])
 
 
 def climb(rungs: int, speed: Callable[[int], float], target: float) -> int:

@@ -13,7 +13,7 @@ from skipstone.pipelines.clips import Clip, warm_up
 from skipstone.pipelines.model.models import models_of
 from skipstone.report.about import about
 from skipstone.report.bench import Bench, Setting, work_share
-from skipstone.report.candidates import Candidate, guard_of, rungs_for
+from skipstone.report.candidates import Candidate, rungs_for
 from skipstone.report.design import Design
 from skipstone.report.estimate import LITTLE, Estimate, estimate, search_runs
 from skipstone.report.fits import fitted
@@ -259,9 +259,8 @@ class Sweep:
         for speedup in self.design.speedups:
             if f"{found.label} at {speedup:g}x" not in self.unplanned:
                 plan = self.plans.of(speedup)
-                words = " ".join((*found.fixed, f"speedup={speedup:g}"))
-                method = Planned(plan, guard_of(found.fixed))
-                yield Setting(CACHED, found.label, words, method, expected=tuple(plan.expected_errors()))
+                expected = tuple(plan.expected_errors())
+                yield Setting(CACHED, found.label, f"speedup={speedup:g}", Planned(plan), expected=expected)
 
     def _rungs(self, found: Candidate) -> list[int]:
         def speed(rung: int) -> float:

@@ -290,7 +290,7 @@ def test_a_compiled_model_and_the_model_itself_share_their_plans() -> None:
     assert by_compiled.made_for == by_plain.made_for
     for case, record in ((plain, by_compiled), (compiled, by_plain)):
         plan = record.plan(computed=2)
-        with skipstone.attach(case.pipe, plan, guard=None) as cache:
+        with skipstone.attach(case.pipe, plan) as cache:
             case()
         assert cache.last_run.strip == plan.strip
 

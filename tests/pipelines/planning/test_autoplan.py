@@ -151,7 +151,7 @@ def test_a_record_knows_the_scale_of_true_guidance() -> None:
 
 def test_other_prompts_and_larger_batches_share_a_record() -> None:
     case = tiny.wan()
-    with skipstone.attach(case.pipe, speedup=1.5, guard=2.0) as cache:
+    with skipstone.attach(case.pipe, speedup=1.5) as cache:
         case(num_inference_steps=12)
         embeds = {
             name: value.repeat(2, 1, 1) * 1.1 for name, value in case.kwargs.items() if "embeds" in name
@@ -353,7 +353,6 @@ def test_removal_leaves_the_pipeline_as_it_was() -> None:
         (("fora",), {"speedup": 2.0}, TypeError, "and not both"),
         ((), {"quality": 35.0}, TypeError, r"attach what skipstone.record\(pipe, ...\).plan\(quality"),
         ((), {"speedup": 0.5}, ValueError, "speedup must be"),
-        ((), {"speedup": 2.0, "guard": 1.0}, ValueError, "guard must be"),
         ((), {"speedup": 2.0, "threshold": 1.0}, TypeError, "threshold"),
     ],
 )
