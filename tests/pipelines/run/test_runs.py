@@ -27,9 +27,13 @@ METHODS = {
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
-@pytest.fixture
-def pipe() -> Any:
-    return tiny.wan().pipe
+on_devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def pipe(request: pytest.FixtureRequest) -> Any:
+    """On a GPU, the scheduler's times are there too."""
+    return tiny.wan().pipe.to(request.param)
 
 
 def drawn(*shape: int, seed: int) -> Tensor:
@@ -53,9 +57,9 @@ class Request:
     def __init__(self, pipe: Any, seed: int, steps: int, prompt: Tensor | None = None) -> None:
         self.model = pipe.transformer
         self.scheduler = copy.deepcopy(pipe.scheduler)
-        self.scheduler.set_timesteps(steps)
-        self.latents = drawn(1, 4, 2, 4, 4, seed=seed)
-        self.prompt = drawn(1, 6, 8, seed=seed + 100) if prompt is None else prompt
+        self.scheduler.set_timesteps(steps, device=pipe.device)
+        self.latents = drawn(1, 4, 2, 4, 4, seed=seed).to(pipe.device)
+        self.prompt = (drawn(1, 6, 8, seed=seed + 100) if prompt is None else prompt).to(pipe.device)
         self.left = list(self.scheduler.timesteps)
 
     @torch.no_grad()
@@ -147,7 +151,8 @@ def test_a_run_in_the_callback_of_another(pipe: Any, method: Any) -> None:
 
 def same(pipe: Any) -> Callable[..., Tensor]:
     """The tiny pipeline's own call, on another of its kind."""
-    prompts = {"prompt_embeds": drawn(1, 6, 8, seed=0), "negative_prompt_embeds": drawn(1, 6, 8, seed=1)}
+    names = ("prompt_embeds", "negative_prompt_embeds")
+    prompts = {name: drawn(1, 6, 8, seed=seed).to(pipe.device) for seed, name in enumerate(names)}
     size = {"height": 32, "width": 32, "num_frames": 5, "num_inference_steps": 8, "guidance_scale": 4.0}
 
     def call(**more: Any) -> Tensor:
@@ -229,11 +234,14 @@ def test_a_run_that_begins_late_with_its_time_on_a_device(pipe: Any, announced: 
     assert run.trusted
 
 
+@on_devices
 @pytest.mark.parametrize("name", ["wan", "flux-image-to-image", "sd3", "cog-video-x", "wan-two-experts"])
 def test_a_pipeline_whose_times_are_on_a_device_skips_as_any(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = PIPELINES[name].make()
+    run.pipe.to(device)
+    run.kwargs.update({key: value.to(device) for key, value in run.kwargs.items() if torch.is_tensor(value)})
     found = []
     for is_at_hand in (ModelTime.is_at_hand, Far.is_at_hand):
         monkeypatch.setattr(ModelTime, "is_at_hand", is_at_hand)
@@ -259,7 +267,7 @@ def test_another_prompt_in_the_middle_is_computed(pipe: Any) -> None:
         request = Request(pipe, 1, 8)
         for _ in range(4):
             request.step()
-        request.prompt = drawn(1, 6, 8, seed=7)
+        request.prompt = drawn(1, 6, 8, seed=7).to(pipe.device)
         request.finish()
         assert cache.last_run.strip == "#...#..."
 
@@ -292,8 +300,8 @@ def test_a_named_run_that_is_ended_frees_its_memory(pipe: Any) -> None:
 @pytest.mark.parametrize("is_one_block", [True, False])
 def test_a_named_run_steps_by_itself_at_the_times_of_a_scheduler(pipe: Any, is_one_block: bool) -> None:
     """The program asks the pipeline's scheduler for times, and steps by its own arithmetic."""
-    pipe.scheduler.set_timesteps(8)
-    latents, prompt = drawn(1, 4, 2, 4, 4, seed=0), drawn(1, 6, 8, seed=1)
+    pipe.scheduler.set_timesteps(8, device=pipe.device)
+    latents, prompt = drawn(1, 4, 2, 4, 4, seed=0).to(pipe.device), drawn(1, 6, 8, seed=1).to(pipe.device)
     with torch.no_grad(), skipstone.attach(pipe, FORA(3)) as cache:
         run = cache.run("request", steps=8)
         with run if is_one_block else nullcontext():
