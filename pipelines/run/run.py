@@ -142,8 +142,9 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps were taken."""
-        return self._settled and self.index >= self.count - 1
+        """Whether all steps were taken. A program that steps by itself has done so with its last call."""
+        is_taken = self._settled or (self.steps_itself and self.pending)
+        return is_taken and self.index >= self.count - 1
 
     def fits(self, time: ModelTime | None, believed: bool) -> int | None:
         """The step that a call with this time belongs to; None if no step of the run fits.

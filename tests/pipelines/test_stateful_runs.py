@@ -139,6 +139,26 @@ def other_adapter(at: int) -> Change:
 
 
 @cache
+def energy(kind: str, at: int) -> Change:
+    """After a step, the next one's model is called with gradients, which are those of a bare model."""
+    args, kwargs = calls(kind, 0)[at + 1][0]
+
+    def output(model: Any) -> Tensor:
+        with torch.enable_grad():
+            found: Tensor = model(*args, **{**kwargs, "return_dict": False})[0]
+        assert found.requires_grad
+        return found.detach()
+
+    def change(pipe: Any, index: int, prompt: Tensor) -> dict[str, Any]:
+        if index == at:
+            assert torch.equal(output(pipe.unet if hasattr(pipe, "unet") else pipe.transformer), wanted)
+        return {}
+
+    wanted = output(fresh(kind).model)
+    return change
+
+
+@cache
 def calls(kind: str, seed: int) -> tuple[tuple[Call, ...], ...]:
     """The model's calls on each step of a run of 4 steps."""
     run, found = fresh(kind), list[Call]()
@@ -255,6 +275,12 @@ class Runs(RuleBasedStateMachine):
         self._model.set_adapters(["style"], [1.0])
         assert torch.equal(found, alone(self.kind, self.method, seed, steps, other(at)))
 
+    @rule(seed=any_seed, at=any_step)
+    def guided(self, seed: int, at: int) -> None:
+        """Something is made of the model's gradients in the middle of a run."""
+        found = picture(self.run, seed, 4, energy(self.kind, at))
+        assert torch.equal(found, alone(self.kind, self.method, seed, 4, energy(self.kind, at)))
+
     @precondition(lambda self: self.cache is not None)
     @rule(seeds=st.permutations([0, 1, 2]), order=st.permutations([0, 0, 0, 0, 1, 1, 1, 1]))
     def requests(self, seeds: list[int], order: list[int]) -> None:
@@ -307,8 +333,11 @@ class Runs(RuleBasedStateMachine):
         )
 
     @invariant()
-    def counted(self) -> None:
+    def is_over(self) -> None:
+        """Nothing is held between operations."""
         Runs.operations += 1
+        cache = getattr(self, "cache", None)
+        assert cache is None or not any(engine.bytes_held for engine in cache._engines)
 
     def teardown(self) -> None:
         if hasattr(self, "cache"):

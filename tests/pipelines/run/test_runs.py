@@ -309,6 +309,7 @@ def test_a_named_run_steps_by_itself_at_the_times_of_a_scheduler(pipe: Any, is_o
                 with nullcontext() if is_one_block else run:
                     latents -= pipe.transformer(latents, time.expand(1), prompt, return_dict=False)[0] / 8
         assert cache.last_run.strip == "#..#..#."
+        assert run.run.ended
 
 
 @pytest.mark.parametrize("steps", [0, -3])
