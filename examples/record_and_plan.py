@@ -8,7 +8,7 @@ steps = int(sys.argv[1]) if len(sys.argv) > 1 else 50
 pipe = skipstone.load("pebble-image")
 
 record = skipstone.record(pipe, "a rocket on a black background", num_inference_steps=steps)
-plan = record.plan(computed=steps // 2)  # or speedup=2.0, or quality=35.0: PSNR in dB
+plan = record.plan(computed=steps // 2)  # or speedup=2.0, or quality=35.0 in dB
 print(plan.explain())
 plan.save("plan.json")
 

@@ -23,6 +23,7 @@ from skipstone.pipelines.model.models import MODELS, models_of
 from skipstone.pipelines.model.other_caches import forwards, other_caches
 from skipstone.pipelines.opening.devices import find_device
 from skipstone.pipelines.planning.autoplan import Autoplan
+from skipstone.pipelines.planning.promised import with_promise
 from skipstone.pipelines.run.call_log import CallLog
 from skipstone.pipelines.run.controls import Controls
 from skipstone.pipelines.run.pipeline_calls import PipelineCall, PipelineCalls
@@ -90,7 +91,8 @@ def attach(
     if (method is None) == (speedup is None):
         raise TypeError(
             "give a method, such as 'teacache', or speedup=..., and not both; for a quality, which needs "
-            "runs of the pipeline, attach what skipstone.record(pipe, ...).plan(quality=...) returns"
+            "runs of the pipeline, attach what skipstone.record(pipe, ...).plan(quality=..., prompts=...) "
+            "returns"
         )
     if speedup is not None and hyperparameters:
         given = ", ".join(hyperparameters)
@@ -103,6 +105,7 @@ def attach(
     if cacher is None:
         assert speedup is not None
         cacher = Autoplan(pipe, models, speedup).method
+    cacher = with_promise(cacher, pipe, models, snapshots)
     engines = [Engine(name, model, cacher, tuple(models), form, graphs) for name, model in models.items()]
     detach(pipe)
     return CacheHandle(pipe, engines)

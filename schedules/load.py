@@ -15,6 +15,7 @@ from skipstone.schedules.importance import Prediction
 from skipstone.schedules.moments import Floats, Moments
 from skipstone.schedules.plan import Plan, Recipe, Validation
 from skipstone.schedules.profile import GUIDED, OUTPUT, RESIDUAL, Quantity
+from skipstone.schedules.promise import Goal, Metric, Promise, failures_allowed
 from skipstone.schedules.record import Record
 
 MOST_STEPS = 1000
@@ -32,6 +33,8 @@ Product = Annotated[float, Field(ge=-1e6, le=1e6)]
 """Of a quantity with a mean square of about 1 over the run."""
 Strip = Annotated[str, Field(pattern=r"^[#.]+$", max_length=MOST_STEPS)]
 Decibels = Annotated[float, Field(ge=-1e6, le=1e6)]
+Measured = Annotated[float, Field(ge=-1e6, le=1e6)]
+"""By any metric."""
 Deviation = Annotated[float, Field(ge=0)]
 
 
@@ -169,6 +172,35 @@ class KeptValidation(Schema):
         return Validation(self.recipe.recipe(), self.computed, psnr, tuple(self.deviations))
 
 
+class KeptGoal(Schema):
+    """As of `Goal`."""
+
+    metric: Metric
+    value: Measured
+
+    def goal(self) -> Goal:
+        return Goal(self.metric, self.value)
+
+
+class KeptPromise(Schema):
+    """As of `Promise`."""
+
+    goal: KeptGoal
+    share: Annotated[float, Field(gt=0.5, lt=1)] | None
+    values: Annotated[list[Measured], Field(min_length=1, max_length=10**6)]
+
+    def promise(self) -> Promise:
+        return Promise(self.goal.goal(), self.share, tuple(self.values))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        promise = self.promise()
+        allowed = 0 if self.share is None else failures_allowed(promise.prompts, self.share)
+        if promise.failures > allowed:
+            raise ValueError(f"{promise.failures} of {promise.prompts} values miss what is promised")
+        return self
+
+
 class PlanFile(files.Head):
     """The file of a plan, as of `Plan`."""
 
@@ -176,10 +208,12 @@ class PlanFile(files.Head):
     recipe: KeptRecipe
     strip: Strip
     validations: Annotated[list[KeptValidation], Field(max_length=10**4)]
+    promise: KeptPromise | None
 
     def plan(self) -> Plan:
         validations = tuple(one.validation() for one in self.validations)
-        return Plan(self.record.record(), self.recipe.recipe(), self.strip, validations)
+        promise = None if self.promise is None else self.promise.promise()
+        return Plan(self.record.record(), self.recipe.recipe(), self.strip, validations, promise)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

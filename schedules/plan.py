@@ -18,6 +18,7 @@ from skipstone.schedules.best_steps import best_choices, share_budget
 from skipstone.schedules.expectation import SAFE, estimated_psnr, seen_at
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.profile import RESIDUAL, Profile
+from skipstone.schedules.promise import Promise
 
 UNSAFE = 0.5
 """If no skipped step has an expected relative error below this, no step should be skipped."""
@@ -86,12 +87,14 @@ class Plan:
         recipe: how the plan was made.
         strip: one character for each step, ``#`` computed and ``.`` skipped.
         validations: the runs of this plan and of other candidates, its own last.
+        promise: the quality that a calibration promises; None without one.
     """
 
     record: Profile
     recipe: Recipe
     strip: str
     validations: tuple[Validation, ...] = ()
+    promise: Promise | None = None
 
     @property
     def computed(self) -> int:
@@ -239,7 +242,8 @@ class Plan:
         drawn = "" if psnr is None else pictures.curve(
             self.curve(), (self.speedup, min(psnr, MOST_PSNR)), "x faster", "PSNR to expect, dB"
         )  # fmt: skip
-        return pictures.card(self._title, [pictures.strip(self.strip), drawn], {}, [self._basis, self._trial])
+        said = [self._basis, self._trial] + ([] if self.promise is None else [str(self.promise)])
+        return pictures.card(self._title, [pictures.strip(self.strip), drawn], {}, said)
 
     @property
     def _title(self) -> str:
@@ -267,7 +271,8 @@ class Plan:
             )
         if not self.is_safe:
             lines.append(NO_SAFE_SKIPS)
-        return [*lines, self._trial, *filter(None, [self.outlook])]
+        promise = "" if self.promise is None else self.promise.explain()
+        return [*lines, self._trial, *filter(None, [self.outlook, promise])]
 
     @property
     def _basis(self) -> str:
@@ -292,6 +297,7 @@ class Plan:
             "psnr_worst": _finite(psnr),
             "recipe": asdict(self.recipe),
             "is_safe": self.is_safe,
+            "promise": None if self.promise is None else self.promise.summary(),
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -300,6 +306,7 @@ class Plan:
             "record": self.record.as_dict(),
             "recipe": asdict(self.recipe),
             "strip": self.strip,
+            "promise": None if self.promise is None else asdict(self.promise),
             "validations": [
                 {**asdict(one), "psnr": list(map(_finite, one.psnr)), "deviations": list(one.deviations)}
                 for one in self.validations
@@ -319,8 +326,13 @@ def make_plan(record: Profile, recipe: Recipe, computed: int) -> Plan:
         recipe: how to plan.
         computed: how many steps to compute, from `fewest` to all.
     """
-    (strip,) = _strips(record, recipe, [computed])
-    return Plan(record, recipe, strip)
+    return make_plans(record, recipe, [computed])[0]
+
+
+def make_plans(record: Profile, recipe: Recipe, computed: Sequence[int]) -> list[Plan]:
+    """`make_plan` for several numbers of computed steps, rising."""
+    strips = _strips(record, recipe, computed) if computed else ()
+    return [Plan(record, recipe, strip) for strip in strips]
 
 
 def _strips(record: Profile, recipe: Recipe, computed: Sequence[int]) -> tuple[str, ...]:

@@ -93,6 +93,11 @@ class Promise(Declared):
             return f"{kept}: promised to no others; {what_would_do(self.prompts)}"
         return f"{self.goal}, promised to {_percent(self.share)} in 100 prompts like these"
 
+    def summary(self) -> dict[str, object]:
+        """The promise as plain values."""
+        numbers = {"share": self.share, "prompts": self.prompts, "failures": self.failures}
+        return {"metric": self.goal.metric, "value": self.goal.value, **numbers}
+
     def explain(self) -> str:
         """The promise, and what it rests on."""
         if self.share is None:
@@ -120,14 +125,28 @@ def _percent(share: float) -> str:
 
 def budgets(least: int, most: int) -> Iterator[int]:
     """Numbers of computed steps that a calibration tries, rising, fixed before anything is measured."""
-    while least <= most:
+    while least < most:
         yield least
         least = max(least + 1, round(GROWTH * least))
+    if least >= most > 0:
+        yield most
 
 
 def prompts_needed(share: float) -> int:
     """The fewest prompts from which a quality can be promised to a share of others."""
     return math.ceil(share / (1 - share) - SLACK)
+
+
+def check_enough(prompts: int, share: float) -> None:
+    """Refuse a share for which there are too few prompts.
+
+    Raises:
+        ValueError: there are; the message says how many are needed, and what can be promised with these.
+    """
+    if prompts < prompts_needed(share):
+        needed = prompts_needed(share)
+        instead = what_would_do(prompts)
+        raise ValueError(f"a share of {share:g} needs {needed} prompts, got {prompts}: {instead}")
 
 
 def failures_allowed(prompts: int, share: float) -> int:

@@ -53,6 +53,10 @@ class Record(Profile):
         speedup: float | None = None,
         computed: int | None = None,
         quality: float | None = None,
+        ssim: float | None = None,
+        lpips: float | None = None,
+        share: float | None = None,
+        prompts: Sequence[str] | None = None,
         refine: int = 0,
     ) -> Plan:
         """Find the best plan for a speed, a number of computed steps, or a quality.
@@ -60,15 +64,26 @@ class Record(Profile):
         If the pipeline is at hand, a few candidates run on the recorded prompts with other noise. A candidate
         that is clearly better than the default is taken.
 
+        For a quality, plans of rising density run on each prompt until so few miss it that it can be promised
+        to the share of prompts like these; the plan carries the promise. With 19 prompts and a share of 0.95
+        that costs about 30 uncached runs. What was measured is kept in the user's cache folder, so that a
+        calibration that was interrupted goes on where it was.
+
         Args:
             speedup: how many times faster than computing every step, above 1.
             computed: how many steps to compute, from 1.
-            quality: the PSNR in dB against the uncached run that the worst recorded prompt must keep with
-                other noise; the plan computes as few steps as possible.
+            quality: the least PSNR in dB of the pictures against those of uncached runs.
+            ssim: the least SSIM instead.
+            lpips: the most LPIPS instead.
+            share: the share of prompts that must keep the quality, above 0.5 and below 1. By default 0.95
+                from 19 prompts on; with fewer all of them must keep it, and nothing is promised to others.
+            prompts: the prompts to calibrate on, each in a call of its own, otherwise like the recorded one.
+                By default the recorded prompts, with noise that the plan was not made from.
             refine: how many more runs to spend on moving single steps; only improvements are kept.
 
         Raises:
-            ValueError: not exactly one of speedup, computed and quality is given, or it cannot be reached;
-                the message says what can be reached.
+            ValueError: not exactly one target is given, it cannot be reached, or there are too few prompts
+                for the share; the message says what can be had.
         """
-        return find(self, Target(speedup, computed, quality), refine, self.judge)
+        target = Target(speedup, computed, quality, ssim, lpips, share)
+        return find(self, target, refine, self.judge, prompts)

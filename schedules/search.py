@@ -2,17 +2,21 @@
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from reprlib import repr as shortly
 from typing import Annotated, Protocol
 
 import numpy as np
 from annotated_types import Ge, Le
 
-from skipstone.declared import Declared, Positive
+from skipstone.declared import Declared, Positive, check
 from skipstone.schedules.best_steps import MOST_STEPS
+from skipstone.schedules.calibration import Calibration, Trial
 from skipstone.schedules.moments import Floats
 from skipstone.schedules.plan import Plan, Recipe, Validation, expected_speedup, fewest, make_plan, strip_of
 from skipstone.schedules.profile import Profile
+from skipstone.schedules.promise import Goal, Metric, PromisedShare
 
 GUIDED_WEIGHTS = "guided residual"
 
@@ -54,6 +58,9 @@ class Judge(Protocol):
     def joined(self, other: "Judge") -> "Judge":
         """A judge that uses the prompts of both."""
 
+    def trials(self, prompts: Sequence[str] | None) -> Sequence[Trial]:
+        """Calls with yet another noise, one for each of these prompts; None for the recorded ones."""
+
 
 Speedup = Annotated[float, Ge(1), Le(MOST_STEPS)]
 """How many times faster than computing every step: of the most steps that are planned, one is computed."""
@@ -61,26 +68,40 @@ Speedup = Annotated[float, Ge(1), Le(MOST_STEPS)]
 
 @dataclass(frozen=True)
 class Target(Declared):
-    """A plan's target; exactly one of these is given.
+    """A plan's target; exactly one of these is given, and a share only with a quality.
 
     Args:
         speedup: how many times faster than computing every step, above 1.
         computed: how many steps to compute, from 1.
-        quality: the PSNR in dB of the worst recorded prompt.
+        quality: the least PSNR in dB.
+        ssim: the least SSIM.
+        lpips: the most LPIPS.
+        share: of the prompts that keep the quality, above 0.5 and below 1.
 
     Raises:
-        ValueError: not exactly one is given, or a speedup below 1.
+        ValueError: not exactly one is given, a speedup below 1, or a share without a quality.
     """
 
     speedup: Speedup | None = None
     computed: Positive | None = None
     quality: float | None = None
+    ssim: float | None = None
+    lpips: float | None = None
+    share: PromisedShare | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [value for value in (self.speedup, self.computed, self.quality) if value is not None]
-        if len(given) != 1:
-            raise ValueError("give exactly one of speedup, computed and quality")
+        targets = (self.speedup, self.computed, self.quality, self.ssim, self.lpips)
+        if sum(value is not None for value in targets) != 1:
+            raise ValueError("give exactly one of speedup, computed, quality, ssim and lpips")
+        if self.share is not None and self.goal is None:
+            raise ValueError("a share is promised of a quality: give quality, ssim or lpips, or leave it out")
+
+    @property
+    def goal(self) -> Goal | None:
+        """The quality to keep; None for a speed."""
+        asked: dict[Metric, float | None] = {"psnr": self.quality, "ssim": self.ssim, "lpips": self.lpips}
+        return next((Goal(metric, value) for metric, value in asked.items() if value is not None), None)
 
     def budget(self, record: Profile) -> int:
         """How many steps to compute; for a quality, where the search begins.
@@ -108,7 +129,13 @@ class Target(Declared):
         return max(least, steps // 3)
 
 
-def find(record: Profile, target: Target, refine: int = 0, judge: Judge | None = None) -> Plan:
+def find(
+    record: Profile,
+    target: Target,
+    refine: int = 0,
+    judge: Judge | None = None,
+    prompts: Sequence[str] | None = None,
+) -> Plan:
     """Find the best plan for a target.
 
     Args:
@@ -116,22 +143,40 @@ def find(record: Profile, target: Target, refine: int = 0, judge: Judge | None =
         target: the target.
         refine: how many more runs to spend on moving single steps.
         judge: runs the candidates; None to plan without runs.
+        prompts: those that a quality is promised from; None for the recorded ones.
 
     Raises:
-        ValueError: the target cannot be reached, or it needs runs and there is no judge.
+        ValueError: the target cannot be reached, it needs runs and there is no judge, or what is given does
+            not go with it.
     """
+    _check_together(target, refine, prompts)
     if judge is None:
-        if target.quality is not None or refine:
+        if target.goal is not None or refine:
             raise ValueError(
                 "a quality and refining need runs of the pipeline, which a record from a file does not have: "
                 "record again with skipstone.record"
             )
         return make_plan(record, recipes_for(record)[0], target.budget(record))
     trials = _Trials(record, judge)
+    if target.goal is None:
+        return trials.finished(trials.refined(trials.best(target), refine))
+    calibration = Calibration(target.goal, target.share, judge.trials(prompts))
     best = trials.best(target)
-    if target.quality is not None:
-        best = trials.cheapest(best, target.quality)
-    return trials.finished(trials.refined(best, refine))
+    return trials.with_others(calibration.sparsest(trials.record, best.recipe))
+
+
+def _check_together(target: Target, refine: int, prompts: Sequence[str] | None) -> None:
+    """Refuse what does not go together."""
+    if target.goal is not None and refine:
+        raise ValueError("refining would change a plan whose quality was measured: leave refine out")
+    if prompts is None:
+        return
+    if target.goal is None:
+        raise ValueError("prompts promise a quality: give quality, ssim or lpips, or leave them out")
+    check("prompts", prompts, list[str] | tuple[str, ...])
+    twice = next((one for one in prompts if prompts.count(one) > 1), None)
+    if twice is not None:
+        raise ValueError(f"prompts has {shortly(twice)} twice: name each prompt once")
 
 
 def recipes_for(record: Profile) -> list[Recipe]:
@@ -148,16 +193,16 @@ class _Trials:
     """
 
     def __init__(self, record: Profile, judge: Judge) -> None:
-        self._record = record
+        self.record = record
         self._judge = judge
         self._done: dict[tuple[Recipe, str], Validation] = {}
 
     def best(self, target: Target) -> Plan:
         """The first candidate on the budget of a target, or another one that is surely better."""
-        recipes = recipes_for(self._record)
-        self.score(make_plan(self._record, recipes[0], target.budget(self._record)))
-        budget = target.budget(self._record)
-        first, *others = (make_plan(self._record, recipe, budget) for recipe in recipes)
+        recipes = recipes_for(self.record)
+        self.score(make_plan(self.record, recipes[0], target.budget(self.record)))
+        budget = target.budget(self.record)
+        first, *others = (make_plan(self.record, recipe, budget) for recipe in recipes)
         return max([first, *(one for one in others if self._gain(one, first) > 0)], key=self._mean)
 
     def _gain(self, plan: Plan, other: Plan) -> float:
@@ -175,25 +220,6 @@ class _Trials:
         values: Floats = np.clip(np.array(self.run(plan).psnr), 0, HIGHEST)
         return values
 
-    def cheapest(self, plan: Plan, quality: float) -> Plan:
-        """The plan of the same recipe that reaches a quality with the fewest computed steps.
-
-        Raises:
-            ValueError: no plan that skips a step reaches it.
-        """
-        least, most = fewest(self._record), self._record.steps - 1
-        plans = {n: make_plan(self._record, plan.recipe, n) for n in range(least, most + 1)}
-        if not plans or self.score(plans[most]) < quality:
-            best = f"{self.score(plans[most]):.1f} dB, skipping one step" if plans else "computing every step"
-            raise ValueError(f"a PSNR of {quality:g} dB cannot be reached; the best possible is {best}")
-        while least < most:
-            middle = (least + most) // 2
-            if self.score(plans[middle]) >= quality:
-                most = middle
-            else:
-                least = middle + 1
-        return plans[most]
-
     def refined(self, plan: Plan, runs: int) -> Plan:
         """Move single steps in some runs; keep only improvements."""
         chooser = random.Random(0)
@@ -207,7 +233,11 @@ class _Trials:
         """The plan with all measurements, its own one last."""
         self.score(plan)
         own = self._done.pop((plan.recipe, plan.strip))
-        return replace(plan, record=self._record, validations=(*self._done.values(), own))
+        return self.with_others(replace(plan, record=self.record, validations=(own,)))
+
+    def with_others(self, plan: Plan) -> Plan:
+        """The plan with the candidates' measurements before its own one."""
+        return replace(plan, validations=(*self._done.values(), *plan.validations))
 
     def score(self, plan: Plan) -> float:
         """The PSNR of the worst prompt."""
@@ -220,7 +250,7 @@ class _Trials:
             seen = self._judge(plan)
             self._done[key] = Validation(plan.recipe, plan.computed, seen.psnr, seen.deviations)
             if seen.skip_cost is not None:
-                self._record = replace(self._record, skip_cost=seen.skip_cost)
+                self.record = replace(self.record, skip_cost=seen.skip_cost)
         return self._done[key]
 
 

@@ -57,15 +57,29 @@ class Randomness:
         """Other random states, always the same ones: the first number that these would draw is the seed."""
         with self.begun():
             torch.manual_seed(int(torch.randint(MOST, ())))
-            others = {id(one): _reseeded(self.generator(one)).get_state() for one in _listed(given)}
-            return Randomness(
-                others, torch.get_rng_state(), {n: torch.cuda.get_rng_state(n) for n in self.cuda}
-            )
+            return self._here({id(one): _reseeded(self.generator(one)).get_state() for one in _listed(given)})
+
+    def seeded(self, given: Any, seed: int) -> "Randomness":
+        """The random states that begin with a seed; each of several generators has one of its own."""
+        with self.begun():
+            torch.manual_seed(seed)
+            numbered = enumerate(_listed(given))
+            return self._here({id(one): _with_seed(one, seed + n).get_state() for n, one in numbered})
+
+    def _here(self, generators: Mapping[int, Tensor]) -> "Randomness":
+        """The process's present states, with those of generators."""
+        return Randomness(
+            generators, torch.get_rng_state(), {n: torch.cuda.get_rng_state(n) for n in self.cuda}
+        )
 
 
 def _reseeded(generator: torch.Generator) -> torch.Generator:
     drawn = torch.randint(MOST, (), generator=generator, device=generator.device)
     return generator.manual_seed(int(drawn))
+
+
+def _with_seed(given: torch.Generator, seed: int) -> torch.Generator:
+    return torch.Generator(given.device).manual_seed(seed)
 
 
 def _listed(given: Any) -> list[torch.Generator]:

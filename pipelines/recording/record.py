@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from skipstone.cachers.recorders.run import Recorder
-from skipstone.pipelines.attach import Watcher, attach
 from skipstone.pipelines.model.models import models_of
 from skipstone.pipelines.planning.conditions import conditions
 from skipstone.pipelines.planning.record_of_run import record_of
-from skipstone.pipelines.recording.rehearsal import Rehearsal
+from skipstone.pipelines.recording.rehearsal import Lines, Rehearsal
 from skipstone.schedules.record import Record
 
 
@@ -33,17 +32,14 @@ def record(pipe: Any, /, *args: Any, **kwargs: Any) -> Record:
 
 
 def record_call(
-    pipe: Any, args: Sequence[Any], kwargs: Mapping[str, Any], watch: Watcher | None = None
+    pipe: Any, args: Sequence[Any], kwargs: Mapping[str, Any], lines: Lines | None = None
 ) -> Record:
-    """`record`, with a function to call after each step of each run."""
-    rehearsal, recorder = Rehearsal(pipe, args, kwargs, watch), Recorder()
-    with attach(pipe, recorder) as cache:
-        if watch is not None:
-            cache.watch(watch)
-        made = rehearsal.run("recording")
-        tapes = {model: tape for model, tape in recorder.tapes.items() if tape.seen}
-        if not tapes:
-            raise ValueError("; ".join(("nothing was recorded", *cache.last_run.notes)))
+    """`record`, with something that shows each run."""
+    rehearsal, recorder = Rehearsal(pipe, args, kwargs, lines), Recorder()
+    made, seen = rehearsal.under(recorder, "recording")
+    tapes = {model: tape for model, tape in recorder.tapes.items() if tape.seen}
+    if not tapes:
+        raise ValueError("; ".join(("nothing was recorded", *seen.notes)))
     run = next(iter(tapes.values())).run
     made_for = conditions(pipe, {name: models_of(pipe)[name] for name in tapes}, run)
     return record_of(made_for, tapes, len(made), rehearsal.with_other_noise())

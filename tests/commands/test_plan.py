@@ -48,9 +48,9 @@ def test_a_plan_is_shown_and_written(video: str, capsys: pytest.CaptureFixture[s
     assert written.computed == 7
     assert written.validated is not None
     assert out == written.explain() + "\nwrote seven.json\n"
-    assert "recording   ################ 16/16" in err
-    assert "other noise ################ 16/16" in err
-    assert err.count("candidate") >= 3
+    assert "recording       ################ 16/16" in err
+    assert "other noise     ################ 16/16" in err
+    assert err.count("plan of 7 steps") >= 2
     assert cli.run(["plan", "--show", "seven.json"]) == 0
     assert capsys.readouterr().out == written.explain() + "\n"
 
@@ -93,10 +93,31 @@ def test_a_quality_is_kept(video: str, capsys: pytest.CaptureFixture[str]) -> No
     assert result["statistics"]["skipped"] > 0
 
 
+def test_a_quality_is_promised_from_a_file_of_prompts(video: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("prompts.txt").write_text("a red apple\na blue apple\na green apple\n")
+    asked = ["plan", "--prompts", "prompts.txt", "--quality", "25", "--model", video, *SMALL]
+    assert cli.run([*asked, "--share", "0.75", "--json"]) == 0
+    out, err = capsys.readouterr()
+    promise, written = json.loads(out)["promise"], skipstone.load_plan("plan.json").promise
+    assert written is not None
+    assert promise == written.summary()
+    assert (promise["share"], promise["prompts"], promise["failures"]) == (0.75, 3, 0)
+    assert all(value >= 25 for value in written.values)
+    assert "run 1 of 6 or more: uncached, prompt 1 of 3" in err
+    # What was measured is known in the next process.
+    assert cli.run([*asked, "--share", "0.75"]) == 0
+    out, err = capsys.readouterr()
+    assert "run 1 of" not in err
+    assert "PSNR of at least 25 dB, promised to 75 in 100 prompts like these" in out
+
+
 REFUSED = {
-    "nothing asked": (["plan", "a", *SMALL], "exactly one of speedup, computed and quality"),
+    "nothing asked": (["plan", "a", *SMALL], "exactly one of speedup, computed, quality, ssim and lpips"),
+    "share of a speed": (["plan", "a", "--speedup", "2", "--share", "0.9"], "a share is promised of a"),
+    "no such prompts": (["plan", "--quality", "30", "--prompts", "no.txt"], "cannot read the prompts"),
+    "too few prompts": (["plan", "a", "--quality", "30", "--share", "0.95"], "0.95 needs 19 prompts, got 1"),
     "two asked": (["plan", "a", "--speedup", "2", "--computed", "3"], "exactly one of"),
-    "no prompt": (["plan", "--speedup", "2"], "name a prompt to record, or --show a plan"),
+    "no prompt": (["plan", "--speedup", "2"], "name a prompt to record, a file of --prompts"),
     "no such plan": (["plan", "--show", "none.json"], "cannot read 'none.json'"),
     "slower": (["plan", "a", "--speedup", "0.5"], "--speedup"),
     "beyond reach": (["plan", "a", *SMALL, "--computed", "17"], "computed must be 1 to 16"),

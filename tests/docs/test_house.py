@@ -17,7 +17,7 @@ ORDER = (
 APART = "metrics"
 """What only measuring needs: of the others it imports only files' reading and writing."""
 
-MEASURING = (APART, "report", "commands")
+MEASURING = (APART, "pipelines", "report", "commands")
 
 ROOT = Path(__file__).parents[2]
 

@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ import torch
 import skipstone
 from skipstone.pipelines.recording.randomness import MOST
 from skipstone.schedules.best_steps import cost
+from skipstone.schedules.calibration import Trial
 from skipstone.schedules.moments import moments_of
 from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan, Recipe, make_plan
 from skipstone.schedules.profile import Quantity
 from skipstone.schedules.record import Record
 from skipstone.schedules.search import MARGIN, RECIPES, Judge, Judgement
 from support import tiny
+from support.needing import Needing
 from support.smooth import smooth
 
 RESIDUAL = Quantity("transformer", "branch 0", "residual")
@@ -38,6 +40,9 @@ class Counting:
         return Judgement((float(plan.computed), 99.0), self._skip_cost)
 
     def joined(self, other: Judge) -> Judge:
+        raise NotImplementedError
+
+    def trials(self, prompts: Sequence[str] | None) -> Sequence[Trial]:
         raise NotImplementedError
 
 
@@ -74,7 +79,7 @@ def test_no_number_of_steps_is_nearer_to_the_time_that_was_asked_for(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({}, "exactly one of speedup, computed and quality"),
+        ({}, "exactly one of speedup, computed, quality, ssim and lpips"),
         ({"speedup": 2.0, "computed": 3}, "exactly one"),
         ({"speedup": 0.9}, "speedup must be"),
         ({"speedup": math.nan}, "speedup must be"),
@@ -93,19 +98,42 @@ def test_what_cannot_be_reached_is_refused_with_what_can(asked: dict[str, Any], 
         record_of().plan(**asked)
 
 
-@pytest.mark.parametrize("quality", [1.0, 6.0, 6.5, 13.0, 19.0])
-def test_a_quality_is_reached_with_as_few_steps_as_do(quality: float) -> None:
-    judge = Counting()
-    plan = record_of(judge=judge).plan(quality=quality)
-    assert plan.computed == math.ceil(quality)
+def test_a_quality_is_promised_from_prompts_that_the_judge_runs() -> None:
+    """The recipe is chosen by the judge, the density by the trials."""
+
+    class Running(Liking):
+        def trials(self, prompts: Sequence[str] | None) -> Sequence[Trial]:
+            assert prompts == ["a", "b"]
+            return [Needing(4), Needing(7)]
+
+    plan = with_guided(record_of(judge=Running(5.0, 5.0))).plan(quality=30.0, prompts=["a", "b"])
+    assert plan.computed == 7
+    assert plan.recipe == RECIPES[1]
+    assert {one.recipe for one in plan.validations[:-1]} == set(RECIPES)
     assert plan.validated is not None
-    assert plan.validated.worst == plan.computed
-    assert len(judge.judged) < 12
+    assert plan.validated.psnr == (30.0, 30.0)
 
 
-def test_a_quality_beyond_the_best_is_refused_with_the_best() -> None:
-    with pytest.raises(ValueError, match=r"25 dB cannot be reached; the best possible is 19\.0 dB"):
-        record_of(judge=Counting()).plan(quality=25.0)
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"computed": 5, "share": 0.9}, "a share is promised of a quality"),
+        ({"computed": 5, "prompts": ["a"]}, "prompts promise a quality"),
+        ({"quality": 30.0, "prompts": ["a", "b", "a"]}, "prompts has 'a' twice"),
+        ({"quality": 30.0, "share": 1.0}, "share must be a finite number > 0.5 and < 1"),
+        ({"quality": 30.0, "share": 0.5}, "share must be"),
+        ({"quality": 30.0, "refine": 2}, "leave refine out"),
+        ({"quality": 30.0, "lpips": 0.1}, "exactly one of"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        record_of(judge=Counting()).plan(**asked)
+
+
+def test_a_text_in_place_of_a_list_of_prompts_is_refused() -> None:
+    with pytest.raises(TypeError, match="prompts must be"):
+        record_of(judge=Counting()).plan(quality=30.0, prompts="a prompt")
 
 
 def test_a_measured_cost_of_skipping_is_taken_into_account() -> None:

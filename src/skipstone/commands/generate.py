@@ -12,7 +12,7 @@ from rich.console import Console
 from skipstone.commands.choice import Choice
 from skipstone.commands.generated import Generated
 from skipstone.commands.opening import Opening
-from skipstone.commands.options import FpsOption, JsonOption, SeedOption, finite
+from skipstone.commands.options import FpsOption, JsonOption, QualityOption, SeedOption, finite
 from skipstone.commands.output import show
 from skipstone.disk.writing import check_folder
 from skipstone.metrics import media
@@ -35,13 +35,7 @@ class RunOptions:
             "settings is recorded, then repeated with the plan.",
         ),
     ] = None  # fmt: skip
-    quality: Annotated[
-        float | None,
-        typer.Option(
-            callback=finite,
-            help="Target PSNR in dB, instead of a method; about a dozen runs find the plan that keeps it.",
-        ),
-    ] = None
+    quality: QualityOption = None
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every step, without a cache.")] = False
     graphs: Annotated[
         bool, typer.Option("--graphs", help="Replay skipped steps as CUDA graphs where possible.")
@@ -201,10 +195,10 @@ def _clips(runs: Runs, method: "Cacher[Any] | None", options: RunOptions) -> tup
 def _planned(runs: Runs, quality: float) -> "Cacher[Any]":
     """Find a plan that keeps a quality."""
     from skipstone.cachers.make import make
-    from skipstone.commands.plan import find_plan
+    from skipstone.commands.plan import Asked, find_plan
     from skipstone.schedules.search import Target
 
-    return make(find_plan(runs.pipe, runs.arguments, runs.seed, Target(quality=quality), runs.lines))
+    return make(find_plan(runs.pipe, runs.arguments, runs.seed, Asked(Target(quality=quality)), runs.lines))
 
 
 def _write(made: Generated, scale: int) -> None:

@@ -92,6 +92,13 @@ FpsOption = Annotated[
     float | None,
     typer.Option(min=1, max=120, callback=finite, help="Frames a second of a video; 16 by default."),
 ]
+QualityOption = Annotated[
+    float | None,
+    typer.Option(
+        callback=finite,
+        help="The least PSNR in dB against the uncached run; plans of rising density run until one keeps it.",
+    ),
+]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the initial noise.")]
 PromptsOption = Annotated[
     str | None,

@@ -2,7 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
-from itertools import chain, repeat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +10,12 @@ import typer
 from rich.console import Console
 
 from skipstone.commands.opening import Opening
-from skipstone.commands.options import JsonOption, SeedOption, finite
+from skipstone.commands.options import JsonOption, QualityOption, SeedOption, finite
 from skipstone.commands.output import print_json, print_text
 from skipstone.disk.writing import check_folder
 
 if TYPE_CHECKING:
     from skipstone.commands.progress import StepLines
-    from skipstone.pipelines.attach import Watcher
     from skipstone.schedules.plan import Plan
     from skipstone.schedules.search import Target
 
@@ -31,8 +30,27 @@ def plan(
         float | None, typer.Option(min=1, callback=finite, help="Target speedup of the denoising loop.")
     ] = None,
     computed: Annotated[int | None, typer.Option(min=1, help="Target number of computed steps.")] = None,
-    quality: Annotated[
-        float | None, typer.Option(callback=finite, help="Target PSNR in dB against the uncached run.")
+    quality: QualityOption = None,
+    ssim: Annotated[
+        float | None, typer.Option(callback=finite, help="The least SSIM against the uncached run.")
+    ] = None,
+    lpips: Annotated[
+        float | None, typer.Option(callback=finite, help="The most LPIPS against the uncached run.")
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Prompts that a quality is promised from, such as txt with one on each line: 19 for the "
+            "usual share. Without a prompt to record, the first of them is recorded.",
+        ),
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(
+            callback=finite,
+            help="The share of prompts that a quality is promised to; 0.95 if there are enough prompts.",
+        ),
     ] = None,
     refine: Annotated[int, typer.Option(min=0, help="How many more runs to improve single steps.")] = 0,
     show: Annotated[
@@ -42,37 +60,57 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Record one run, and plan which steps later runs like it compute."""
+    from skipstone.report.prompts import read_prompts
     from skipstone.schedules.load import load_plan
+    from skipstone.schedules.promise import check_enough
     from skipstone.schedules.search import Target
 
     with redirect_stdout(sys.stderr):
         if show is not None:
             found, written = load_plan(show), ""
-        elif prompt is None:
-            raise ValueError("name a prompt to record, or --show a plan")
         else:
-            target = Target(speedup, computed, quality)
-            found, written = _make(opening, prompt, output, target, seed, refine), f"\nwrote {output}"
+            target = Target(speedup, computed, quality, ssim, lpips, share)
+            known = None if prompts is None else read_prompts(prompts)
+            recorded = prompt if prompt is not None or known is None else known[0]
+            if recorded is None:
+                raise ValueError("name a prompt to record, a file of --prompts, or a plan to --show")
+            if share is not None:
+                check_enough(len(known or [recorded]), share)
+            asked = Asked(target, refine, known)
+            found, written = _make(opening, recorded, output, asked, seed), f"\nwrote {output}"
     if as_json:
         print_json(found.summary())
     else:
         print_text(found.explain() + written)
 
 
-def _make(opening: Opening, prompt: str, output: Path, target: "Target", seed: int, refine: int) -> "Plan":
+@dataclass(frozen=True)
+class Asked:
+    """Which plan to find.
+
+    Args:
+        target: its target.
+        refine: how many more runs to spend on moving single steps.
+        prompts: those that a quality is promised from; None for the recorded one.
+    """
+
+    target: "Target"
+    refine: int = 0
+    prompts: list[str] | None = None
+
+
+def _make(opening: Opening, prompt: str, output: Path, asked: Asked, seed: int) -> "Plan":
     from skipstone.commands.progress import StepLines
 
     check_folder(output)
     pipe, arguments = opening.open(prompt)
     with StepLines(Console(stderr=True)) as lines:
-        found = find_plan(pipe, arguments, seed, target, lines, refine)
+        found = find_plan(pipe, arguments, seed, asked, lines)
     found.save(output)
     return found
 
 
-def find_plan(
-    pipe: Any, arguments: dict[str, Any], seed: int, target: "Target", lines: "StepLines", refine: int = 0
-) -> "Plan":
+def find_plan(pipe: Any, arguments: dict[str, Any], seed: int, asked: Asked, lines: "StepLines") -> "Plan":
     """Record a run and find the best plan for a target, with a line for each run."""
     import torch
 
@@ -80,19 +118,5 @@ def find_plan(
     from skipstone.schedules.search import find
 
     generator = torch.Generator().manual_seed(seed)
-    record = record_call(pipe, (), {**arguments, "generator": generator}, _watcher(lines))
-    return find(record, target, refine, record.judge)
-
-
-def _watcher(lines: "StepLines") -> "Watcher":
-    """Show one line for the recorded run, one for the reference, and one for each candidate."""
-    line: Any = None
-    titles = chain(("recording", "other noise"), repeat("candidate"))
-
-    def watch(step: Any, computed: int, skipped: int) -> None:
-        nonlocal line
-        if step.is_first:
-            line = lines.line(next(titles))
-        line(step, computed, skipped)
-
-    return watch
+    record = record_call(pipe, (), {**arguments, "generator": generator}, lines.line)
+    return find(record, asked.target, asked.refine, record.judge, asked.prompts)
