@@ -22,6 +22,13 @@ BATCH = 16
 """Prompts that are run at once."""
 
 
+CALIBRATED = 19
+"""Prompts from which a quality is promised."""
+
+SPARE = 60
+"""Prompts that are drawn beside the compared ones: some may be the same."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of a prompt.
@@ -47,7 +54,7 @@ class PebbleRuns:
         model: which bundled model's arguments and prompts to use.
         device: where to run.
         steps: steps of the solver.
-        count: how many prompts to compare on. One more is recorded.
+        count: how many prompts to compare on. One more is recorded, `CALIBRATED` others promise a quality.
         dtype: the models' precision.
     """
 
@@ -64,7 +71,9 @@ class PebbleRuns:
         self.pipe = pipe.to(device)
         self.pipe.set_progress_bar_config(disable=True)
         self.defaults = {**bundled.DEFAULTS[model], "num_inference_steps": steps}
-        self.recorded, *self.prompts = pebble_prompts(model, count + 1)
+        self.recorded, *others = pebble_prompts(model, count + SPARE)
+        self.prompts, spare = others[:count], dict.fromkeys(others[count:])
+        self.calibrated = [one for one in spare if one not in self.prompts][:CALIBRATED]
         self._uncached: dict[str, list[Tensor]] = {}
 
     def record(self, *texts: str, **changes: Any) -> skipstone.Record:

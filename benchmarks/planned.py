@@ -83,11 +83,11 @@ def budgets(runs: PebbleRuns, computed: Sequence[int], refine: int) -> Iterator[
 
 
 def qualities(runs: PebbleRuns, wanted: Sequence[float]) -> Iterator[Case]:
-    """The cheapest plan of each quality: how many steps each prompt has computed, and what it reaches."""
+    """The sparsest plan that promises a quality: what other prompts reach with it."""
     record = cache(runs.record)
     for quality in wanted:
-        plan = cache(lambda quality=quality: record().plan(quality=quality))
-        key = {"what": "quality", "quality": quality}
+        plan = cache(lambda quality=quality: record().plan(quality=quality, prompts=runs.calibrated))
+        key = {"what": "promise", "quality": quality, "calibrated": len(runs.calibrated)}
         yield Case(key, partial(_followed, runs, plan))
 
 
