@@ -233,8 +233,9 @@ class Engine:
         if memory is None:
             guidance = self.cacher.guidance
             guided = None if guidance is None else GuidedBranches(guidance, self.model, self._half_trials)
-            find = functools.partial(other_caches, self.model)
-            memory = run.models[self.name] = ModelRun(run, method, made_for, guided, self._controls, find)
+            find, group = functools.partial(other_caches, self.model), process_group(self.model)
+            memory = ModelRun(run, method, made_for, guided, self._controls, find, group)
+            run.models[self.name] = memory
             memory.device = next((tensor.device for tensor in floats_in([args, kwargs])), memory.device)
             self._memories.add(memory)
         memory.change_method(method, made_for)
@@ -353,7 +354,8 @@ class Engine:
     def _new_branch(self, memory: ModelRun, name: str, shapes: Hashable) -> Branch[Any]:
         problem = self._trials.problem(shapes)
         placement = self._placement if problem is None else at_output(memory.method, problem)
-        branch = Branch(name, shapes, memory.method, placement or self._placement, self._storage)
+        placed = placement or self._placement
+        branch = Branch(name, shapes, memory.method, placed, self._storage, memory.group)
         self._trials.tell(branch)
         branch.problem = problem if placement is None else None
         return branch
@@ -402,7 +404,7 @@ class Engine:
             right = False
         finally:
             present.evaluation = own
-        group = process_group(self.model)
+        group = present.memory.group
         return right if group is None else not any_rank(group, not right, present.memory.device)
 
     def _try(self, memory: ModelRun, args: Any, kwargs: Any) -> Any:

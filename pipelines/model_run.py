@@ -21,7 +21,6 @@ from skipstone.pipelines.model.probes import OF_THE_TIME, model_input
 from skipstone.pipelines.run.branches import BranchKey, BranchNames
 from skipstone.pipelines.run.conditioning import Conditioning, Conditionings
 from skipstone.pipelines.run.controls import Controls
-from skipstone.pipelines.run.ranks import process_group
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.stats import LogEntry
 from skipstone.pipelines.run.stopwatch import Mark
@@ -49,6 +48,7 @@ class ModelRun:
         guided: follows the branches of guidance; None if the method saves none.
         controls: the state of the model's adapters and of the networks that control it.
         find_caches: finds the caches of other packages on the model.
+        group: the processes that share the model; None for this one alone.
 
     ``device`` is the device of the model's inputs. ``embeddings`` are the time embeddings of all steps, once
     they are read. ``other_caches`` are those of other packages that were put on the model.
@@ -62,11 +62,13 @@ class ModelRun:
         guided: GuidedBranches | None,
         controls: Controls,
         find_caches: Callable[[], list[str]],
+        group: Any = None,
     ) -> None:
         self.run = run
         self.method = method
         self.made_for = made_for
         self.guided = guided
+        self.group = group
         self.branches: dict[Hashable, Branch[Any]] = {}
         self.device = torch.device("cpu")
         self.embeddings: Tensor | None = None
@@ -165,7 +167,7 @@ class ModelRun:
         probe = self._early_probe(model, branch.placement.probe, *arguments)
         kind = Evaluation if branch.problem else EVALUATIONS[branch.placement.site]
         now = now if probe is None else Now(now.step, probe, now.half)
-        return kind(self.method, now, branch, process_group(model), self.device)
+        return kind(self.method, now, branch, self.group, self.device)
 
     def _early_probe(self, model: nn.Module, probe: Probe, args: Any, kwargs: Any) -> Tensor | None:
         if probe is Probe.MODEL_INPUT:

@@ -22,11 +22,12 @@ class Coordinates:
 
     def of(self, tensor: Tensor) -> Tensor:
         """The elements of ``(batch, ...)``, as a new ``(batch, count)`` tensor in float32."""
-        every: tuple[Any, ...] = (slice(None), *self._indices(tensor))
+        every: tuple[Any, ...] = (slice(None), *self.indices(tensor.shape[1:], tensor.device))
         return tensor[every].float()
 
-    def _indices(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        key = tuple(tensor.shape[1:]), tensor.device
+    def indices(self, shape: Sequence[int], device: torch.device) -> tuple[Tensor, ...]:
+        """Which elements of a sample of this shape: for each dimension, ``(count,)``."""
+        key = tuple(shape), device
         if key not in self._places:
             self._places[key] = self._draw(*key)
         return self._places[key]

@@ -15,6 +15,7 @@ from skipstone.cachers.contract.words import LayerKind, Outcome, Probe, Reason, 
 from skipstone.pipelines.evaluations.sites import EARLY, Placement
 from skipstone.pipelines.memory.layer import LayerMemory, reason_to_compute
 from skipstone.pipelines.memory.now import Now
+from skipstone.pipelines.memory.shared_coordinates import SharedCoordinates
 from skipstone.pipelines.memory.snapshots import Snapshots
 from skipstone.pipelines.memory.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.model.calls import Slot
@@ -34,6 +35,7 @@ class Branch(Generic[StateT]):
         cacher: the method.
         placement: where the method works.
         storage: the form in which residuals are kept.
+        group: the processes that hold the streams' tokens; None for this one alone.
 
     What is learned while it lives:
         state: the method's own.
@@ -58,6 +60,7 @@ class Branch(Generic[StateT]):
         cacher: Cacher[StateT],
         placement: Placement,
         storage: Storage = AS_COMPUTED,
+        group: Any = None,
     ) -> None:
         self.name = name
         self.layout = layout
@@ -66,7 +69,7 @@ class Branch(Generic[StateT]):
         self.storage = storage
         # One at least: whether skipping is right is tried with a computed step's own residual.
         self.snapshots = Snapshots(max(1, cacher.history), storage)
-        self.coordinates = None if cacher.coordinates is None else Coordinates(cacher.coordinates)
+        self.coordinates = None if cacher.coordinates is None else _coordinates(cacher.coordinates, group)
         self.why_empty = Reason.NO_SNAPSHOT
         self.trace: Trace | None = None
         self.layers: dict[Hashable, LayerMemory] = {}
@@ -116,6 +119,10 @@ class Branch(Generic[StateT]):
         seen = {memory.layer.kind for memory in self.layers.values()}
         missing = sorted(self._layer_kinds - seen) if seen else []
         return [f"it has no {kind.value}, so none of that is skipped" for kind in missing]
+
+
+def _coordinates(count: int, group: Any) -> Coordinates:
+    return Coordinates(count) if group is None else SharedCoordinates(count, group)
 
 
 CPU = torch.device("cpu")

@@ -19,14 +19,12 @@ from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.notice import Notice
 from skipstone.pipelines.planning.conditions import conditions, digest
 from skipstone.pipelines.planning.record_of_run import record_of
-from skipstone.pipelines.run.ranks import process_group
+from skipstone.pipelines.run.ranks import from_first, is_first, process_group
 from skipstone.schedules.expectation import POOR
 from skipstone.schedules.load import load_record
 from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan, expected_speedup, fewest
 from skipstone.schedules.profile import Profile
 from skipstone.schedules.search import Target, find
-
-SHARED = "several processes share the model, and each would record its own part: attach a plan instead"
 
 
 def records_folder() -> Path | None:
@@ -106,13 +104,20 @@ class Autoplan:
             self._learn(known)
 
     def _begin(self, run: RunFacts) -> "Session":
-        made_for = conditions(self._pipe(), self._models, run)
-        key = digest(made_for)
-        if any(process_group(model) is not None for model in self._models.values()):
-            self._methods[key] = Unplanned(SHARED)
-        if key not in self._methods:
-            self._methods[key] = self._from_file(key, run)
-        return Session(run.steps, made_for, self._methods[key])
+        here = conditions(self._pipe(), self._models, run)
+        # Processes that share a model do as their first one: another may have no file, or other weights.
+        made_for, method = from_first(self._group, lambda: (here, self._known(digest(here), run)))
+        self._methods[digest(made_for)] = method
+        return Session(run.steps, made_for, method)
+
+    @property
+    def _group(self) -> Any:
+        """The processes that share the models; None for this one alone."""
+        groups = (process_group(model) for model in self._models.values())
+        return next((group for group in groups if group is not None), None)
+
+    def _known(self, key: str, run: RunFacts) -> Cacher[Any]:
+        return self._methods[key] if key in self._methods else self._from_file(key, run)
 
     def _from_file(self, key: str, run: RunFacts) -> Cacher[Any]:
         path = _path(key)
@@ -134,7 +139,7 @@ class Autoplan:
     def _learn(self, record: Profile) -> None:
         key = digest(record.made_for)
         self._methods[key] = self._planned(record)
-        self.unkept = _keep(record, _path(key))
+        self.unkept = _keep(record, _path(key)) if is_first(self._group) else []
 
     def _planned(self, record: Profile) -> Cacher[Any]:
         try:

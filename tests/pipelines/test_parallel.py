@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -11,6 +12,7 @@ from torch import Tensor
 
 import skipstone
 from skipstone import PAB, Cacher, DBCache, DeltaDiT, FasterCache, FirstBlock, TeaCache, TGate
+from skipstone.cachers.contract.coordinates import Coordinates
 from skipstone.cachers.contract.words import Layer
 from support import tiny
 from support.methods import blocks, planned, smooth
@@ -22,7 +24,9 @@ from support.processes import (
     cached_run,
     flux,
     moving,
+    planned_runs,
     prepared_run,
+    read_in_parts,
     reasons_of_a_compiled_shared_run,
     reasons_of_a_shared_run,
     reasons_where_one_check_fails,
@@ -30,6 +34,7 @@ from support.processes import (
     shared_runs,
     split_prompts,
     strip_of_an_own_run,
+    whole_tokens,
 )
 
 needs_context_parallel = pytest.mark.skipif(
@@ -139,6 +144,26 @@ def test_one_process_whose_check_of_the_stack_fails_makes_all_leave_it() -> None
     """Without it one would ask the other for a decision that is no longer made."""
     everywhere = {"the block stack is not understood": 16}
     assert run_twice(functools.partial(reasons_where_one_check_fails, FirstBlock(1e9))) == [everywhere] * 2
+
+
+@needs_context_parallel
+def test_a_shared_model_is_planned_as_by_one_process(tmp_path: Path) -> None:
+    """One process records and keeps the record; the other has no file, and follows the same plan."""
+    alone = planned_runs(flux, tmp_path / "alone", False, 0)
+    first, second = run_twice(functools.partial(planned_runs, flux, tmp_path / "shared", True))
+    assert first.strips == second.strips == alone.strips
+    assert [strip.count(".") > 0 for strip in first.strips] == [False, True, True]
+    assert first.plan == second.plan == alone.plan
+    assert (first.files, second.files) == (1, 0)
+    for shared in (first, second):
+        assert (shared.output - alone.output).norm() <= 1e-5 * alone.output.norm()
+
+
+def test_coordinates_of_parts_are_those_of_the_whole() -> None:
+    expected = Coordinates(64).of(whole_tokens())
+    assert not expected.isfinite().all()
+    for seen in run_twice(read_in_parts):
+        assert torch.equal(seen, expected)
 
 
 def test_processes_with_samples_of_their_own_decide_for_themselves() -> None:

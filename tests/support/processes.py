@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -21,6 +22,9 @@ import skipstone
 from skipstone import Cacher, FirstBlock, RunStats
 from skipstone.cachers import Probe, Reason, Site, Step
 from skipstone.pipelines import engine
+from skipstone.pipelines.memory.shared_coordinates import SharedCoordinates
+from skipstone.pipelines.planning import autoplan
+from skipstone.pipelines.run.stats import RunLog
 from support import tiny
 from support.toy import ToyModel, ToyPipeline, constant, drifting
 from support.zoo import ZOO
@@ -146,6 +150,53 @@ def reasons_where_one_check_fails(method: Cacher[Any], rank: int) -> dict[str, i
     """Of a shared run in which the second process alone finds that a replay differs."""
     with mock.patch.object(engine, "alike", return_value=rank == 0):
         return reasons_of_a_shared_run(method, rank)
+
+
+@dataclass
+class PlannedRuns:
+    """Three runs with a speedup: recorded, planned, and planned by a handle of its own.
+
+    Args:
+        strips: which steps each of them computed.
+        output: of the last one.
+        plan: of a record that is asked for by itself.
+        files: how many records were kept.
+    """
+
+    strips: list[str]
+    output: Tensor
+    plan: str
+    files: int
+
+
+def planned_runs(make: Callable[[], tiny.Tiny], folder: Path, is_shared: bool, rank: int) -> PlannedRuns:
+    """Runs of a pipeline that plans on the go, where each process keeps its records apart."""
+    pipe, strips, records = make(), [], folder / str(rank)
+    if is_shared:
+        share(pipe.pipe.transformer)
+    free = mock.patch.object(RunLog, "skip_cost", return_value=0.0)
+    apart = mock.patch.object(autoplan, "records_folder", return_value=records)
+    with free, apart:
+        for runs in (2, 1):
+            with skipstone.attach(pipe.pipe, speedup=1.5) as cache:
+                for _ in range(runs):
+                    output = pipe()
+                    strips.append(cache.last_run.strip)
+        plan = skipstone.record(pipe.pipe, **pipe.kwargs).plan(computed=5)
+    return PlannedRuns(strips, output, plan.strip, len(list(records.glob("*.json"))))
+
+
+def read_in_parts(rank: int) -> Tensor:
+    """What coordinates show of the first or the second part of eleven tokens."""
+    part = whole_tokens()[:, :5] if rank == 0 else whole_tokens()[:, 5:]
+    return SharedCoordinates(64, dist.group.WORLD).of(part)
+
+
+def whole_tokens() -> Tensor:
+    """Tokens of which the last one is not finite, ``(batch, tokens, dim)``."""
+    tokens = torch.randn(2, 11, 3, generator=torch.Generator().manual_seed(0))
+    tokens[:, -1] = torch.inf
+    return tokens
 
 
 def accelerated() -> None:

@@ -325,19 +325,6 @@ def test_a_run_that_cannot_be_planned_from_is_no_error_of_the_users(value: float
     assert "not finite, or zero throughout: nothing can be planned" in str(cache.last_run)
 
 
-def test_processes_that_share_a_model_are_told_to_attach_a_plan(
-    toy: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that finds a record while another makes it would leave the other waiting."""
-    monkeypatch.setattr("skipstone.pipelines.planning.autoplan.process_group", lambda model: "a group")
-    pipe, cache = toy
-    for _ in range(2):
-        pipe(bending(16))
-        assert cache.last_run.skipped == 0
-        assert "each would record its own part: attach a plan instead" in str(cache.last_run)
-    assert not folder.exists()
-
-
 def test_removal_leaves_the_pipeline_as_it_was() -> None:
     case = tiny.wan()
     bare = case()
