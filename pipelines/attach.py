@@ -21,6 +21,7 @@ from skipstone.pipelines.model.adapters import adapter_signs
 from skipstone.pipelines.model.compiled import written
 from skipstone.pipelines.model.models import MODELS, models_of
 from skipstone.pipelines.model.other_caches import forwards, other_caches
+from skipstone.pipelines.model.spread_weights import WRAPPED, is_wrapped
 from skipstone.pipelines.opening.devices import find_device
 from skipstone.pipelines.planning.autoplan import Autoplan
 from skipstone.pipelines.planning.promised import with_promise
@@ -99,7 +100,7 @@ def attach(
         raise TypeError(f"a speedup has no hyper-parameters, got {given}: leave them out")
     cacher = None if method is None else make(method, **hyperparameters)
     models = _models(pipe)
-    _refuse_caches(pipe, models, replace)
+    _refuse_models(pipe, models, replace)
     device = None if cache_device is None else find_device(str(cache_device))
     form = storage(device, snapshots)
     if cacher is None:
@@ -139,7 +140,7 @@ def _models(pipe: Any) -> dict[str, nn.Module]:
     return models
 
 
-def _refuse_caches(pipe: Any, models: Mapping[str, nn.Module], replace: bool) -> None:
+def _refuse_models(pipe: Any, models: Mapping[str, nn.Module], replace: bool) -> None:
     for name, model in models.items():
         place, ours = f"{type(pipe).__name__}.{name}", _attached.get(id(written(model)))
         if ours is not None and not replace:
@@ -150,6 +151,8 @@ def _refuse_caches(pipe: Any, models: Mapping[str, nn.Module], replace: bool) ->
         foreign = other_caches(written(model))
         if foreign:
             raise ValueError(f"{place} has another cache already: {'; '.join(foreign)}")
+        if is_wrapped(written(model)):
+            raise ValueError(f"{place} {WRAPPED}")
 
 
 class CacheHandle:

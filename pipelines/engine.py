@@ -34,11 +34,12 @@ from skipstone.pipelines.model.no_trace import no_trace
 from skipstone.pipelines.model.other_caches import other_caches
 from skipstone.pipelines.model.outputs import alike, floats_in, refilled, with_own_lists
 from skipstone.pipelines.model.probes import model_input, model_output
+from skipstone.pipelines.model.spread_weights import gathered
 from skipstone.pipelines.model.trace import Place
 from skipstone.pipelines.model_run import Arguments, Here, ModelCall, ModelRun, run_facts
 from skipstone.pipelines.run.branches import BranchKey, CacheContexts
 from skipstone.pipelines.run.controls import Controls
-from skipstone.pipelines.run.ranks import any_rank, process_group
+from skipstone.pipelines.run.ranks import any_rank, process_group, token_group
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.runs import Runs
 from skipstone.pipelines.run.stats import LogEntry
@@ -355,7 +356,7 @@ class Engine:
         problem = self._trials.problem(shapes)
         placement = self._placement if problem is None else at_output(memory.method, problem)
         placed = placement or self._placement
-        branch = Branch(name, shapes, memory.method, placed, self._storage, memory.group)
+        branch = Branch(name, shapes, memory.method, placed, self._storage, token_group(self.model))
         self._trials.tell(branch)
         branch.problem = problem if placement is None else None
         return branch
@@ -409,7 +410,7 @@ class Engine:
 
     def _try(self, memory: ModelRun, args: Any, kwargs: Any) -> Any:
         """Run the model once more, to learn from it."""
-        with no_trace(self.model, memory.device):
+        with no_trace(self.model, memory.device), gathered(self.model, self.model):
             return self._run_as_written(args, kwargs)
 
     def _run_as_written(self, args: Any, kwargs: Any) -> Any:

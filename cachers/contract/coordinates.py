@@ -1,5 +1,6 @@
 """A few random elements that represent a whole tensor."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch

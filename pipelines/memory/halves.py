@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skipstone.pipelines.model.outputs import floats_in, refilled
+from skipstone.pipelines.model.spread_weights import class_name
 
 CONDITIONAL_FIRST = {"DiTTransformer2DModel"}
 """Models whose pipelines put the conditional half first; all others put it last."""
@@ -72,4 +73,4 @@ def half_of(model: nn.Module, latents: Tensor) -> Half | None:
     """How to take half of a batch of latents; None if its halves differ."""
     if len(latents) < 2 or len(latents) % 2 or not torch.equal(*latents.chunk(2)):
         return None
-    return Half(len(latents), type(model).__name__ in CONDITIONAL_FIRST)
+    return Half(len(latents), class_name(model) in CONDITIONAL_FIRST)

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from skipstone.cachers.contract.coordinates import Coordinates
+from skipstone.pipelines.run.ranks import of_all
 
 
 class SharedCoordinates(Coordinates):
@@ -43,7 +44,6 @@ class SharedCoordinates(Coordinates):
     def _share(self, held: int) -> tuple[int, int]:
         """This process's first token in the whole, and how many tokens that has."""
         if held not in self._shares:
-            counts: list[Any] = [None] * dist.get_world_size(self._group)
-            dist.all_gather_object(counts, held, self._group)
+            counts = of_all(self._group, held)
             self._shares[held] = sum(counts[: dist.get_rank(self._group)]), sum(counts)
         return self._shares[held]

@@ -6,6 +6,7 @@ from torch import nn
 
 from skipstone.cachers.contract.words import ModelFacts
 from skipstone.pipelines.model.blocks import block_lists
+from skipstone.pipelines.model.spread_weights import class_name
 
 MODELS = ("transformer", "transformer_2", "unet")
 """The attributes in which diffusers pipelines keep these models."""
@@ -19,4 +20,4 @@ def models_of(pipe: Any) -> dict[str, nn.Module]:
 def facts_of(name: str, model: nn.Module, siblings: tuple[str, ...]) -> ModelFacts:
     """The facts of a model that a method may use."""
     blocks = sum(len(its) for path, its in block_lists(model).items() if "refiner" not in path)
-    return ModelFacts(type(model).__name__, dict(getattr(model, "config", {})), name, siblings, blocks)
+    return ModelFacts(class_name(model), dict(getattr(model, "config", {})), name, siblings, blocks)

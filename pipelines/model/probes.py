@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from skipstone.cachers.contract.words import Probe
 from skipstone.pipelines.model.calls import Call, parameters_of
 from skipstone.pipelines.model.own_thread import in_this_thread
+from skipstone.pipelines.model.spread_weights import gathered
 
 
 class _SeenError(Exception):
@@ -46,7 +47,8 @@ def modulated_input(call: Call) -> Tensor | None:
         if module is not call.block and is_attention(module)
     ]
     try:
-        call.block.forward(*call.args, **call.kwargs)
+        with gathered(call.block, call.block):
+            call.block.forward(*call.args, **call.kwargs)
     except _SeenError as seen:
         return seen.tensor
     finally:
@@ -133,9 +135,9 @@ def time_embeddings(model: nn.Module, timesteps: Sequence[float]) -> Tensor | No
     embedding = _first(model, "TimestepEmbedding")
     if sinusoids is None or embedding is None:
         return None
-    weight = next(embedding.parameters())
-    times = torch.tensor(timesteps, device=weight.device)
-    with torch.no_grad():
+    with torch.no_grad(), gathered(model, embedding):
+        weight = next(embedding.parameters())
+        times = torch.tensor(timesteps, device=weight.device)
         embedded: Tensor = embedding(sinusoids(times).to(weight.dtype))
     return embedded.float().cpu()
 
@@ -151,7 +153,7 @@ def time_projections(model: nn.Module, timesteps: Sequence[float]) -> Tensor | N
     projection = next((module for module in named if isinstance(module, nn.Linear)), None)
     if embeddings is None or projection is None:
         return None
-    with torch.no_grad():
+    with torch.no_grad(), gathered(model, projection):
         active = nn.functional.silu(embeddings.to(projection.weight.device, projection.weight.dtype))
         projected: Tensor = projection(active)
     return projected.float().cpu()

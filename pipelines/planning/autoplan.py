@@ -19,7 +19,7 @@ from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.notice import Notice
 from skipstone.pipelines.planning.conditions import conditions, digest
 from skipstone.pipelines.planning.record_of_run import record_of
-from skipstone.pipelines.run.ranks import from_first, is_first, process_group
+from skipstone.pipelines.run.ranks import from_first, group_of, is_first, of_all
 from skipstone.schedules.expectation import POOR
 from skipstone.schedules.load import load_record
 from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan, expected_speedup, fewest
@@ -104,17 +104,16 @@ class Autoplan:
             self._learn(known)
 
     def _begin(self, run: RunFacts) -> "Session":
-        here = conditions(self._pipe(), self._models, run)
-        # Processes that share a model do as their first one: another may have no file, or other weights.
-        made_for, method = from_first(self._group, lambda: (here, self._known(digest(here), run)))
-        self._methods[digest(made_for)] = method
+        made_for = _together(of_all(self._group, conditions(self._pipe(), self._models, run)))
+        key = digest(made_for)
+        # Processes that share a model do as their first one: another may have no file.
+        method = self._methods[key] = from_first(self._group, lambda: self._known(key, run))
         return Session(run.steps, made_for, method)
 
     @property
     def _group(self) -> Any:
         """The processes that share the models; None for this one alone."""
-        groups = (process_group(model) for model in self._models.values())
-        return next((group for group in groups if group is not None), None)
+        return group_of(self._models.values())
 
     def _known(self, key: str, run: RunFacts) -> Cacher[Any]:
         return self._methods[key] if key in self._methods else self._from_file(key, run)
@@ -165,6 +164,12 @@ def _of_model(method: Cacher[Any], model: ModelFacts) -> Cacher[Any]:
         return method.for_model(model)
     except ValueError as why:
         return Unplanned(str(why))
+
+
+def _together(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a record is made for in all processes; they differ where each holds a part of the weights."""
+    first = each[0]
+    return first if all(one == first for one in each) else {**first, "parts": digest(each)}
 
 
 def _path(key: str) -> Path | None:

@@ -12,6 +12,7 @@ from torch import nn
 from skipstone.cachers.contract.words import RunFacts
 from skipstone.pipelines.model.adapters import adapter_layers, picture_scales
 from skipstone.pipelines.model.compiled import written
+from skipstone.pipelines.model.spread_weights import class_name, spread_again
 from skipstone.pipelines.planning.weights import statistics
 from skipstone.pipelines.run.noise import prediction
 
@@ -47,10 +48,13 @@ def digest(value: Any) -> str:
 def _of_part(part: Any) -> dict[str, str]:
     """The class and the configuration of a part, without diffusers' notes on its origin."""
     config = {key: value for key, value in dict(getattr(part, "config", {})).items() if key[:1] != "_"}
-    return {"class": type(part).__name__, "config": digest(config)}
+    name = class_name(part) if isinstance(part, nn.Module) else type(part).__name__
+    return {"class": name, "config": digest(config)}
 
 
 def _of_model(model: nn.Module) -> dict[str, Any]:
+    # So each process sees the same part of the weights before its first call and after any.
+    spread_again(model)
     return {
         **_of_part(model),
         "weights": digest(statistics(model)),

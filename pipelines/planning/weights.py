@@ -52,8 +52,9 @@ def _loaded(module: nn.Module, name: str, value: Tensor) -> Tensor:
 def _stored(tensor: Tensor) -> Iterator[Tensor]:
     """The plain tensors inside a tensor, with the scales of quantised numbers."""
     if hasattr(tensor, "__tensor_flatten__"):
-        for name in tensor.__tensor_flatten__()[0]:
-            yield from _stored(getattr(tensor, name))
+        inner = (getattr(tensor, name) for name in tensor.__tensor_flatten__()[0])
+        # A tensor that is spread over processes also holds their mesh.
+        yield from (one for part in inner if isinstance(part, Tensor) for one in _stored(part))
         return
     yield tensor
     scaled = {**vars(tensor), **getattr(vars(tensor).get("quant_state"), "__dict__", {})}

@@ -13,10 +13,12 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.fora import FORA
 from skipstone.cachers.planned import Planned
 from skipstone.pipelines.attach import Watcher, attach
+from skipstone.pipelines.model.models import models_of
 from skipstone.pipelines.recording.label import labelled
 from skipstone.pipelines.recording.measurements import kept
 from skipstone.pipelines.recording.randomness import Randomness
 from skipstone.pipelines.recording.trial import CallTrial
+from skipstone.pipelines.run.ranks import from_first, group_of
 from skipstone.pipelines.run.stats import RunStats
 from skipstone.schedules.calibration import Trial
 from skipstone.schedules.plan import Plan
@@ -122,7 +124,11 @@ class Rehearsal:
         return self.under(FORA(1), "other noise")[0]
 
     def __call__(self, plan: Plan) -> Judgement:
-        """Run a plan, and compare with the reference."""
+        """Run a plan, and compare with the reference; processes that share a model hear their first one."""
+        judgement = self._judge(plan)
+        return from_first(group_of(models_of(self._pipe).values()), lambda: judgement)
+
+    def _judge(self, plan: Plan) -> Judgement:
         reference = self.reference
         made, run = self.under(Planned(plan), f"plan of {plan.computed} steps")
         peak = float(reference.max() - reference.min()) if self._in_latents else 1.0

@@ -1,6 +1,6 @@
 """What all processes that share a model must agree on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -20,7 +20,8 @@ def process_group(model: nn.Module) -> Any:
     Raises:
         ValueError: it is shared in two ways, by processes of which none share it in both.
     """
-    groups = [*_configured(model), *_holding_weights(model)]
+    shared = (token_group(model), _tensor_parallel(model), *_holding_weights(model))
+    groups = [group for group in shared if group is not None]
     if not groups:
         return None
     widest = max(groups, key=_size)
@@ -33,14 +34,28 @@ def process_group(model: nn.Module) -> Any:
     return widest
 
 
-def _configured(model: nn.Module) -> Iterator[Any]:
-    """The processes of diffusers' context or tensor parallelism."""
-    config = getattr(model, "_parallel_config", None)
-    context = getattr(config, "context_parallel_config", None)
-    tensor = getattr(config, "tensor_parallel_config", None)
-    mesh = getattr(context, "_flattened_mesh", None) or getattr(tensor, "_mesh", None)
-    if mesh is not None:
-        yield mesh.get_group()
+def group_of(models: Iterable[nn.Module]) -> Any:
+    """The processes that share a pipeline's models; None if a single process runs them."""
+    groups = (process_group(model) for model in models)
+    return next((group for group in groups if group is not None), None)
+
+
+def token_group(model: nn.Module) -> Any:
+    """The processes that each hold a part of the tokens, in their order; None if this one has all."""
+    context = getattr(_config(model), "context_parallel_config", None)
+    mesh = getattr(context, "_flattened_mesh", None)
+    return None if mesh is None else mesh.get_group()
+
+
+def _tensor_parallel(model: nn.Module) -> Any:
+    tensor = getattr(_config(model), "tensor_parallel_config", None)
+    mesh = getattr(tensor, "_mesh", None)
+    return None if mesh is None else mesh.get_group()
+
+
+def _config(model: nn.Module) -> Any:
+    """What diffusers' ``enable_parallelism`` has set."""
+    return getattr(model, "_parallel_config", None)
 
 
 def _holding_weights(model: nn.Module) -> Iterator[Any]:
@@ -82,6 +97,20 @@ def from_first(group: Any, make: Callable[[], T]) -> T:
     dist.broadcast_object_list(given, dist.get_global_rank(group, 0), group)
     made: T = given[0]
     return made
+
+
+def of_all(group: Any, value: T) -> list[T]:
+    """What each process of a group has, in their order. All of them must call this.
+
+    Args:
+        group: the processes; None for this one alone.
+        value: what this process has.
+    """
+    if group is None:
+        return [value]
+    given: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(given, value, group)
+    return given
 
 
 def any_rank(group: Any, flag: bool, device: torch.device) -> bool:

@@ -30,9 +30,14 @@ from support.processes import (
     reasons_of_a_compiled_shared_run,
     reasons_of_a_shared_run,
     reasons_where_one_check_fails,
+    reasons_with_spread_weights,
+    refusal_of_flattened_weights,
     run_twice,
+    runs_of_spread_weights,
+    share,
     shared_runs,
     split_prompts,
+    spread_weights,
     strip_of_an_own_run,
     whole_tokens,
 )
@@ -146,17 +151,43 @@ def test_one_process_whose_check_of_the_stack_fails_makes_all_leave_it() -> None
     assert run_twice(functools.partial(reasons_where_one_check_fails, FirstBlock(1e9))) == [everywhere] * 2
 
 
-@needs_context_parallel
-def test_a_shared_model_is_planned_as_by_one_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "way", [pytest.param(share, marks=needs_context_parallel), spread_weights], ids=["context", "weights"]
+)
+def test_a_shared_model_is_planned_as_by_one_process(way: Callable[[Any], None], tmp_path: Path) -> None:
     """One process records and keeps the record; the other has no file, and follows the same plan."""
-    alone = planned_runs(flux, tmp_path / "alone", False, 0)
-    first, second = run_twice(functools.partial(planned_runs, flux, tmp_path / "shared", True))
+    alone = planned_runs(tmp_path / "alone", id, 0)
+    first, second = run_twice(functools.partial(planned_runs, tmp_path / "shared", way))
     assert first.strips == second.strips == alone.strips
     assert [strip.count(".") > 0 for strip in first.strips] == [False, True, True]
     assert first.plan == second.plan == alone.plan
     assert (first.files, second.files) == (1, 0)
     for shared in (first, second):
         assert (shared.output - alone.output).norm() <= 1e-5 * alone.output.norm()
+
+
+def test_weights_spread_over_processes_are_cached_as_in_one() -> None:
+    """Probes are read outside the calls that gather weights; Wan's and FLUX's norms have some."""
+    methods = [FirstBlock(1e9), TeaCache(1e9)]
+    for make in (flux, tiny.wan):
+        alone = []
+        for method in methods:
+            with skipstone.attach((pipe := make()).pipe, method):
+                alone.append(pipe())
+        for spread in run_twice(functools.partial(runs_of_spread_weights, make, methods)):
+            for output, expected in zip(spread, alone, strict=True):
+                assert (output - expected).norm() <= 1e-5 * expected.norm()
+
+
+def test_one_process_that_computes_makes_all_gather_their_weights() -> None:
+    skips, computes = run_twice(functools.partial(reasons_with_spread_weights, OneRankRefuses()))
+    assert skips == {"first step": 2, "another process of the group computes": 14}
+    assert computes == {"first step": 2, "the change reached the threshold": 14}
+
+
+def test_weights_flattened_by_a_wrapper_are_refused() -> None:
+    for refusal in run_twice(refusal_of_flattened_weights):
+        assert "FluxPipeline.transformer is wrapped in FullyShardedDataParallel" in refusal
 
 
 def test_coordinates_of_parts_are_those_of_the_whole() -> None:

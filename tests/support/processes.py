@@ -17,12 +17,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
 import skipstone
 from skipstone import Cacher, FirstBlock, RunStats
 from skipstone.cachers import Probe, Reason, Site, Step
 from skipstone.pipelines import engine
 from skipstone.pipelines.memory.shared_coordinates import SharedCoordinates
+from skipstone.pipelines.model.blocks import block_lists
 from skipstone.pipelines.planning import autoplan
 from skipstone.pipelines.run.stats import RunLog
 from support import tiny
@@ -86,6 +88,43 @@ def shared_runs(
                 share(pipe.pipe.transformer)
             outputs.append(pipe())
     return outputs
+
+
+def spread_weights(model: Any) -> None:
+    """Each block's weights, and what is left of the model's, over both processes."""
+    for blocks in block_lists(model).values():
+        for block in blocks:
+            fully_shard(block)
+    fully_shard(model)
+
+
+def runs_of_spread_weights(make: Callable[[], tiny.Tiny], methods: list[Cacher[Any]], _: int) -> list[Tensor]:
+    """The outputs of a run with each method."""
+    outputs = []
+    for method in methods:
+        pipe = make()
+        spread_weights(pipe.pipe.transformer)
+        with skipstone.attach(pipe.pipe, method):
+            outputs.append(pipe())
+    return outputs
+
+
+def reasons_with_spread_weights(method: Cacher[Any], _: int) -> dict[str, int]:
+    pipe = flux()
+    spread_weights(pipe.pipe.transformer)
+    with skipstone.attach(pipe.pipe, method) as cache:
+        pipe()
+    return cache.last_run.reasons
+
+
+def refusal_of_flattened_weights(_: int) -> str:
+    pipe = flux()
+    pipe.pipe.transformer = FullyShardedDataParallel(pipe.pipe.transformer, device_id=torch.device("cpu"))
+    try:
+        skipstone.attach(pipe.pipe, FirstBlock())
+    except ValueError as refusal:
+        return str(refusal)
+    return "attached"
 
 
 class OneRankRefuses(FirstBlock):
@@ -169,11 +208,10 @@ class PlannedRuns:
     files: int
 
 
-def planned_runs(make: Callable[[], tiny.Tiny], folder: Path, is_shared: bool, rank: int) -> PlannedRuns:
+def planned_runs(folder: Path, share: Callable[[Any], None], rank: int) -> PlannedRuns:
     """Runs of a pipeline that plans on the go, where each process keeps its records apart."""
-    pipe, strips, records = make(), [], folder / str(rank)
-    if is_shared:
-        share(pipe.pipe.transformer)
+    pipe, strips, records = flux(), [], folder / str(rank)
+    share(pipe.pipe.transformer)
     free = mock.patch.object(RunLog, "skip_cost", return_value=0.0)
     apart = mock.patch.object(autoplan, "records_folder", return_value=records)
     with free, apart:
@@ -182,7 +220,8 @@ def planned_runs(make: Callable[[], tiny.Tiny], folder: Path, is_shared: bool, r
                 for _ in range(runs):
                     output = pipe()
                     strips.append(cache.last_run.strip)
-        plan = skipstone.record(pipe.pipe, **pipe.kwargs).plan(computed=5)
+        noise = torch.Generator().manual_seed(0)
+        plan = skipstone.record(pipe.pipe, **pipe.kwargs, generator=noise).plan(computed=5)
     return PlannedRuns(strips, output, plan.strip, len(list(records.glob("*.json"))))
 
 
