@@ -66,7 +66,7 @@ class Loop:
                     wait(self._device)
                 seconds.append(time.perf_counter() - before)
         wait(self._device)
-        return Run(time.perf_counter() - begin, seconds, computed, bool(latents.isfinite().all()))
+        return Run(time.perf_counter() - begin, seconds, computed, latents)
 
     def _step(self, latents: Tensor, t: Tensor) -> Tensor:
         model: Any = self.transformer
@@ -80,12 +80,12 @@ class Loop:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its seconds, those of each step, which ran the last block, and whether its end is finite."""
+    """One run: its seconds, those of each step, which ran the last block, and what it ended with."""
 
     seconds: float
     steps: list[float]
     computed: list[bool]
-    finite: bool
+    latents: Tensor
 
     def times(self, computed: bool) -> list[float]:
         """The seconds of the computed or of the skipped steps; without the first, which warms things up."""
@@ -210,7 +210,7 @@ def row(loop: Loop, way: Way, device: str) -> dict[str, Any]:
         "bytes_held": None if stats is None else stats.bytes_held,
         "replayed": None if stats is None else stats.replayed,
         "notes": [] if stats is None else list(stats.notes),
-        "finite": run.finite,
+        "finite": bool(run.latents.isfinite().all()),
     }
 
 
