@@ -55,10 +55,10 @@ def launched(asked: Asked) -> list[str]:
 
 def report(asked: Asked, prompts: int, folder: Path) -> list[str]:
     """The arguments of one report."""
-    steps = "4" if asked.tiny else "50"
+    size = ["--steps", "4", "--size", "32x32"] if asked.tiny else ["--steps", "50"]
     return [
         "report", "--model", "pebble-image", "--methods", "fora,first-block", "--speedups", "2", "--metrics",
-        "psnr", "--limit", str(prompts), "--steps", steps, "--device", asked.device, "--yes", "-o",
+        "psnr", "--limit", str(prompts), *size, "--device", asked.device, "--yes", "-o",
         str(folder / "report.html"), "--megabytes", "0",
     ]  # fmt: skip
 

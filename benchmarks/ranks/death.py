@@ -41,7 +41,7 @@ def _in_a_run(asked: Asked) -> None:
     ulysses(loop.transformer, asked.count)
     with skipstone.attach(loop, "first-block") as cache:
         if dist.get_rank() == asked.count - 1:
-            cache.watch(lambda progress: _die(asked) if progress.step > 5 else None)
+            cache.watch(lambda step, *_: _die(asked) if step.index > 5 else None)
         loop(1000)
 
 

@@ -72,7 +72,7 @@ def _join(rank: int, port: int, asked: Asked, work: Callable[[Asked], None]) -> 
         torch.accelerator.device_count = lambda: 1
         torch.set_num_threads(1)
     backend = "nccl" if asked.device == "cuda" else "gloo"
-    dist.init_process_group(backend, rank=rank, world_size=asked.count, timeout=timedelta(minutes=5))
+    dist.init_process_group(backend, rank=rank, world_size=asked.count, timeout=timedelta(minutes=2))
     work(asked)
     dist.destroy_process_group()
 
