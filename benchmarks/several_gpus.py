@@ -16,7 +16,7 @@ PARTS = ("shared", "data", "death")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the rows go, one file for each part")
+    parser.add_argument("folder", type=Path, help="where several_gpus.jsonl goes")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="+", choices=tuple(shared.MODELS), default=["wan-1.3b", "flux"])
     parser.add_argument("--ways", nargs="+", choices=tuple(shared.WAYS), default=["ulysses", "ring"])

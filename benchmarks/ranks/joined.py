@@ -43,7 +43,7 @@ class Asked:
         if int(os.environ.get("RANK", 0)):
             return
         line = json.dumps({"part": part, "processes": self.count, **row, **about(self.device)})
-        with (self.folder / f"{part}.jsonl").open("a") as file:
+        with (self.folder / "several_gpus.jsonl").open("a") as file:
             print(line, file=file, flush=True)
         print(line, flush=True)
 
