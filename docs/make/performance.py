@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import several_gpus
 from drawn import svg, text
 from written import written
 
@@ -64,7 +65,11 @@ uncached runs before and after it.
 
 
 def page(
-    steps: Sequence[Row], kernels: Sequence[Row], promises: Sequence[Row], compiled: Sequence[Row]
+    steps: Sequence[Row],
+    kernels: Sequence[Row],
+    promises: Sequence[Row],
+    compiled: Sequence[Row],
+    several: Sequence[Row],
 ) -> str:
     """The whole page."""
     parts = [HEAD]
@@ -74,6 +79,8 @@ def page(
         parts += [PROMISES, *map(_promise_line, promises)]
     if compiled:
         parts += [COMPILED, *_compiled_lines(compiled), f"\n{_machines(compiled)}\n"]
+    if several:
+        parts += [several_gpus.section(several), f"\n{_machines(several)}\n"]
     if kernels:
         parts += [f"\n{KERNELS}", *_kernel_lines(kernels), f"\n{_machines(kernels)}\n"]
     return "".join(parts)
@@ -223,11 +230,12 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, default=DOCS.parent / "benchmarks" / "rows")
     parser.add_argument("--into", type=Path, default=DOCS, help="the folder to write to")
     asked = parser.parse_args()
-    names = ("step_cost", "kernels", "promise", "compiled")
-    steps, kernels, promises, compiled = (_read(asked.rows / f"{name}.jsonl") for name in names)
+    names = ("step_cost", "kernels", "promise", "compiled", "several_gpus")
+    steps, kernels, promises, compiled, several = (_read(asked.rows / f"{name}.jsonl") for name in names)
     if not steps and not kernels:
         raise SystemExit(f"no rows in {asked.rows}: run benchmarks/kernels.py and benchmarks/step_cost.py")
-    pages = {"performance.md": page(steps, kernels, promises, compiled), "performance.svg": figure(steps)}
+    text_of = page(steps, kernels, promises, compiled, several)
+    pages = {"performance.md": text_of, "performance.svg": figure(steps)}
     return written({asked.into / name: text for name, text in pages.items()}, asked.check)
 
 

@@ -78,6 +78,10 @@ def test_the_page_of_figures_is_fresh() -> None:
     run("docs/make/performance.py", "--check")
 
 
+def test_the_amounts_that_gpus_send_are_fresh() -> None:
+    run("docs/make/communication.py", "--check")
+
+
 @pytest.mark.skipif(not (ROWS / "planned.jsonl").exists(), reason="there are no rows")
 def test_the_figures_of_plans_are_fresh() -> None:
     run("docs/make/planned_figures.py", "--check")

@@ -17,6 +17,7 @@ SAYS = {
     "combine_method_and_predictor": "fora interval 2; taylor",
     "compare_two_methods": "LPIPS",
     "record_and_plan": "4 of 8 steps skipped",
+    "share_one_model": "it is being recorded",
     "write_a_method": "small-move",
 }
 """What each program prints, in runs of 8 steps."""

@@ -1,0 +1,106 @@
+"""The section of performance.md on several devices of one host."""
+
+from collections.abc import Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+WAYS = {
+    "ulysses": "context parallel, Ulysses",
+    "ring": "context parallel, ring",
+    "tensor": "tensor parallel",
+    "weights": "`fully_shard`",
+}
+
+SHARED = """
+## Several GPUs
+By `python benchmarks/several_gpus.py`: two GPUs of one host, bfloat16, random weights. Each run was made on
+one GPU and on two. *Gain* is the time without a cache divided by the time with it. *Of product* is the gain of
+both together divided by the product of the gain of the GPUs and that of the cache on one GPU. *Difference* is
+the relative difference of the last latents from those of one GPU by the same method; where that chose other
+steps, they are given.
+
+| model, shared by | method | steps computed | s, one GPU | s, two | gain, one | two | of product | all alike | difference |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+RECORDS = """
+`attach(speedup=...)` on the shared model: the first run is recorded, the others are planned. *Same plans* counts
+the budgets for which the record gives the same steps as that of one GPU, *record* is the largest difference of
+their matrices, whose entries are at most about 1.
+
+| model, shared by | steps of three runs | all alike | records kept | same plans | record |
+|---|---|---|---|---|---|
+"""
+
+DATA = """
+`skipstone report` of pebble-image by two processes with a GPU each, against one. Seconds are from the first
+measured row to the last; *of ideal* is their share of half the time of one process.
+
+| started by | prompts | rows | missing | same steps | metrics differ by | s, one | s, two | of ideal | in all, s |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+
+DEATH = """
+A process that is killed in the middle:
+
+| of | others end after, s | how | rows kept | torn rows |
+|---|---|---|---|---|
+"""
+
+
+def section(rows: Sequence[Row]) -> str:
+    """The tables of all parts that were measured."""
+    shared = [row for row in rows if row["part"] == "shared"]
+    refused = [row for row in shared if "problem" in row]
+    runs = [row for row in shared if "seconds_alone" in row]
+    parts = [SHARED, *map(_run, runs)]
+    parts += [RECORDS, *(_record(row) for row in shared if row.get("method") == "speedup")]
+    parts += [f"\n{row['model']}, {WAYS[row['way']]}: {row['problem']}\n" for row in refused]
+    parts += _table(DATA, [_data(row) for row in rows if row["part"] == "data"])
+    parts += _table(DEATH, [_death(row) for row in rows if row["part"] == "death"])
+    return "".join(parts)
+
+
+def _table(head: str, lines: Sequence[str]) -> list[str]:
+    return [head, *lines] if lines else []
+
+
+def _run(row: Row) -> str:
+    strip, alone = row["strip"], row["strip_alone"]
+    chosen = f"{strip.count('#')} of {row['steps']}" if strip else f"{row['steps']} of {row['steps']}"
+    other = f" (one GPU: {alone.count('#')}; `{strip}`, not `{alone}`)" if strip != alone else ""
+    return _line(
+        f"{row['makes']}, {WAYS[row['way']]}", row["method"], chosen + other, f"{row['seconds_alone']:.2f}",
+        f"{row['seconds']:.2f}", f"{row['gain_of_cache_alone']:.2f}", f"{row['gain_of_cache']:.2f}",
+        f"{row['of_product']:.3f}", _yes(row["decided_alike"]), f"{row['difference']:.1e}",
+    )  # fmt: skip
+
+
+def _record(row: Row) -> str:
+    strips = ", ".join(f"`{strip}`" for strip in row["strips"])
+    apart = "" if row["record_difference"] is None else f"{row['record_difference']:.1e}"
+    kept = " and ".join(map(str, row["records_kept"]))
+    what, alike = f"{row['makes']}, {WAYS[row['way']]}", _yes(row["decided_alike"])
+    return _line(what, strips, alike, kept, row["same_plans"], apart)
+
+
+def _data(row: Row) -> str:
+    differ = "" if row["metrics_differ_by"] is None else f"{row['metrics_differ_by']:.1e} dB"
+    return _line(
+        f"`{row['way']}`", row["prompts"], row["rows"], row["missing"], _yes(row["same_decisions"]), differ,
+        row["seconds_alone"], row["seconds"], row["of_ideal"], f"{row['whole']}, not {row['whole_alone']}",
+    )  # fmt: skip
+
+
+def _death(row: Row) -> str:
+    how = row.get("error") or f"exit code {row['exit_code']}"
+    return _line(row["what"], row["others_end_after"], how, row.get("rows", ""), row.get("torn", ""))
+
+
+def _line(*cells: Any) -> str:
+    return f"| {' | '.join(map(str, cells))} |\n"
+
+
+def _yes(answer: bool) -> str:
+    return "yes" if answer else "no"
