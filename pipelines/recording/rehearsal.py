@@ -143,8 +143,14 @@ class Rehearsal:
         """The calls of a calibration.
 
         Raises:
-            ValueError: the call asks for latents, or has no prompt that others can take the place of.
+            ValueError: the call asks for latents, or has no prompt that others can take the place of; or the
+                model is shared with other processes.
         """
+        if group_of(models_of(self._pipe).values()) is not None:
+            raise ValueError(
+                "a quality is promised by what one process measures, and several share this model: make the "
+                "plan in one process that has all of it, save it, and load it in each of them"
+            )
         if self._in_latents:
             raise ValueError(
                 "a quality is measured on pictures, and this call makes latents: record without output_type"
