@@ -45,8 +45,8 @@ MODELS = (
 def attention(model: Model, ring: int, ulysses: int) -> tuple[float, float]:
     """Bytes that one GPU receives in one attention, in its Ulysses group and in its ring.
 
-    Queries, keys, values and outputs change hands in a Ulysses group; then the ring gathers keys and values of
-    the heads that the GPU has.
+    Queries, keys, values and outputs change hands in a Ulysses group; then the ring gathers keys and values
+    of the heads that the GPU has.
     """
     whole = model.tokens * model.dim * BYTES
     exchanged = 4 * whole / (ring * ulysses) * (ulysses - 1) / ulysses

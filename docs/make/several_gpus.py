@@ -15,10 +15,11 @@ WAYS = {
 SHARED = """
 ## Several GPUs
 By `python benchmarks/several_gpus.py`: two GPUs of one host, bfloat16, random weights. Each run was made on
-one GPU and on two; times are in seconds. *Gain* is the time without a cache divided by the time with it. *Of
-product* is the gain of both together divided by the product of the gain of the GPUs and that of the cache on
-one GPU. *Alike* says whether all processes computed the same steps. *Difference* is the relative difference of
-the last latents from those of one GPU by the same method; where that chose other steps, they are given.
+one GPU and on two; times are in seconds. *Gain* is the time without a cache divided by the time with it.
+*Of product* is the gain of both together divided by the product of the gain of the GPUs and that of the cache
+on one GPU. *Alike* says whether all processes computed the same steps. *Difference* is the relative
+difference of the last latents from those of one GPU by the same method; where that chose other steps, they
+are given.
 
 | model, shared by | method | computed | one GPU | two | gain, one | two | of product | alike | difference |
 |---|---|---|---|---|---|---|---|---|---|
@@ -34,8 +35,8 @@ difference of their matrices, whose entries are at most about 1.
 """
 
 DATA = """
-`skipstone report` of pebble-image by two processes with a GPU each, against one. Times are in seconds, from the
-first measured row to the last; *of ideal* is their share of half the time of one process.
+`skipstone report` of pebble-image by two processes with a GPU each, against one. Times are in seconds, from
+the first measured row to the last; *of ideal* is their share of half the time of one process.
 
 | started by | prompts | rows | missing | same steps | metrics apart | one | two | of ideal | in all |
 |---|---|---|---|---|---|---|---|---|---|
