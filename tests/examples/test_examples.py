@@ -16,11 +16,18 @@ SAYS = {
     "attach_one_line": "of 8 steps skipped",
     "combine_method_and_predictor": "fora interval 2; taylor",
     "compare_two_methods": "LPIPS",
+    "image_to_image": "of 6 steps skipped",
+    "lora_and_quantised": "4 of 8 steps skipped",
     "record_and_plan": "4 of 8 steps skipped",
+    "serve_two_requests": "a snail on a green background: ",
+    "several_gpus": "process 0: a cat on a blue background: ",
     "share_one_model": "it is being recorded",
     "write_a_method": "small-move",
 }
 """What each program prints, in runs of 8 steps."""
+
+NEEDS = {"lora_and_quantised": "torchao"}
+"""Packages that only some programs need."""
 
 
 def test_every_example_is_run() -> None:
@@ -36,6 +43,8 @@ def test_an_example_has_thirty_lines_at_most(name: str) -> None:
 def test_an_example_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     small: dict[str, Any] = {**bundled.DEFAULTS["pebble-image"], "height": 64, "width": 64}
