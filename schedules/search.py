@@ -104,7 +104,7 @@ class Target(Declared):
         return next((Goal(metric, value) for metric, value in asked.items() if value is not None), None)
 
     def budget(self, record: Profile) -> int:
-        """How many steps to compute; for a quality, where the search begins.
+        """How many steps to compute; for a quality, with how many the candidates are compared.
 
         Raises:
             ValueError: the target cannot be reached; the message says what can.
