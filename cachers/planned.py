@@ -13,7 +13,7 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, RunFacts, Step
 from skipstone.cachers.innovation import Innovation, Seen
 from skipstone.schedules.moments import Moments
-from skipstone.schedules.plan import ANCHORS, Plan
+from skipstone.schedules.plan import Plan
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Planned(Cacher[State]):
 
     @property
     def history(self) -> int:
-        return ANCHORS
+        return self.plan.recipe.anchors
 
     def for_model(self, model: ModelFacts) -> "Planned":
         known = self.plan.record.models
@@ -90,7 +90,7 @@ class Planned(Cacher[State]):
 
     def weights(self, step: Step, computed: Sequence[Step], state: State) -> Sequence[float]:
         known = [one.index for one in computed if one.index in self.moments.steps]
-        found = dict(zip(known, self.moments.weights(step.index, known), strict=True))
+        found = dict(zip(known, self.plan.weigh(self.model, step.index, known), strict=True))
         return [found.get(one.index, 0.0) for one in computed]
 
     def remarks(self) -> Sequence[str]:
@@ -117,7 +117,7 @@ class Followed(Planned):
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         if outcome.output is not None and step.index in self.moments.steps:
             anchors = list(state.anchors)
-            weights = self.moments.weights(step.index, anchors) if anchors else []
+            weights = self.plan.weigh(self.model, step.index, anchors) if anchors else []
             part = state.seen.part(outcome.output, weights)
             if part is not None:
                 self.innovation.add(step, outcome.branch, part)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from skipstone.schedules.moments import Floats, Moments, least_squares, squared_error
+from skipstone.schedules.moments import Floats, Moments, Weigh, least_squares, squared_error
 
 MOST_STEPS = 200
 """The planner's memory grows with the third power of the steps."""
@@ -17,7 +17,9 @@ Positions = tuple[int, ...]
 """Computed steps, as positions among the steps at which the moments are known."""
 
 
-def cost(moments: Moments, computed: Sequence[int], importance: Floats) -> float:
+def cost(
+    moments: Moments, computed: Sequence[int], importance: Floats, weigh: Weigh = least_squares
+) -> float:
     """The cost of a choice of computed steps, added over all gaps.
 
     Only the accumulated error reaches the next computed step. Errors of a gap add up as they are where solver
@@ -28,16 +30,19 @@ def cost(moments: Moments, computed: Sequence[int], importance: Floats) -> float
         moments: the moments of the estimated quantity, over ``n`` steps.
         computed: positions, rising from 0.
         importance: the weight of each step's squared error, ``(n,)``.
+        weigh: how the computed steps of an estimate are weighed.
     """
     ends = (*computed[1:], len(moments.steps))
     total = 0.0
     for n, (newest, end) in enumerate(zip(computed, ends, strict=True)):
         anchors = np.array([newest, *computed[:n][-1:]])
-        total += _gap_cost(moments.gram, anchors[None], importance)[0, end - newest - 1]
+        total += _gap_cost(moments.gram, anchors[None], importance, weigh)[0, end - newest - 1]
     return total
 
 
-def best_choices(moments: Moments, importance: Floats, most: int) -> list[tuple[float, Positions]]:
+def best_choices(
+    moments: Moments, importance: Floats, most: int, weigh: Weigh = least_squares
+) -> list[tuple[float, Positions]]:
     """The cheapest choice of exactly 1, 2, ... computed steps, always including the first step.
 
     The result is exact: the state is the pair of the last two computed steps, on which the estimates depend.
@@ -46,6 +51,7 @@ def best_choices(moments: Moments, importance: Floats, most: int) -> list[tuple[
         moments: the moments of the estimated quantity.
         importance: the weight of each step's squared error, ``(n,)``.
         most: the largest budget.
+        weigh: how the computed steps of an estimate are weighed.
 
     Returns:
         For each budget from 1 the cost and the positions.
@@ -56,7 +62,7 @@ def best_choices(moments: Moments, importance: Floats, most: int) -> list[tuple[
     count = len(moments.steps)
     if count > MOST_STEPS:
         raise ValueError(f"a plan is for at most {MOST_STEPS} steps, this record has {count}")
-    gaps = _gap_costs(moments.gram, importance)
+    gaps = _gap_costs(moments.gram, importance, weigh)
     value = np.full((count + 1, count), np.inf)
     value[0, 0] = 0.0
     choices: list[tuple[float, Positions]] = []
@@ -90,7 +96,7 @@ def share_budget(tables: Mapping[str, Sequence[float]], computed: int) -> dict[s
     return best[computed][1]
 
 
-def _gap_costs(gram: Floats, importance: Floats) -> Floats:
+def _gap_costs(gram: Floats, importance: Floats, weigh: Weigh) -> Floats:
     """The cost of skipping all steps between two computed ones.
 
     Returns:
@@ -100,20 +106,21 @@ def _gap_costs(gram: Floats, importance: Floats) -> Floats:
     count = len(gram)
     gaps = np.full((count + 1, count, count + 1), np.inf)
     for newest in range(count):
-        gaps[0, newest, newest + 1 :] = _gap_cost(gram, np.array([[newest]]), importance)[0]
+        gaps[0, newest, newest + 1 :] = _gap_cost(gram, np.array([[newest]]), importance, weigh)[0]
         if newest:
             pairs = np.stack([np.full(newest, newest), np.arange(newest)], axis=-1)
-            gaps[1 : newest + 1, newest, newest + 1 :] = _gap_cost(gram, pairs, importance)
+            gaps[1 : newest + 1, newest, newest + 1 :] = _gap_cost(gram, pairs, importance, weigh)
     return gaps
 
 
-def _gap_cost(gram: Floats, anchors: npt.NDArray[np.intp], importance: Floats) -> Floats:
+def _gap_cost(gram: Floats, anchors: npt.NDArray[np.intp], importance: Floats, weigh: Weigh) -> Floats:
     """What the errors of the steps after the newest anchor cost together.
 
     Args:
         gram: ``(n, n)``.
         anchors: ``(sets, anchors)``, newest first; all sets have the same newest one.
         importance: the weight of each step's squared error, ``(n,)``.
+        weigh: how the anchors are weighed.
 
     Returns:
         The cost for each set and number of skipped steps from 0, ``(sets, n - newest)``.
@@ -122,7 +129,7 @@ def _gap_cost(gram: Floats, anchors: npt.NDArray[np.intp], importance: Floats) -
     counts = np.sqrt(importance[at])
     values = (np.outer(counts, counts) * gram[np.ix_(at, at)]).cumsum(axis=0).cumsum(axis=1).diagonal()
     targets = at[None].repeat(len(anchors), axis=0)
-    weights = least_squares(gram, anchors[:, None].repeat(len(at), axis=1), targets)
+    weights = weigh(gram, anchors[:, None].repeat(len(at), axis=1), targets)
     # A sum of weighted anchors is again a weighted sum of anchors; its weights are the sums.
     summed = (counts[:, None] * weights).cumsum(axis=1)
     crossed = (counts * gram[anchors[:, :, None], at]).cumsum(axis=2)

@@ -154,9 +154,10 @@ class KeptRecipe(Schema):
 
     weights: Annotated[str, Field(pattern=f"^({'|'.join(MATRICES)})$")]
     power: Literal[1, 2]
+    anchors: Literal[1, 2] = 2
 
     def recipe(self) -> Recipe:
-        return Recipe(self.weights, self.power)
+        return Recipe(self.weights, self.power, self.anchors)
 
 
 class KeptValidation(Schema):

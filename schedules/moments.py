@@ -1,12 +1,15 @@
 """How similar a quantity of a model is on any two steps, and how well a few steps predict another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+
+Weigh = Callable[[Floats, npt.NDArray[np.intp], npt.NDArray[np.intp] | int], Floats]
+"""Weighs anchors, as `least_squares` and `plain_reuse` do."""
 
 RIDGE = 1e-4
 """Penalty on weights away from plain reuse, for a quantity with a mean square of 1 over the run."""
@@ -121,6 +124,13 @@ def least_squares(gram: Floats, anchors: npt.NDArray[np.intp], at: npt.NDArray[n
     wanted = gram[anchors, np.asarray(at)[..., None]] - gram[anchors, newest]
     weights: Floats = np.linalg.solve(among, wanted[..., None])[..., 0]
     weights[..., 0] += 1
+    return weights
+
+
+def plain_reuse(gram: Floats, anchors: npt.NDArray[np.intp], at: npt.NDArray[np.intp] | int) -> Floats:
+    """A weight of 1 for the newest anchor alone; for shapes see `least_squares`."""
+    weights = np.zeros(anchors.shape)
+    weights[..., 0] = 1
     return weights
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from skipstone.declared import Declared
 from skipstone.schedules import files
 from skipstone.schedules.best_steps import best_choices, share_budget
 from skipstone.schedules.expectation import SAFE, estimated_psnr, seen_at
-from skipstone.schedules.moments import Moments
+from skipstone.schedules.moments import Moments, Weigh, least_squares, plain_reuse
 from skipstone.schedules.profile import RESIDUAL, Profile
 from skipstone.schedules.promise import Promise
 
@@ -26,8 +26,8 @@ UNSAFE = 0.5
 MOST_PSNR = 60.0
 """PSNR in dB above which a curve does not go on: nobody sees a difference."""
 
-ANCHORS = 2
-"""From how many computed steps the others are estimated."""
+ANCHORS: Final = 2
+"""From how many computed steps the others are estimated, unless the newest one is reused as it is."""
 
 NO_SAFE_SKIPS = "no safe skips: the steps are too unlike each other to be estimated"
 
@@ -40,13 +40,20 @@ class Recipe(Declared):
         weights: the matrix for the weights, as `Profile.matrix` names it.
         power: the power of a step's length in the weight of its squared error: 2 where errors stay, 1 where
             the model repairs those of long steps.
+        anchors: how many computed steps an estimate weighs; 1 to reuse the newest one as it is.
 
     Raises:
-        ValueError: a power that is neither.
+        ValueError: a power or a number of anchors that is neither.
     """
 
     weights: str = RESIDUAL
     power: Literal[1, 2] = 2
+    anchors: Literal[1, 2] = ANCHORS
+
+    @property
+    def weigh(self) -> Weigh:
+        """How the computed steps of an estimate are weighed."""
+        return plain_reuse if self.anchors == 1 else least_squares
 
     def suits(self, record: Profile) -> bool:
         """Whether a record has the matrix."""
@@ -54,7 +61,9 @@ class Recipe(Declared):
 
     def __str__(self) -> str:
         length = "length" if self.power == 1 else "squared length"
-        return f"steps by their {length}, weights by {self.weights} of {ANCHORS} computed steps"
+        if self.anchors == 1:
+            return f"steps by their {length}, the last computed one reused"
+        return f"steps by their {length}, weights by {self.weights} of {self.anchors} computed steps"
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ class Plan:
         """The mean PSNR in dB to expect: measured on the recorded prompts, else estimated from the record."""
         if self.validated is not None:
             return sum(self.validated.psnr) / len(self.validated.psnr)
-        return estimated_psnr(self.record, self.strip)
+        return self._estimate(self.strip)
 
     @cached_property
     def safe(self) -> "Plan | None":
@@ -129,14 +138,12 @@ class Plan:
 
         Where this plan was measured, the others are expected to be as far from their estimate.
         """
-        estimate = estimated_psnr(self.record, self.strip)
+        estimate = self._estimate(self.strip)
         if estimate is None or self.expected_psnr is None:
             return None
         off = self.expected_psnr - estimate if math.isfinite(self.expected_psnr) else 0.0
         strips = _strips(self.record, self.recipe, range(self.computed, len(self.strip)))
-        at = bisect_left(
-            strips, SAFE - off, key=lambda strip: estimated_psnr(self.record, strip) or -math.inf
-        )
+        at = bisect_left(strips, SAFE - off, key=lambda strip: self._estimate(strip) or -math.inf)
         return Plan(self.record, self.recipe, strips[at]) if at < len(strips) else None
 
     @property
@@ -160,7 +167,7 @@ class Plan:
     @property
     def is_safe(self) -> bool:
         """Whether at least one skipped step could be estimated well, by weights that fit residuals."""
-        best = replace(self, recipe=replace(self.recipe, weights=RESIDUAL))
+        best = replace(self, recipe=replace(self.recipe, weights=RESIDUAL, anchors=ANCHORS))
         skipped = [error for error in best.expected_errors() if error is not None]
         return not skipped or min(skipped) <= UNSAFE
 
@@ -176,8 +183,19 @@ class Plan:
             step: the estimated step.
             anchors: the computed steps of the estimate, newest first.
         """
-        weights = self.weights[model].weights(step, anchors)
-        return self._residuals[model].error(step, anchors, weights)
+        return self._residuals[model].error(step, anchors, self.weigh(model, step, anchors))
+
+    def weigh(self, model: str, step: int, anchors: Sequence[int]) -> Sequence[float]:
+        """The weights of a model's residuals on some computed steps, to estimate the one on another step.
+
+        Args:
+            model: the model.
+            step: the estimated step.
+            anchors: the computed steps of the estimate, newest first.
+        """
+        if self.recipe.anchors == 1:
+            return [1.0, *[0.0] * (len(anchors) - 1)]
+        return self.weights[model].weights(step, anchors)
 
     def expected_errors(self) -> list[float | None]:
         """The expected error of each step's estimate, relative to the residual; None for computed steps."""
@@ -186,10 +204,13 @@ class Plan:
             anchors: list[int] = []
             for step in moments.steps:
                 if self.strip[step] == "#":
-                    anchors = [step, *anchors[: ANCHORS - 1]]
+                    anchors = [step, *anchors[: self.recipe.anchors - 1]]
                 else:
                     errors[step] = self.expected_error(model, step, anchors)
         return errors
+
+    def _estimate(self, strip: str) -> float | None:
+        return estimated_psnr(self.record, strip, self.recipe.weigh)
 
     def for_levels(self, levels: Sequence[float]) -> "Plan":
         """This plan for a run with other noise levels or another number of steps, with the same computed
@@ -211,10 +232,7 @@ class Plan:
         """
         least = fewest(self.record)
         strips = _strips(self.record, self.recipe, range(least, len(self.strip)))
-        found = [
-            (expected_speedup(self.record, strip.count("#")), estimated_psnr(self.record, strip))
-            for strip in strips
-        ]
+        found = [(expected_speedup(self.record, strip.count("#")), self._estimate(strip)) for strip in strips]
         return [(speedup, psnr) for speedup, psnr in found if psnr is not None and psnr < MOST_PSNR]
 
     def plot(self, axes: Any = None) -> Any:
@@ -342,7 +360,7 @@ def _strips(record: Profile, recipe: Recipe, computed: Sequence[int]) -> tuple[s
     always = set(range(record.steps)) - planned
     importance = record.importance(recipe.power)
     tables = {
-        model: best_choices(part, importance[list(part.steps)], max(computed) - len(always))
+        model: best_choices(part, importance[list(part.steps)], max(computed) - len(always), recipe.weigh)
         for model, part in matrices.items()
     }
     costs = {model: [cost for cost, _ in table] for model, table in tables.items()}

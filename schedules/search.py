@@ -20,7 +20,13 @@ from skipstone.schedules.promise import Goal, Metric, PromisedShare
 
 GUIDED_WEIGHTS = "guided residual"
 
-RECIPES = (Recipe(GUIDED_WEIGHTS), Recipe(), Recipe(GUIDED_WEIGHTS, power=1), Recipe(power=1))
+RECIPES = (
+    Recipe(GUIDED_WEIGHTS),
+    Recipe(),
+    Recipe(GUIDED_WEIGHTS, power=1),
+    Recipe(power=1),
+    Recipe(anchors=1),
+)
 """Candidate recipes; the first one that a record has the matrix for is the default."""
 
 MARGIN = 3.0

@@ -198,7 +198,7 @@ def test_identical_outputs_are_no_reason_to_change() -> None:
 def test_without_guided_matrices_no_candidate_needs_them() -> None:
     judge = Counting()
     record_of(judge=judge).plan(computed=6)
-    assert {plan.recipe for plan in judge.judged} == {Recipe(), Recipe(power=1)}
+    assert {plan.recipe for plan in judge.judged} == {Recipe(), Recipe(power=1), Recipe(anchors=1)}
 
 
 def test_refining_keeps_only_what_measures_better() -> None:
