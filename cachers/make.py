@@ -7,12 +7,17 @@ from typing import Any
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.predictor import Predictor
+from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Planned
 from skipstone.cachers.registry import METHODS, PREDICTORS, SAVERS
-from skipstone.cachers.spelling import guess
+from skipstone.cachers.spelling import guess, meant
+from skipstone.cachers.wrappers.limits import RunCap, StepMask, StepRange, Tail, Warmup
 from skipstone.cachers.wrappers.with_guidance import WithGuidance
 from skipstone.cachers.wrappers.with_predictor import WithPredictor
 from skipstone.schedules.plan import Plan
+
+WRAPPERS: Mapping[str, type[Wrapper]] = {cls.name: cls for cls in (RunCap, StepMask, StepRange, Tail, Warmup)}
+"""The wrappers that can be named: those whose hyper-parameters can be typed."""
 
 
 def make(method: str | Cacher[Any] | Plan, /, **hyperparameters: Any) -> Cacher[Any]:
@@ -32,24 +37,24 @@ def make(method: str | Cacher[Any] | Plan, /, **hyperparameters: Any) -> Cacher[
         return make(Planned.name, plan=method, **hyperparameters)
     if not isinstance(method, str):
         raise TypeError(f"expected the name of a method, a method or a plan, got {method!r}")
-    first, *parts = (_made(*one) for one in _shared_out(method, hyperparameters).items())
-    made: Cacher[Any] = first
-    for part in parts:
-        made = WithPredictor(made, part) if isinstance(part, Predictor) else WithGuidance(made, part)
+    (first, values), *parts = _shared_out(method, hyperparameters).items()
+    made: Cacher[Any] = _made(first, values)
+    for kind, values in parts:
+        made = _added(made, kind, values)
     return made
 
 
 def kinds_of(method: str) -> list[Any]:
-    """The classes of a name: a method's, and after each plus a predictor's or a guidance saver's.
+    """The classes of a name: a method's, and after each plus a predictor, a guidance saver or a wrapper.
 
     Raises:
-        ValueError: no such method, predictor or guidance saver, or two of a kind are added.
+        ValueError: nothing of such a name, or what can be added once is added twice.
     """
     name, *parts = method.split("+")
     if not METHODS.spelt(name) and (part := _part_meant(name)):
         raise ValueError(f"{name!r} is added to a method: fora+{part}, or another method before the plus")
     kinds = [METHODS.named(name), *map(_part, parts)]
-    for kind, word in ((Predictor, "predictor"), (Guidance, "guidance saver")):
+    for kind, word in ((Predictor, "predictor"), (Guidance, "guidance saver"), *_each_wrapper()):
         if sum(issubclass(one, kind) for one in kinds) > 1:
             raise ValueError(f"{method}: add one {word} at most")
     return kinds
@@ -84,17 +89,33 @@ def name_of(method: str) -> str:
 
 
 def _part(name: str) -> Any:
-    part, known = _part_meant(name), (*PREDICTORS, *SAVERS)
+    part, known = _part_meant(name), (*PREDICTORS, *SAVERS, *WRAPPERS)
     if part is None:
         raise ValueError(
-            f"unknown predictor or guidance saver {name!r}{guess(name, known)}; "
+            f"unknown predictor, guidance saver or wrapper {name!r}{guess(name, known)}; "
             f"choose one of: {', '.join(known)}"
         )
+    if part in WRAPPERS:
+        return WRAPPERS[part]
     return PREDICTORS.named(part) if part in PREDICTORS else SAVERS.named(part)
 
 
 def _part_meant(name: str) -> str | None:
-    return PREDICTORS.spelt(name) or SAVERS.spelt(name)
+    wrapper = name if name in WRAPPERS else meant(name, WRAPPERS)
+    return PREDICTORS.spelt(name) or SAVERS.spelt(name) or wrapper
+
+
+def _each_wrapper() -> list[tuple[Any, str]]:
+    return [(cls, name) for name, cls in WRAPPERS.items()]
+
+
+def _added(method: Cacher[Any], kind: Any, values: Mapping[str, Any]) -> Cacher[Any]:
+    """The method with what one name after a plus adds."""
+    if issubclass(kind, Wrapper):
+        wrapped: Cacher[Any] = _made(kind, {"cacher": method, **values})
+        return wrapped
+    part = _made(kind, values)
+    return WithPredictor(method, part) if isinstance(part, Predictor) else WithGuidance(method, part)
 
 
 def _accepted(kinds: Sequence[Any]) -> list[str]:
@@ -125,4 +146,5 @@ def _made(kind: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _names(kind: Any) -> list[str]:
-    return [field.name for field in fields(kind)]
+    """What can be set; the method in a wrapper is set by its place in the name."""
+    return [field.name for field in fields(kind) if field.name != "cacher"]

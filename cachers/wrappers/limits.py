@@ -63,6 +63,9 @@ class LimitedGuidance(Guidance):
 class Warmup(Limit):
     """Compute the first steps of a run.
 
+    Use: if a method skips too early, where the composition is decided.
+    Source: the warm-up of DBCache in cache-dit, https://github.com/vipshop/cache-dit.
+
     Args:
         cacher: the method that decides on the other steps.
         steps: how many steps, from 0.
@@ -80,6 +83,9 @@ class Warmup(Limit):
 class Tail(Limit):
     """Compute the last steps of a run.
 
+    Use: if fine detail suffers.
+    Source: skipstone itself.
+
     Args:
         cacher: the method that decides on the other steps.
         steps: how many steps, from 0.
@@ -96,6 +102,9 @@ class Tail(Limit):
 @dataclass(frozen=True)
 class StepRange(Limit):
     """Skip only within a part of the run.
+
+    Use: if only one part of a run can be skipped in.
+    Source: skipstone itself.
 
     Args:
         cacher: the method that decides within that part.
@@ -121,6 +130,9 @@ class StepRange(Limit):
 @dataclass(frozen=True)
 class StepMask(Limit):
     """Compute the steps that a mask marks.
+
+    Use: to compute the same steps as another program.
+    Source: the mask of steps of cache-dit, https://github.com/vipshop/cache-dit.
 
     Args:
         cacher: the method that decides on the other steps.
@@ -157,7 +169,12 @@ class Capped:
 
 @dataclass(frozen=True)
 class RunCap(Wrapper):
-    """Limit how many steps are skipped in a row. Saved unconditional branches do not count.
+    """Limit how many steps are skipped in a row.
+
+    Saved unconditional branches do not count.
+
+    Use: if long gaps show.
+    Source: the limit of continuous cached steps of cache-dit, https://github.com/vipshop/cache-dit.
 
     Args:
         cacher: the method that decides up to the limit.

@@ -36,6 +36,7 @@ KINDS = {
     "Methods that decide": "method",
     "Predictors": "predictor",
     "Guidance savers": "guidance saver",
+    "Wrappers": "wrapper",
 }
 """What the page has sections of."""
 
@@ -177,6 +178,8 @@ def memory(method: Method) -> str:
         return f"{_residuals(PREDICTORS[method.name]().history)} for each branch."
     if method.kind == "guidance saver":
         return "the branches' difference in float32, for each call."
+    if method.kind == "wrapper":
+        return "none of its own."
     kind = METHODS[method.name]
     if issubclass(kind, PerLayer):
         return "the last output of each layer that it may skip, for each branch: much more than the others."

@@ -8,7 +8,7 @@ TABLE = re.compile(r"(<!-- methods: [^\n]*-->\n).*?(<!-- end of methods -->)", r
 
 
 def with_table(readme: str) -> str:
-    """The README with a line for each method, predictor and guidance saver."""
+    """The README with a line for each method and for all that is added to methods."""
     head = "| method | what it does | source |\n|---|---|---|\n"
     table = head + "".join(_row(method) for method in catalogue() if method.is_own)
     return TABLE.sub(lambda found: found[1] + table + found[2], readme)

@@ -217,7 +217,7 @@ def test_a_predictor_and_a_guidance_saver_are_added_to_any_method_by_name() -> N
 @pytest.mark.parametrize(
     ("name", "settings", "error", "said"),
     [
-        ("fora+none", {}, ValueError, "unknown predictor or guidance saver 'none'; choose one of: .*taylor"),
+        ("fora+none", {}, ValueError, "unknown predictor, guidance saver or wrapper 'none'; .*taylor"),
         ("fora+taylor+foca", {}, ValueError, "fora.taylor.foca: add one predictor at most"),
         ("fora+cfg-cache+cfg-cache", {}, ValueError, "add one guidance saver at most"),
         ("fora+cfg-cache", {"inteval": 1}, TypeError, "it has: interval, start, cfg-cache.interval, low"),

@@ -18,6 +18,7 @@ import skipstone
 from skipstone import cli
 from skipstone.cachers import METHODS, PREDICTORS, SAVERS
 from skipstone.cachers.contract.words import Step
+from skipstone.cachers.make import WRAPPERS
 from skipstone.commands.generated import Generated
 from skipstone.commands.progress import StepLines
 from skipstone.disk import weights
@@ -327,7 +328,7 @@ def test_an_interrupted_run_leaves_nothing(
 def test_methods_are_described_by_their_docstrings(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["methods", "--json"]) == 0
     found = {method["name"]: method for method in object_of(capsys)["methods"]}
-    assert sorted(found) == sorted([*METHODS, *PREDICTORS, *SAVERS])
+    assert sorted(found) == sorted([*METHODS, *PREDICTORS, *SAVERS, *WRAPPERS])
     for name, method in found.items():
         assert method["claim"].endswith(".")
         assert method["source"], name
@@ -344,7 +345,7 @@ def test_methods_are_described_by_their_docstrings(capsys: pytest.CaptureFixture
 def test_methods_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["methods"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in [*METHODS, *PREDICTORS, *SAVERS])
+    assert all(name in out for name in [*METHODS, *PREDICTORS, *SAVERS, *WRAPPERS])
     assert "arXiv:2411.19108" in out
 
 
@@ -425,3 +426,13 @@ def test_a_run_longer_than_the_line_shows_its_last_steps() -> None:
     assert line.startswith("teacache ###")
     assert "#.......... 100/100" in line
     assert "…" not in line
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_said"), [(SKIPS, True), ([*SKIPS, "--compare"], False), (["--no-cache"], False)]
+)
+def test_a_quality_that_nothing_tells_can_be_measured(
+    video: str, capsys: pytest.CaptureFixture[str], asked: list[str], is_said: bool
+) -> None:
+    assert generate("-o", "a.gif", "--model", video, *SMALL, *asked) == 0
+    assert ("--compare measures it" in capsys.readouterr().out) == is_said

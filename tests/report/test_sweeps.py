@@ -9,7 +9,7 @@ import pytest
 from diffusers import DiffusionPipeline
 
 import skipstone
-from skipstone.cachers import METHODS, PREDICTORS
+from skipstone.cachers import METHODS, PREDICTORS, SAVERS
 from skipstone.pipelines.clips import make_clip
 from skipstone.pipelines.run.stats import RunLog
 from skipstone.report import Design, read_rows, sweep
@@ -135,11 +135,12 @@ def test_methods_without_constants_cannot_be_fitted(measure: Callable[..., Any])
         measure(methods=("fora:fitted",))
 
 
-def test_all_is_every_method_and_every_predictor() -> None:
+def test_all_is_every_method_and_what_is_added_to_methods() -> None:
     everything = expanded(["fora", "all"])
     assert everything[0] == "fora"
     assert len(everything) == len(set(everything))
     assert set(METHODS) | {f"fora+{name}" for name in PREDICTORS} - {"fora+reuse"} < set(everything)
+    assert {f"fora+{name}" for name in SAVERS} < set(everything)
     for text in everything:
         candidate(text)
 

@@ -101,9 +101,15 @@ class Runs:
         from skipstone.pipelines.attach import attach
         from skipstone.pipelines.clips import make_clip
 
+        def is_recorded() -> bool:
+            return Reason.RECORDING.value in cache.last_run.reasons
+
+        def title() -> str:
+            return "recorded" if is_recorded() else self.label
+
         with attach(self.pipe, method, speedup=options.speedup, graphs=options.graphs) as cache:
-            clip = make_clip(self.pipe, self.arguments, self.seed, cache, self.lines.line(self.label))
-            if Reason.RECORDING.value not in cache.last_run.reasons:
+            clip = make_clip(self.pipe, self.arguments, self.seed, cache, self.lines.named(title))
+            if not is_recorded():
                 return clip
             return make_clip(self.pipe, self.arguments, self.seed, cache, self.lines.line(self.label))
 

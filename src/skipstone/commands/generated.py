@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from skipstone.metrics.quality import Quality
     from skipstone.pipelines.clips import Clip
 
+EXPECT = "expect "
+"""How a plan's note on the quality begins."""
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -97,7 +100,7 @@ class Generated:
     @property
     def notes(self) -> list[str]:
         """Remarks that the figures do not show."""
-        return [*self._surprises(), *self._doubts()]
+        return [*self._surprises(), *self._doubts(), *self._unmeasured()]
 
     def _surprises(self) -> Iterator[str]:
         """Sizes that the pipeline changed; `check_sizes` could not know its rule beforehand."""
@@ -121,6 +124,14 @@ class Generated:
                 f"note: {stats.computed} of {stats.evaluations} evaluations were computed, which explains at "
                 f"most {possible:.2f}x; other work disturbed the times, measure again on an idle machine"
             )
+
+    def _unmeasured(self) -> Iterator[str]:
+        """How to learn the quality, where nothing tells it."""
+        stats = self.clip.stats
+        if stats is None or self.uncached is not None or not set(stats.strip) & {".", "+"}:
+            return
+        if not any(note.startswith(EXPECT) for note in stats.notes):
+            yield "note: how close this is to an uncached run is not known: --compare measures it"
 
 
 def _times(what: str, uncached: float, cached: float) -> str:

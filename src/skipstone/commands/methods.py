@@ -32,11 +32,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Method:
-    """One caching method, predictor or guidance saver.
+    """One caching method, predictor, guidance saver or wrapper.
 
     Args:
         name: what `skipstone.attach` and the command line call it.
-        kind: ``method``, or ``predictor`` or ``guidance saver``, which go with any method: ``fora+taylor``.
+        kind: ``method``, or ``predictor``, ``guidance saver`` or ``wrapper``, which go with any method:
+            ``fora+taylor``.
         claim: what it does, in one sentence.
         details: more about it; may be empty.
         use: when to use it.
@@ -82,7 +83,7 @@ class Method:
 
     @property
     def typed(self) -> str:
-        """The name as typed: a predictor's and a guidance saver's follow a plus."""
+        """The name as typed: all but a method's follow a plus."""
         return self.name if self.kind == "method" else f"+{self.name}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def methods(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the methods, predictors and guidance savers, their sources and their hyper-parameters."""
+    """List the methods and what can be added to them, their sources and their hyper-parameters."""
     found = named(names) if names else catalogue()
     if as_json:
         print_json({"methods": [method.as_dict() for method in found]})
@@ -111,12 +112,14 @@ def methods(
 
 
 def catalogue() -> list[Method]:
-    """All methods, then all predictors, then all guidance savers, each sorted by name."""
+    """All methods, predictors, guidance savers and wrappers, each kind sorted by name."""
+    from skipstone.cachers.make import WRAPPERS
     from skipstone.cachers.registry import METHODS, PREDICTORS, SAVERS
 
     registries: Mapping[str, Registry[Any]]
     registries = {"method": METHODS, "predictor": PREDICTORS, "guidance saver": SAVERS}
-    return [_entry(known, name, kind) for kind, known in registries.items() for name in known]
+    found = [_entry(known, name, kind) for kind, known in registries.items() for name in known]
+    return found + [_read(cls, "wrapper") for cls in WRAPPERS.values()]
 
 
 def named(names: Iterable[str]) -> list[Method]:
@@ -149,7 +152,9 @@ def _read(cls: Any, kind: str) -> Method:
     text = cleandoc(cls.__doc__ or "")
     meanings = _meanings(text)
     hints = get_type_hints(cls)
-    parameters = tuple(_parameter(field, hints[field.name], meanings) for field in fields(cls))
+    # What a wrapper wraps is named before the plus.
+    settable = (field for field in fields(cls) if field.name != "cacher")
+    parameters = tuple(_parameter(field, hints[field.name], meanings) for field in settable)
     claim, *details = re.split(r"^\w+:", text, maxsplit=1, flags=re.MULTILINE)[0].split("\n\n")
     return Method(
         name=cls.name,

@@ -1,5 +1,6 @@
 """Progress of long work: a line that grows by one character each step, and a bar for many runs."""
 
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -49,12 +50,18 @@ class StepLines:
 
     def line(self, title: str) -> Watcher:
         """Begin a line; call the returned function after each step."""
-        task = self._progress.add_task(printable(title), total=None, strip="")
-        width = max(1, self._progress.console.width - len(title) - OTHER_COLUMNS)
+        return self.named(lambda: title)
+
+    def named(self, title: Callable[[], str]) -> Watcher:
+        """Begin a line whose title is known for sure after the run's first step."""
+        task = self._progress.add_task(printable(title()), total=None, strip="")
+        width = max(1, self._progress.console.width - len(title()) - OTHER_COLUMNS)
         strip = ""
 
         def watch(step: Step, computed: int, skipped: int) -> None:
             nonlocal strip
+            if not strip:
+                self._progress.update(task, description=printable(title()))
             strip += "#" if not skipped else "+" if computed else "."
             self._progress.update(task, total=step.count, completed=step.index + 1, strip=strip[-width:])
 

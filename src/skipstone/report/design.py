@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from skipstone.cachers.predictors.reuse import Reuse
 from skipstone.cachers.registry import METHODS as ALL_METHODS
-from skipstone.cachers.registry import PREDICTORS
+from skipstone.cachers.registry import PREDICTORS, SAVERS
 from skipstone.metrics.comparison import USUAL, chosen
 from skipstone.report.candidates import FITTED, Candidate, candidate
 from skipstone.report.fits import FITS, fit_of
@@ -67,9 +67,9 @@ class Design:
 
 
 def expanded(methods: Sequence[str]) -> list[str]:
-    """Expand `all`: every method, the fitted ones too, and every predictor at even intervals."""
+    """Expand `all`: every method, the fitted ones too, and what is added to methods, at even intervals."""
     fits = [f"{name}:{FITTED}" for name in FITS]
-    predicted = [f"fora+{name}" for name in PREDICTORS if name != Reuse.name]
+    predicted = [f"fora+{name}" for name in (*PREDICTORS, *SAVERS) if name != Reuse.name]
     everything = [*sorted(ALL_METHODS), *fits, *predicted]
     found = (name for method in methods for name in (everything if method == "all" else [method]))
     return list(dict.fromkeys(found))
