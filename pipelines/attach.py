@@ -1,6 +1,7 @@
 """Attach a caching method to a pipeline, and remove it again."""
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -39,6 +40,9 @@ Watcher = Callable[[Step, int, int], None]
 """Called after each step with the step and its numbers of computed and skipped evaluations. An evaluation
 that was skipped in part counts as both.
 """
+
+REMEMBERED = 100
+"""With how many of the last runs that skipped something a run is compared."""
 
 _attached: "weakref.WeakValueDictionary[int, CacheHandle]" = weakref.WeakValueDictionary()
 """The handles by the ids of their models; a model and its handle keep each other alive."""
@@ -161,6 +165,7 @@ class CacheHandle:
     def __init__(self, pipe: Any, engines: list[Engine]) -> None:
         self._engines = engines
         self._watchers: list[Watcher] = []
+        self._ended: deque[Mapping[str, Cacher[Any]]] = deque(maxlen=REMEMBERED)
         self._logs: weakref.WeakKeyDictionary[PipelineCall, CallLog] = weakref.WeakKeyDictionary()
         self._log = self._new_log()
         with ExitStack() as undo:
@@ -264,6 +269,7 @@ class CacheHandle:
         if log is None:
             log = self._log = self._new_log()
         run.log.methods = {engine.name: engine.cacher for engine in self._engines} | run.log.methods
+        run.log.earlier = tuple(self._ended)
         log.passes.append(run.log)
 
     def _end_step(self, run: Run, step: Step) -> None:
@@ -275,6 +281,8 @@ class CacheHandle:
     def _end_run(self, run: Run) -> None:
         for engine in self._engines:
             engine.end_run(run)
+        if run.log.is_over and any(entry.reason is None for entry in run.log.entries):
+            self._ended.append(run.log.methods)
 
     def _note_sampler(self, run: Run) -> None:
         if run.noisy_sampler is not None:

@@ -4,7 +4,7 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -218,8 +218,8 @@ class InSession(Wrapper):
 
     name: ClassVar[str] = "in-session"
 
-    autoplan: Autoplan
-    session: Session
+    autoplan: Autoplan = field(compare=False)
+    session: Session = field(compare=False)
 
     def end_run(self, skip_cost: Callable[[], float | None]) -> None:
         self.autoplan.end(self.session, skip_cost)

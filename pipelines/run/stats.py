@@ -1,9 +1,9 @@
 """The statistics of a run: how many evaluations were skipped, why the others were not, and the gain."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from statistics import mean, median
+from statistics import fmean, mean, median
 from typing import Any
 
 import torch
@@ -15,10 +15,10 @@ from skipstone.pipelines.run.advice import advice, unasked
 from skipstone.pipelines.run.stopwatch import Mark
 
 FEWEST_TO_COMPARE = 10
-"""With fewer recorded runs nothing is said about hard prompts."""
+"""With fewer other runs nothing is said about hard prompts."""
 
 HARD = 0.9
-"""The share of recorded runs that a hard prompt's run deviates more than."""
+"""The share of other runs that a hard prompt's run deviates more than."""
 
 
 @dataclass
@@ -77,7 +77,8 @@ class RunStats:
         deviations: for each sample the root mean square, over computed steps, of what guidance makes of the
             model's output, less what would have been estimated; in the output's unit, empty for methods that
             do not measure it.
-        harder: for each sample the share of recorded runs that deviate less; empty if there were too few.
+        harder: for each sample the share of runs that deviate less: of those that the plan was measured on,
+            else of earlier ones like this since the cache was attached; empty if there were fewer than ten.
         passes: the statistics of each run, if one call of the pipeline made several, such as the sections of
             a long video; empty for a single run.
         notes: remarks that the figures do not show.
@@ -154,9 +155,13 @@ class RunStats:
 
 @dataclass
 class RunLog:
-    """Collect a run's evaluations as they happen; ``methods`` has the method of each model."""
+    """Collect a run's evaluations as they happen.
+
+    ``methods`` has the method of each model, ``earlier`` those of earlier runs.
+    """
 
     methods: dict[str, Cacher[Any]]
+    earlier: Sequence[Mapping[str, Cacher[Any]]] = ()
     planned_steps: int = 0
     entries: list[LogEntry] = field(default_factory=list)
     end: Mark | None = None
@@ -185,8 +190,9 @@ class RunLog:
         steps = sorted({entry.step for entry in self.entries})
         strip = "".join(_mark(self.step_entries(step)) for step in steps)
         skipped = sum(entry.reason is None for entry in self.entries)
-        seconds, deviations = self._seconds(), self._deviations()
-        harder = self._harder(deviations)
+        seconds, deviations = self._seconds(), _deviations(self.methods)
+        whose, others = self._others()
+        harder = tuple(fmean(known < seen for known in others) for seen in deviations) if others else ()
         return RunStats(
             method=self.method,
             steps=len(steps),
@@ -206,7 +212,7 @@ class RunLog:
             bytes_held=self.bytes_held,
             deviations=deviations,
             harder=harder,
-            notes=(*self.notes, *self._hints(), *self._remarks(), *hard_prompts(harder)),
+            notes=(*self.notes, *self._hints(), *self._remarks(), *hard_prompts(harder, whose)),
         )
 
     def _hints(self) -> list[str]:
@@ -220,21 +226,22 @@ class RunLog:
 
     def _remarks(self) -> list[str]:
         """What the methods have to say, if the run is over."""
-        is_over = self.entries and len({entry.step for entry in self.entries}) >= self.planned_steps
         said = (text for method in self.methods.values() for text in method.remarks())
-        return list(dict.fromkeys(said)) if is_over else []
+        return list(dict.fromkeys(said)) if self.is_over else []
 
-    def _deviations(self) -> tuple[float, ...]:
-        """Each sample's largest deviation over all models."""
-        known = [seen for method in self.methods.values() if (seen := method.deviations())]
-        return tuple(map(max, zip(*known, strict=False)))
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has taken all of its steps."""
+        return bool(self.entries) and len({entry.step for entry in self.entries}) >= self.planned_steps
 
-    def _harder(self, deviations: Sequence[float]) -> tuple[float, ...]:
-        """The share of recorded runs that deviate less, for each sample."""
-        usual = next((known for method in self.methods.values() if (known := method.usual_deviations())), ())
-        if len(usual) < FEWEST_TO_COMPARE:
-            return ()
-        return tuple(mean(known < seen for known in usual) for seen in deviations)
+    def _others(self) -> tuple[str, Sequence[float]]:
+        """What other runs are, and their deviations; none if they are too few."""
+        recorded = next((seen for method in self.methods.values() if (seen := method.usual_deviations())), ())
+        if len(recorded) >= FEWEST_TO_COMPARE:
+            return "recorded", recorded
+        alike = (methods for methods in self.earlier if methods == self.methods)
+        earlier = [seen for methods in alike for seen in _deviations(methods)]
+        return "earlier", earlier if len(earlier) >= FEWEST_TO_COMPARE else ()
 
     def _branches(self) -> dict[str, dict[str, int]]:
         counts: dict[str, dict[str, int]] = {}
@@ -278,13 +285,24 @@ class RunLog:
         return computed, [e.seconds for e, saves in pairs if saves]
 
 
-def hard_prompts(harder: Sequence[float]) -> list[str]:
-    """Which samples are harder than most recorded runs, in words; empty if none is."""
+def _deviations(methods: Mapping[str, Cacher[Any]]) -> tuple[float, ...]:
+    """Each sample's largest deviation over all models."""
+    known = [seen for method in methods.values() if (seen := method.deviations())]
+    return tuple(map(max, zip(*known, strict=False)))
+
+
+def hard_prompts(harder: Sequence[float], whose: str) -> list[str]:
+    """Which samples are harder than most other runs, in words; empty if none is.
+
+    Args:
+        harder: as of `RunStats`.
+        whose: what the other runs are.
+    """
     hard = [str(number) for number, share in enumerate(harder, 1) if share >= HARD]
     if not hard:
         return []
     which = "" if len(harder) == 1 else f"sample {', '.join(hard)} of {len(harder)}: "
-    return [f"{which}harder than 9 in 10 recorded runs, so expect a lower quality"]
+    return [f"{which}harder than 9 in 10 {whose} runs, so expect a lower quality"]
 
 
 def _counted(reasons: dict[str, int]) -> str:

@@ -139,6 +139,21 @@ def test_hard_samples_of_a_batch_are_named(plan: Plan) -> None:
     assert f"sample 2 of 2: {SAID}" in str(stats)
 
 
+def test_without_recorded_runs_earlier_ones_are_compared_with(plan: Plan) -> None:
+    pipe = ToyPipeline(ToyModel())
+    with torch.no_grad(), skipstone.attach(pipe, plan) as cache:
+        for _ in range(10):
+            pipe(bending(16))
+            assert cache.last_run.harder == ()
+        pipe(bending(12))
+        pipe(bending(16, bend=0.5))
+        assert cache.last_run.harder == (1.0,)
+        assert "harder than 9 in 10 earlier runs" in str(cache.last_run)
+        pipe(bending(16))
+        assert cache.last_run.harder == (0.0,)
+        assert "harder" not in str(cache.last_run)
+
+
 def test_runs_unlike_the_recorded_ones_are_not_compared_with_them(plan: Plan) -> None:
     known = judged(plan, *[0.0] * 10)
     made_for = {**plan.record.made_for, "dtype": "bfloat16"}
