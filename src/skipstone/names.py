@@ -14,6 +14,9 @@ from skipstone.pipelines.opening.block_caching_file import load_block_caching as
 from skipstone.pipelines.opening.block_caching_file import save_block_caching as save_block_caching
 from skipstone.pipelines.recording.record import record as record
 from skipstone.pipelines.run.stats import RunStats as RunStats
+from skipstone.pipelines.vae.decode import ChunkedDecode as ChunkedDecode
+from skipstone.pipelines.vae.decode import DecodeStats as DecodeStats
+from skipstone.pipelines.vae.decode import decode_in_chunks as decode_in_chunks
 from skipstone.schedules.load import load_plan as load_plan
 from skipstone.schedules.load import load_record as load_record
 from skipstone.schedules.plan import Plan as Plan

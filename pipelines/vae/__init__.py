@@ -1,0 +1,1 @@
+"""Decoding videos in chunks, exactly as if whole."""

@@ -1,0 +1,181 @@
+"""Find by trial which parts of a decoder must remember earlier frames, so that chunks give the whole."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skipstone.pipelines.vae.chunked import Chunked, Video
+from skipstone.pipelines.vae.units import Memory, Unit, Window, is_video, video_of
+
+FRAMES = 9
+"""How many latent frames the trial has: more than any window of a part spans."""
+
+EDGE = 2
+"""The height and the width of its latents."""
+
+TOLERANCE = 1e-5
+"""The largest error, of the largest value, at which chunks give the whole: some norms compute in float32."""
+
+Plan = dict[str, Unit]
+
+
+class NotChunkedError(ValueError):
+    """A decoder whose chunks do not give the whole, and which part of it is why."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The first call of a part: its arguments, and the video that it gave."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Tensor
+
+
+def find_plan(decoder: nn.Module, channels: int) -> Plan:
+    """The units of a decoder's parts by name.
+
+    The trial runs on a copy in float64.
+
+    Args:
+        decoder: the decoder.
+        channels: of its latents.
+
+    Raises:
+        NotChunkedError: the frames of a part depend on later ones, or on all of them at once.
+    """
+    trial = copy.deepcopy(decoder).to(torch.float64)
+    noise = torch.Generator().manual_seed(0)
+    latents = torch.randn(1, channels, FRAMES, EDGE, EDGE, generator=noise, dtype=torch.float64)
+    device = next(trial.parameters()).device
+    with torch.no_grad():
+        return _Planner(trial, latents.to(device)).plan("")
+
+
+class _Planner:
+    """Plan a decoder part by part, from what one run has shown of each.
+
+    Args:
+        decoder: the decoder.
+        latents: ``(1, channels, frames, height, width)``.
+    """
+
+    def __init__(self, decoder: nn.Module, latents: Tensor) -> None:
+        self._parts = dict(decoder.named_modules())
+        self._seen = _watched(self._parts, latents)
+        self._problem: NotChunkedError | None = None
+
+    def plan(self, name: str) -> Plan:
+        """The units of a part.
+
+        Raises:
+            NotChunkedError: there are none that give the whole.
+        """
+        if self._is_exact(name, {}):
+            return {}
+        units = self._of_children(name)
+        if units and self._is_exact(name, units):
+            return units
+        return {name: self._as_one(name)}
+
+    def _of_children(self, name: str) -> Plan:
+        """The units of all children that have some; the others may be right inside a unit around them."""
+        units: Plan = {}
+        for child, _ in self._parts[name].named_children():
+            inner = f"{name}.{child}" if name else child
+            try:
+                units.update(self.plan(inner) if inner in self._seen else self._of_children(inner))
+            except NotChunkedError as problem:
+                self._problem = self._problem or problem
+        return units
+
+    def _as_one(self, name: str) -> Unit:
+        seen, short = self._seen[name], self._shortened(name)
+        if _differ(short, seen.output[:, :, : short.shape[2]]):
+            raise self._refusal(name, "depend on later ones")
+        rate, frames = seen.output.shape[2] - short.shape[2], seen.args[0].shape[2]
+        # A window over all of the past would prove nothing.
+        windows: list[Unit] = [Window(left, rate) for left in range(1, frames - 2)] if rate > 0 else []
+        for unit in (*windows, Memory()):
+            if self._is_exact(name, {name: unit}):
+                return unit
+        raise self._refusal(name, "depend on all earlier ones")
+
+    def _refusal(self, name: str, why: str) -> NotChunkedError:
+        """Why there are no units, by the first part that has none."""
+        kind = type(self._parts[name]).__name__
+        return self._problem or NotChunkedError(f"frames of {name or 'the decoder'} ({kind}) {why}")
+
+    def _shortened(self, name: str) -> Tensor:
+        """What a part gives without its last frame; with it, where other arguments are as long."""
+        seen = self._seen[name]
+        try:
+            return video_of(self._parts[name](seen.args[0][:, :, :-1], *seen.args[1:], **seen.kwargs))
+        except RuntimeError:
+            return seen.output
+
+    def _is_exact(self, name: str, units: Plan) -> bool:
+        """Whether a part gives the whole, chunk by chunk, under these units."""
+        seen, part = self._seen[name], self._parts[name]
+        inner = {key.removeprefix(name).lstrip("."): unit for key, unit in units.items()}
+        chunked, video, pieces = Chunked(part, inner), Video(), []
+        try:
+            for chunk in _chunks(seen.args[0]):
+                with chunked.chunk(video):
+                    pieces.append(video_of(part(chunk, *seen.args[1:], **seen.kwargs)))
+        except RuntimeError:  # Chunks may not fit the other arguments.
+            return False
+        finally:
+            chunked.remove()
+        made = torch.cat(pieces, dim=2)
+        return made.shape == seen.output.shape and not _differ(made, seen.output)
+
+
+def _watched(parts: Mapping[str, nn.Module], latents: Tensor) -> dict[str, Seen]:
+    """What one run shows of each part that takes and gives videos."""
+    watches = {name: _Watch(part) for name, part in parts.items()}
+    parts[""](latents)
+    for watch in watches.values():
+        watch.stop()
+    return {name: watch.seen for name, watch in watches.items() if watch.seen is not None}
+
+
+class _Watch:
+    """See the first call of a part, if it takes and gives a video."""
+
+    def __init__(self, part: nn.Module) -> None:
+        self.seen: Seen | None = None
+        self._given: list[tuple[Any, ...]] = []
+        before = part.register_forward_pre_hook(self._before, with_kwargs=True)
+        after = part.register_forward_hook(self._after, with_kwargs=True)
+        self._hooks = [before, after]
+
+    def stop(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _before(self, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        del part, kwargs
+        # Copies: the part may write into what it is given.
+        self._given.append(tuple(one.clone() if isinstance(one, Tensor) else one for one in args))
+
+    def _after(self, part: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        del part, args
+        given, video = self._given.pop(), output[0] if isinstance(output, tuple) else output
+        if self.seen is None and given and is_video(given[0]) and is_video(video):
+            self.seen = Seen(given, kwargs, video.clone())
+
+
+def _chunks(video: Tensor) -> tuple[Tensor, ...]:
+    """Chunks of a video as those of 1, 1, 2, 4 and 1 latent frames; the first one may have made fewer."""
+    rate = max(1, (video.shape[2] - 1) // (FRAMES - 1))
+    first = video.shape[2] - (FRAMES - 1) * rate
+    return torch.split(video, [first, rate, 2 * rate, 4 * rate, rate], dim=2)
+
+
+def _differ(made: Tensor, wanted: Tensor) -> bool:
+    return float((made - wanted).abs().max()) > TOLERANCE * float(wanted.abs().max())
