@@ -64,7 +64,8 @@ def decode_in_chunks(vae: Any, chunk: Positive = 1) -> "ChunkedDecode":
     Raises:
         TypeError: there is no video autoencoder.
         ValueError: a chunk below 1; the autoencoder has a loop of its own over frames, or a part of it needs
-            later frames or all frames at once; it is compiled, or decodes in chunks already.
+            later frames or all frames at once; it is compiled, its weights are away, or it decodes in chunks
+            already.
     """
     found = getattr(vae, "vae", vae)
     decoder = getattr(found, "decoder", None)
@@ -85,12 +86,15 @@ def _refuse(vae: Any, decoder: nn.Module, channels: int) -> None:
     name = type(vae).__name__
     if compiles(decoder):
         raise ValueError(f"{name} is compiled: decode in chunks without compiling its decoder")
+    if any(weight.is_meta for weight in decoder.parameters()):
+        raise ValueError(f"{name} has no weights now: decode in chunks before sequential offload is enabled")
     if decoder in _chunked:
         raise ValueError(f"{name} decodes in chunks already; remove() that first")
     calls: list[None] = []
     hook = decoder.register_forward_pre_hook(lambda *_: calls.append(None))
     weight = next(decoder.parameters())
-    latents = torch.zeros(1, channels, OWN_LOOP, EDGE, EDGE, dtype=weight.dtype, device=weight.device)
+    device = getattr(getattr(vae, "_hf_hook", None), "execution_device", None) or weight.device
+    latents = torch.zeros(1, channels, OWN_LOOP, EDGE, EDGE, dtype=weight.dtype, device=device)
     try:
         with torch.no_grad():
             vae.decode(latents)

@@ -39,7 +39,7 @@ class Seen:
 def find_plan(decoder: nn.Module, channels: int) -> Plan:
     """The units of a decoder's parts by name.
 
-    The trial runs on a copy in float64.
+    The trial runs on a copy in float64, on the CPU: who decodes in chunks is short of other memory.
 
     Args:
         decoder: the decoder.
@@ -48,12 +48,13 @@ def find_plan(decoder: nn.Module, channels: int) -> Plan:
     Raises:
         NotChunkedError: the frames of a part depend on later ones, or on all of them at once.
     """
-    trial = copy.deepcopy(decoder).to(torch.float64)
+    from accelerate.hooks import remove_hook_from_module
+
+    trial = remove_hook_from_module(copy.deepcopy(decoder), recurse=True).to("cpu", torch.float64)
     noise = torch.Generator().manual_seed(0)
     latents = torch.randn(1, channels, FRAMES, EDGE, EDGE, generator=noise, dtype=torch.float64)
-    device = next(trial.parameters()).device
     with torch.no_grad():
-        return _Planner(trial, latents.to(device)).plan("")
+        return _Planner(trial, latents).plan("")
 
 
 class _Planner:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import accelerate
 import diffusers
 import pytest
 import torch
@@ -171,6 +172,18 @@ def test_a_size_at_which_chunks_are_wrong_is_decoded_whole() -> None:
         assert str(handle.last_decode) == "whole: chunks of this size gave another video"
         decoded(vae, latents(4))
         assert str(handle.last_decode) == "4 chunks"
+
+
+def test_weights_that_are_moved_for_each_call_are_chunked_and_absent_ones_refused() -> None:
+    vae, video = made(cosmos), latents(3)
+    whole = decoded(vae, video)
+    _, hook = accelerate.cpu_offload_with_hook(vae, torch.device("cpu"))
+    with skipstone.decode_in_chunks(vae):
+        assert same(decoded(vae, video), whole)
+    hook.remove()
+    accelerate.cpu_offload(vae, torch.device("cpu"))
+    with pytest.raises(ValueError, match="before sequential offload"):
+        skipstone.decode_in_chunks(vae)
 
 
 def test_a_part_that_needs_all_frames_is_named() -> None:
