@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from skipstone.pipelines.fit import (
+from skipstone.pipelines.recording.fit import (
     fit_adacache,
     fit_block_caching,
     fit_magcache,
