@@ -105,7 +105,7 @@ MODELS = {
         "FLUX.1-dev, 1024 x 1024", "FluxTransformer2DModel",
         {"guidance_embeds": True, "joint_attention_dim": 4096, "pooled_projection_dim": 768},
         (1, 4096, 64), flux_inputs, 1.0,
-        {"num_layers": 2, "num_single_layers": 2, "num_attention_heads": 2, "attention_head_dim": 16,
+        {"num_layers": 2, "num_single_layers": 2, "num_attention_heads": 4, "attention_head_dim": 16,
          "axes_dims_rope": (4, 6, 6), "joint_attention_dim": 8, "pooled_projection_dim": 8, "in_channels": 8},
         (1, 16, 8),
     ),
@@ -113,7 +113,7 @@ MODELS = {
         "Wan 2.1 1.3B, 832 x 480, 81 frames", "WanTransformer3DModel",
         {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30, "text_dim": 4096},
         (1, 16, 21, 60, 104), wan_inputs, 1000.0,
-        {"num_attention_heads": 2, "attention_head_dim": 12, "ffn_dim": 32, "num_layers": 3, "text_dim": 8},
+        {"num_attention_heads": 4, "attention_head_dim": 12, "ffn_dim": 32, "num_layers": 3, "text_dim": 8},
         (1, 16, 2, 4, 4),
     ),
     "wan-14b": FullSize(

@@ -67,34 +67,38 @@ def _of_a_report(asked: Asked) -> dict[str, Any]:
         command = [*launched(asked), "-m", "skipstone", *report(asked, 64, folder)]
         say(" ".join(command))
         with (folder / "log.txt").open("w") as log:
-            process = subprocess.Popen(
-                command, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-            second = _wait_for_second(process.pid, folder)
-            os.kill(second, signal.SIGKILL)
+            process = subprocess.Popen(command, env=environment(), stdout=log, stderr=subprocess.STDOUT)
+            _kill_second(folder)
             begin = time.perf_counter()
             try:
                 code: int | str = process.wait(MOST)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
                 code = "none"
             after = time.perf_counter() - begin
+        for left in _processes(folder):
+            os.kill(int(left.name), signal.SIGKILL)
         kept = [row for path in folder.glob("*.jsonl") for row in read_rows(path)]
         torn = sum(not path.read_bytes().endswith(b"\n") for path in folder.glob("*.jsonl"))
     return {"others_end_after": round(after, 2), "exit_code": code, "rows": len(kept), "torn": torn}
 
 
-def _wait_for_second(parent: int, folder: Path) -> int:
-    """The number of the second process, once all have written rows."""
-    while True:
+def _kill_second(folder: Path) -> None:
+    """Kill the second process, once all have written rows."""
+    while len(list(folder.glob("*.jsonl"))) < 2:
         time.sleep(0.2)
-        if len(list(folder.glob("*.jsonl"))) < 2:
-            continue
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                here = (path / "environ").read_bytes().split(b"\0")
-                group = os.getsid(int(path.name))
-            except (OSError, ValueError):
-                continue
-            if group == parent and b"RANK=1" in here:
-                return int(path.name)
+    second = [path for path in _processes(folder) if b"RANK=1" in _read(path / "environ")]
+    os.kill(int(second[0].name), signal.SIGKILL)
+
+
+def _processes(folder: Path) -> list[Path]:
+    """The processes whose command names a folder."""
+    named = os.fsencode(folder / "report.html")
+    return [path for path in Path("/proc").glob("[0-9]*") if named in _read(path / "cmdline")]
+
+
+def _read(path: Path) -> list[bytes]:
+    """The parts of a file of the system; none if its process is over."""
+    try:
+        return path.read_bytes().split(b"\0")
+    except OSError:
+        return []
