@@ -51,7 +51,9 @@ A process that is killed in the middle:
 
 
 def section(rows: Sequence[Row]) -> str:
-    """The tables of all parts that were measured."""
+    """The tables of all parts that were measured, and what the CPU showed of more processes."""
+    on_cpu = [row for row in rows if row["device"] == "cpu"]
+    rows = [row for row in rows if row not in on_cpu]
     shared = [row for row in rows if row["part"] == "shared"]
     refused = [row for row in shared if "problem" in row]
     runs = [row for row in shared if "seconds_alone" in row]
@@ -60,7 +62,21 @@ def section(rows: Sequence[Row]) -> str:
     parts += [f"\n{row['model']}, {WAYS[row['way']]}: {row['problem']}\n" for row in refused]
     parts += _table(DATA, [_data(row) for row in rows if row["part"] == "data"])
     parts += _table(DEATH, [_death(row) for row in rows if row["part"] == "death"])
+    parts += [f"\n{_on_cpu(on_cpu)}\n"] if on_cpu else []
     return "".join(parts)
+
+
+def _on_cpu(rows: Sequence[Row]) -> str:
+    """What runs without GPUs can show: decisions, not times."""
+    counts = " and ".join(str(count) for count in sorted({row["processes"] for row in rows}))
+    decided = [row["decided_alike"] for row in rows if "decided_alike" in row]
+    plans = [row["same_plans"].split(" of ") for row in rows if "same_plans" in row]
+    same, all_plans = (sum(int(pair[n]) for pair in plans) for n in (0, 1))
+    return (
+        f"More than two GPUs were not tried. {counts} processes shared tiny models on the CPU, joined by "
+        f"gloo: in {sum(decided)} of {len(decided)} runs all decided alike, and {same} of {all_plans} plans "
+        "of records made together were those of one process."
+    )
 
 
 def _table(head: str, lines: Sequence[str]) -> list[str]:
@@ -68,8 +84,8 @@ def _table(head: str, lines: Sequence[str]) -> list[str]:
 
 
 def _run(row: Row) -> str:
-    strip, alone = row["strip"], row["strip_alone"]
-    chosen = f"{strip.count('#')} of {row['steps']}" if strip else f"{row['steps']} of {row['steps']}"
+    strip, alone, steps = row["strip"], row["strip_alone"], row["steps"]
+    chosen = f"{strip.count('#') if strip else steps} of {steps}"
     other = f" (one GPU: {alone.count('#')}; `{strip}`, not `{alone}`)" if strip != alone else ""
     return _line(
         f"{row['makes']}, {WAYS[row['way']]}", row["method"], chosen + other, f"{row['seconds_alone']:.2f}",

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import several_gpus
 
 from skipstone.pipelines import bundled
 from support.programs import run_here
@@ -76,6 +77,30 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(
 @pytest.mark.skipif(not any(ROWS.glob("*.jsonl")), reason="there are no rows")
 def test_the_page_of_figures_is_fresh() -> None:
     run("docs/make/performance.py", "--check")
+
+
+def test_rows_of_several_gpus_make_tables() -> None:
+    machine = {"device": "a GPU", "processes": 2}
+    shared = {**machine, "part": "shared", "makes": "FLUX", "steps": 4}
+    run = {
+        **shared, "way": "ulysses", "method": "plan", "strip": "#.#.", "strip_alone": "##..", "seconds": 1.0,
+        "seconds_alone": 2.0, "gain_of_cache_alone": 2, "gain_of_cache": 1.9, "of_product": 0.95,
+        "decided_alike": True, "difference": 0.001,
+    }  # fmt: skip
+    record = {
+        **shared, "way": "weights", "method": "speedup", "strips": ["####"], "decided_alike": False,
+        "records_kept": [1, 0], "same_plans": "3 of 4", "record_difference": 0.5,
+    }  # fmt: skip
+    refused = {**machine, "part": "shared", "model": "wan", "way": "tensor", "problem": "no plan"}
+    ended = {"others_end_after": 0.5, "exit_code": 1, "rows": 9, "torn": 0}
+    dead = {**machine, "part": "death", "what": "a run", **ended}
+    on_cpu = {**record, "device": "cpu", "processes": 4, "decided_alike": True}
+    page = several_gpus.section([run, record, refused, dead, on_cpu])
+    assert "| 2 of 4 (one GPU: 2; `#.#.`, not `##..`) | 2.00 | 1.00 | 2.00 | 1.90 | 0.950 | yes |" in page
+    assert "| `####` | no | 1 and 0 | 3 of 4 | 5.0e-01 |" in page
+    assert "wan, tensor parallel: no plan" in page
+    assert "| a run | 0.5 | exit code 1 | 9 | 0 |" in page
+    assert "in 1 of 1 runs all decided alike, and 3 of 4 plans" in page
 
 
 def test_the_amounts_that_gpus_send_are_fresh() -> None:
