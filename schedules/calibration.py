@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from skipstone.schedules.plan import Plan, Recipe, Validation, fewest, make_plans
-from skipstone.schedules.profile import Profile
+from skipstone.schedules.plan import Plan, Validation
 from skipstone.schedules.promise import (
     USUAL_SHARE,
     Goal,
     Metric,
     Promise,
-    budgets,
     check_enough,
     failures_allowed,
     prompts_needed,
@@ -85,13 +83,16 @@ class Calibration:
         self._allowed = 0 if self._share is None else failures_allowed(self._prompts, self._share)
         self._runs = 0
 
-    def sparsest(self, record: Profile, recipe: Recipe) -> Plan:
-        """The plan with the fewest computed steps that the promise can be made of, with what was measured.
+    def sparsest(self, plans: Sequence[Plan]) -> Plan:
+        """The first plan that the promise can be made of, with what was measured.
+
+        Args:
+            plans: from few computed steps to many, chosen before anything is measured.
 
         Raises:
             ValueError: it can be made of no plan that skips a step.
         """
-        plans, missed = make_plans(record, recipe, list(budgets(fewest(record), record.steps - 1))), 0
+        missed = 0
         for plan in plans:
             shown, missed = self._tried(plan)
             if missed <= self._allowed:
@@ -100,7 +101,7 @@ class Calibration:
             raise ValueError("no step can be skipped, so there is nothing to promise: compute every step")
         raise ValueError(
             f"{self._goal} cannot be promised: {missed} or more of {self._prompts} prompts miss it with "
-            f"{plans[-1].computed} of {record.steps} steps computed"
+            f"{plans[-1].computed} of {len(plans[-1].strip)} steps computed"
         )
 
     def _tried(self, plan: Plan) -> tuple[dict[int, Shown], int]:

@@ -4,7 +4,7 @@ import math
 
 from skipstone.schedules.best_steps import cost
 from skipstone.schedules.importance import step_weights
-from skipstone.schedules.moments import Floats, Weigh, least_squares
+from skipstone.schedules.moments import Floats
 from skipstone.schedules.profile import GUIDED, OUTPUT, Profile
 
 AT_ONE, SLOPE = 7.1, 1.13
@@ -26,38 +26,36 @@ def seen_at(psnr: float) -> str:
     return next((words for least, words in SEEN if psnr >= least), "another picture")
 
 
-def estimated_psnr(record: Profile, strip: str, weigh: Weigh = least_squares) -> float | None:
+def estimated_psnr(record: Profile, strip: str) -> float | None:
     """The PSNR in dB to expect of a run on average over prompts; None if the outputs were not recorded.
 
     Args:
         record: what is known of the model.
         strip: ``#`` for each computed step, ``.`` for each skipped one.
-        weigh: how the computed steps of an estimate are weighed.
     """
-    squared = latent_error(record, strip, weigh)
+    squared = latent_error(record, strip)
     if squared is None:
         return None
     return math.inf if squared <= 0 else AT_ONE - SLOPE * 10 * math.log10(squared)
 
 
-def latent_error(record: Profile, strip: str, weigh: Weigh = least_squares) -> float | None:
+def latent_error(record: Profile, strip: str) -> float | None:
     """The squared error of the latents to expect, early errors counted for more; None if unknown.
 
     Args:
         record: what is known of the model.
         strip: ``#`` for each computed step, ``.`` for each skipped one.
-        weigh: how the computed steps of an estimate are weighed.
     """
     weights = step_weights(record.levels, record.made_for.get("prediction", "flow"))
-    errors = [_error(record, model, strip, weights, weigh) for model in record.models]
+    errors = [_error(record, model, strip, weights) for model in record.models]
     known = [error for error in errors if error is not None]
     return sum(known) if len(known) == len(errors) else None
 
 
-def _error(record: Profile, model: str, strip: str, weights: Floats, weigh: Weigh) -> float | None:
+def _error(record: Profile, model: str, strip: str, weights: Floats) -> float | None:
     """What a model's estimated outputs add to it."""
     output = record.matrix(model, f"{GUIDED} {OUTPUT}") or record.matrix(model, OUTPUT)
     if output is None:
         return None
     computed = [at for at, step in enumerate(output.steps) if strip[step] == "#"]
-    return cost(output, computed, weights[list(output.steps)], weigh) * output.scale**2
+    return cost(output, computed, weights[list(output.steps)]) * output.scale**2

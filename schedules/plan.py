@@ -55,6 +55,16 @@ class Recipe(Declared):
         """How the computed steps of an estimate are weighed."""
         return plain_reuse if self.anchors == 1 else least_squares
 
+    @property
+    def weighing(self) -> "Recipe":
+        """The same, which weighs several computed steps."""
+        return replace(self, anchors=ANCHORS)
+
+    @property
+    def reusing(self) -> "Recipe":
+        """The same, which reuses the last computed step as it is."""
+        return replace(self, anchors=1)
+
     def suits(self, record: Profile) -> bool:
         """Whether a record has the matrix."""
         return all(record.matrix(model, self.weights) is not None for model in record.models)
@@ -130,21 +140,24 @@ class Plan:
         """The mean PSNR in dB to expect: measured on the recorded prompts, else estimated from the record."""
         if self.validated is not None:
             return sum(self.validated.psnr) / len(self.validated.psnr)
-        return self._estimate(self.strip)
+        return self._estimate
 
     @cached_property
     def safe(self) -> "Plan | None":
-        """The fastest plan of the same recipe whose skips hardly show; None if every one shows.
+        """The fastest plan whose skips hardly show, of the same matrices; None if every one shows.
 
         Where this plan was measured, the others are expected to be as far from their estimate.
         """
-        estimate = self._estimate(self.strip)
+        estimate = self._estimate
         if estimate is None or self.expected_psnr is None:
             return None
         off = self.expected_psnr - estimate if math.isfinite(self.expected_psnr) else 0.0
-        strips = _strips(self.record, self.recipe, range(self.computed, len(self.strip)))
-        at = bisect_left(strips, SAFE - off, key=lambda strip: self._estimate(strip) or -math.inf)
-        return Plan(self.record, self.recipe, strips[at]) if at < len(strips) else None
+        recipe = self.recipe.weighing
+        strips = _strips(self.record, recipe, range(self.computed, len(self.strip)))
+        at = bisect_left(
+            strips, SAFE - off, key=lambda strip: estimated_psnr(self.record, strip) or -math.inf
+        )
+        return Plan(self.record, recipe, strips[at]) if at < len(strips) else None
 
     @property
     def outlook(self) -> str:
@@ -167,7 +180,7 @@ class Plan:
     @property
     def is_safe(self) -> bool:
         """Whether at least one skipped step could be estimated well, by weights that fit residuals."""
-        best = replace(self, recipe=replace(self.recipe, weights=RESIDUAL, anchors=ANCHORS))
+        best = replace(self, recipe=replace(self.recipe.weighing, weights=RESIDUAL))
         skipped = [error for error in best.expected_errors() if error is not None]
         return not skipped or min(skipped) <= UNSAFE
 
@@ -209,8 +222,13 @@ class Plan:
                     errors[step] = self.expected_error(model, step, anchors)
         return errors
 
-    def _estimate(self, strip: str) -> float | None:
-        return estimated_psnr(self.record, strip, self.recipe.weigh)
+    @cached_property
+    def _estimate(self) -> float | None:
+        """What a plan that weighs several computed steps leads to expect, with as many of them."""
+        strip = self.strip
+        if self.recipe.anchors == 1:
+            (strip,) = _strips(self.record, self.recipe.weighing, [self.computed])
+        return estimated_psnr(self.record, strip)
 
     def for_levels(self, levels: Sequence[float]) -> "Plan":
         """This plan for a run with other noise levels or another number of steps, with the same computed
@@ -231,8 +249,11 @@ class Plan:
         Steps are added until nobody sees a difference.
         """
         least = fewest(self.record)
-        strips = _strips(self.record, self.recipe, range(least, len(self.strip)))
-        found = [(expected_speedup(self.record, strip.count("#")), self._estimate(strip)) for strip in strips]
+        strips = _strips(self.record, self.recipe.weighing, range(least, len(self.strip)))
+        found = [
+            (expected_speedup(self.record, strip.count("#")), estimated_psnr(self.record, strip))
+            for strip in strips
+        ]
         return [(speedup, psnr) for speedup, psnr in found if psnr is not None and psnr < MOST_PSNR]
 
     def plot(self, axes: Any = None) -> Any:

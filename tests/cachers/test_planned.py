@@ -14,7 +14,7 @@ from skipstone.cachers.contract.async_copy import AsyncCopy
 from skipstone.cachers.contract.words import RunFacts, Step
 from skipstone.cachers.innovation import Innovation
 from skipstone.pipelines.evaluations.base import decides_alike
-from skipstone.schedules.plan import ANCHORS, Plan, Validation
+from skipstone.schedules.plan import ANCHORS, Plan, Validation, make_plan
 from skipstone.schedules.record import Record
 from support import tiny
 from support.bending import bending
@@ -56,6 +56,16 @@ def test_a_skipped_step_is_the_input_and_the_weighted_residuals(plan: Plan) -> N
         residual = sum(w * 6 * inputs[at]["temb"] for w, at in zip(weights, anchors, strict=False))
         assert torch.allclose(output, 1 + residual, atol=1e-4), step
     assert stats.reasons == {"first step": 1, "the plan asks for it": plan.computed - 1}
+
+
+def test_a_plan_that_reuses_holds_one_residual_and_adds_it_as_it_is(plan: Plan) -> None:
+    inputs = bending(16)
+    outputs, stats = run(make_plan(plan.record, plan.recipe.reusing, 6), inputs)
+    computed = 0
+    for step, output in enumerate(outputs):
+        computed = step if stats.strip[step] == "#" else computed
+        assert torch.allclose(output, 1 + 6 * inputs[computed]["temb"], atol=1e-4), step
+    assert stats.bytes_held == run(plan, inputs)[1].bytes_held / ANCHORS
 
 
 def test_the_estimates_are_as_far_off_as_the_plan_expects(plan: Plan) -> None:

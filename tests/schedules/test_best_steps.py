@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipstone.schedules.best_steps import COHERENCE, MOST_STEPS, best_choices, cost, share_budget
-from skipstone.schedules.moments import Moments, moments_of
+from skipstone.schedules.moments import Moments, Weigh, least_squares, moments_of, plain_reuse
 from support.smooth import smooth
 
 
@@ -19,29 +19,38 @@ def noisy(steps: int, seed: int) -> Moments:
 
 
 @settings(max_examples=12)
-@given(steps=st.integers(1, 9), seed=st.integers(0, 999))
-def test_every_budget_is_planned_as_well_as_by_trying_all_choices(steps: int, seed: int) -> None:
-    check_against_all_choices(steps, seed)
+@given(steps=st.integers(1, 9), seed=st.integers(0, 999), weigh=st.sampled_from([least_squares, plain_reuse]))
+def test_every_budget_is_planned_as_well_as_by_trying_all_choices(
+    steps: int, seed: int, weigh: Weigh
+) -> None:
+    check_against_all_choices(steps, seed, weigh)
 
 
 def test_twelve_steps_are_planned_as_well_as_by_trying_all_choices() -> None:
-    check_against_all_choices(12, 0)
+    check_against_all_choices(12, 0, least_squares)
 
 
-def check_against_all_choices(steps: int, seed: int) -> None:
+def check_against_all_choices(steps: int, seed: int, weigh: Weigh) -> None:
     moments, importance = noisy(steps, seed), np.random.default_rng(seed).uniform(0.2, 3, steps)
     costs = {
-        choice: cost(moments, choice, importance)
+        choice: cost(moments, choice, importance, weigh)
         for rest in itertools.product((False, True), repeat=steps - 1)
         for choice in [(0, *(n for n, computed in enumerate(rest, start=1) if computed))]
     }
-    choices = best_choices(moments, importance, steps)
+    choices = best_choices(moments, importance, steps, weigh)
     assert len(choices) == steps
     for computed, (found, positions) in enumerate(choices, start=1):
         best = min(price for choice, price in costs.items() if len(choice) == computed)
         assert len(positions) == computed
         assert found == pytest.approx(best, abs=1e-9)
         assert costs[positions] == pytest.approx(best, abs=1e-9)
+
+
+def test_a_gap_of_plain_reuse_costs_what_its_errors_add_up_to() -> None:
+    """Values 1, 2, 4 of one coordinate, of which the first is computed: the errors 1 and 3 add up to 4."""
+    values = np.array([1.0, 2.0, 4.0])
+    moments = Moments((0, 1, 2), np.outer(values, values))
+    assert cost(moments, [0], np.ones(3), plain_reuse) == COHERENCE * 4**2 + (1 - COHERENCE) * (1**2 + 3**2)
 
 
 def test_a_gap_costs_what_its_errors_add_up_to() -> None:

@@ -15,6 +15,7 @@ from skipstone.schedules.importance import LEAST_SIGNAL
 from skipstone.schedules.moments import Moments, moments_of
 from skipstone.schedules.plan import Plan, Recipe, Validation, make_plan
 from skipstone.schedules.profile import Profile, Quantity
+from skipstone.schedules.search import REUSED_BELOW, Target, find, usual_plans
 from support.smooth import smooth
 
 ROWS = Path(__file__).parents[2] / "benchmarks" / "rows" / "expectation.jsonl"
@@ -70,6 +71,19 @@ def test_the_safe_speed_is_the_fastest_that_keeps_the_picture() -> None:
     assert poor.outlook.startswith("expect another picture, PSNR about ")
     assert "keeps" not in safe.outlook
     assert "no speed keeps 35 dB" in planned(2, scale=1e4).outlook
+
+
+def test_what_is_expected_to_be_far_off_is_reused_as_it_is() -> None:
+    """And is expected to be as good as the plan that would have weighed as many steps."""
+    near, far = (record(scale * smooth(20)) for scale in (1.0, 1e3))
+    (weighed,), (reused,) = (usual_plans(one, Recipe(), [5]) for one in (near, far))
+    assert (weighed.recipe, reused.recipe) == (Recipe(), Recipe(anchors=1))
+    assert weighed.expected_psnr >= REUSED_BELOW > make_plan(far, Recipe(), 5).expected_psnr
+    assert reused.expected_psnr == make_plan(far, Recipe(), 5).expected_psnr
+    assert find(far, Target(computed=5)).strip == reused.strip
+    assert {weight for step in range(1, 20) for weight in reused.weigh("transformer", step, [0])} == {1.0}
+    safe = reused.safe
+    assert safe is None or safe.recipe == Recipe()
 
 
 def test_what_was_measured_stands_above_the_estimate() -> None:

@@ -14,7 +14,7 @@ import pytest
 import skipstone
 from skipstone.schedules.calibration import Calibration
 from skipstone.schedules.moments import moments_of
-from skipstone.schedules.plan import Plan, Recipe
+from skipstone.schedules.plan import Plan, Recipe, fewest, make_plans
 from skipstone.schedules.profile import Quantity
 from skipstone.schedules.promise import (
     Goal,
@@ -39,11 +39,15 @@ def record() -> Record:
     return Record({"models": {}}, tuple(np.linspace(1, 0.05, STEPS)), moments)
 
 
+def plans() -> list[Plan]:
+    return make_plans(record(), Recipe(), list(budgets(fewest(record()), STEPS - 1)))
+
+
 GOAL = Goal("psnr", 30.0)
 
 
 def calibrated(trials: Sequence[Needing], share: float | None = None) -> Plan:
-    return Calibration(GOAL, share, trials).sparsest(record(), Recipe())
+    return Calibration(GOAL, share, trials).sparsest(plans())
 
 
 @pytest.mark.parametrize(
@@ -108,7 +112,7 @@ def test_the_order_of_prompts_changes_nothing() -> None:
 
 def test_values_stand_in_the_order_of_prompts() -> None:
     trials = [Needing(n) for n in (9, 2, 2, 2, 2)]
-    values = Calibration(GOAL, 0.6, trials).sparsest(record(), Recipe()).promise
+    values = Calibration(GOAL, 0.6, trials).sparsest(plans()).promise
     assert values is not None
     assert values.values == (20.0, 30.0, 30.0, 30.0, 30.0)
 
