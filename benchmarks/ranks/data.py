@@ -46,11 +46,12 @@ def measure(asked: Asked, prompts: int) -> None:
 
 
 def launched(asked: Asked) -> list[str]:
-    """The program that starts the processes, up to what they run."""
-    place = ["--cpu"] if asked.device == "cpu" else ["--multi_gpu"]
+    """The program that starts the processes, up to what they run; accelerate starts one on the CPU."""
+    if asked.device == "cpu":
+        return [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(asked.count)]
     fixed = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     count = ["--num_processes", str(asked.count), "--main_process_port", "29555"]
-    return [sys.executable, "-m", "accelerate.commands.launch", *place, *fixed, *count]
+    return [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", *fixed, *count]
 
 
 def report(asked: Asked, prompts: int, folder: Path) -> list[str]:
