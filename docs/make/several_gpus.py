@@ -1,6 +1,6 @@
 """The section of performance.md on several devices of one host."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 Row = dict[str, Any]
@@ -12,12 +12,15 @@ WAYS = {
     "weights": "`fully_shard`",
 }
 
-SHARED = """
+HEAD = """
 ## Several GPUs
-By `python benchmarks/several_gpus.py`: two GPUs of one host, bfloat16, random weights. Each run was made on
-one GPU and on two; times are in seconds. *Gain* is the time without a cache divided by the time with it.
-*Of product* is the gain of both together divided by the product of the gain of the GPUs and that of the cache
-on one GPU. *Alike* says whether all processes computed the same steps. *Difference* is the relative
+By `python benchmarks/several_gpus.py`. [several_gpus.md](several_gpus.md) says how to start them.
+"""
+
+SHARED = """
+One model on two GPUs of one host, bfloat16, random weights. Each run was made on one GPU and on two; times
+are in seconds. *Gain* is the time without a cache divided by the time with it. *Of product* is the gain
+of both together divided by the product of the gain of the GPUs and that of the cache on one GPU. *Alike* says whether all processes computed the same steps. *Difference* is the relative
 difference of the last latents from those of one GPU by the same method; where that chose other steps, they
 are given.
 
@@ -57,11 +60,11 @@ def section(rows: Sequence[Row]) -> str:
     shared = [row for row in rows if row["part"] == "shared"]
     refused = [row for row in shared if "problem" in row]
     runs = [row for row in shared if "seconds_alone" in row]
-    parts = [SHARED, *map(_run, runs)]
-    parts += [RECORDS, *(_record(row) for row in shared if row.get("method") == "speedup")]
+    records = [row for row in shared if row.get("method") == "speedup"]
+    parts = [HEAD, *_table(SHARED, map(_run, runs)), *_table(RECORDS, map(_record, records))]
     parts += [f"\n{row['model']}, {WAYS[row['way']]}: {row['problem']}\n" for row in refused]
-    parts += _table(DATA, [_data(row) for row in rows if row["part"] == "data"])
-    parts += _table(DEATH, [_death(row) for row in rows if row["part"] == "death"])
+    parts += _table(DATA, (_data(row) for row in rows if row["part"] == "data"))
+    parts += _table(DEATH, (_death(row) for row in rows if row["part"] == "death"))
     parts += [f"\n{_on_cpu(on_cpu)}\n"] if on_cpu else []
     return "".join(parts)
 
@@ -69,7 +72,7 @@ def section(rows: Sequence[Row]) -> str:
 def _on_cpu(rows: Sequence[Row]) -> str:
     """What runs without GPUs can show: decisions, not times."""
     counts = " and ".join(str(count) for count in sorted({row["processes"] for row in rows}))
-    decided = [row["decided_alike"] for row in rows if "decided_alike" in row]
+    decided = [row["decided_alike"] for row in rows if row.get("method", "none") != "none"]
     plans = [row["same_plans"].split(" of ") for row in rows if "same_plans" in row]
     same, all_plans = (sum(int(pair[n]) for pair in plans) for n in (0, 1))
     return (
@@ -79,8 +82,9 @@ def _on_cpu(rows: Sequence[Row]) -> str:
     )
 
 
-def _table(head: str, lines: Sequence[str]) -> list[str]:
-    return [head, *lines] if lines else []
+def _table(head: str, lines: Iterable[str]) -> list[str]:
+    found = list(lines)
+    return [head, *found] if found else []
 
 
 def _run(row: Row) -> str:
