@@ -21,8 +21,8 @@ SHARED = """
 One model on two GPUs of one host, bfloat16, random weights. Each run was made on one GPU and on two; times
 are in seconds. *Gain* is the time without a cache divided by the time with it. *Of product* is the gain of
 both together divided by the product of the gain of the GPUs and that of the cache on one GPU. *Alike* says
-whether all processes computed the same steps. *Difference* is the relative difference of the last latents from
-those of one GPU by the same method; where that chose other steps, they are given.
+whether all processes computed the same steps. *Difference* is the relative difference of the last latents
+from those of one GPU by the same method; where that chose other steps, they are given.
 
 | model, shared by | method | computed | one GPU | two | gain, one | two | of product | alike | difference |
 |---|---|---|---|---|---|---|---|---|---|
