@@ -15,15 +15,15 @@ from skipstone.pipelines.planning.conditions import conditions, digest
 from skipstone.schedules.promise import Promise
 
 OF_RUNS = {
-    "pipeline": "pipeline",
-    "scheduler": "scheduler",
-    "steps": "number of steps",
-    "timesteps": "timesteps",
-    "guidance": "guidance",
-    "shape": "size",
-    "dtype": "precision",
+    "pipeline": "another pipeline",
+    "scheduler": "another scheduler",
+    "steps": "another number of steps",
+    "timesteps": "other timesteps",
+    "guidance": "other guidance",
+    "shape": "another size",
+    "dtype": "another precision",
 }
-"""What a promise holds for, by its name in a record, in words."""
+"""What takes a promise away where it differs, by its name in a record, in words."""
 
 OF_MODELS = {
     "class": "class",
@@ -103,7 +103,7 @@ def unlike(made_for: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str
     """
     for name, words in OF_RUNS.items():
         if digest(made_for.get(name)) != digest(here.get(name)):
-            yield f"another {words}"
+            yield words
     for model, known in made_for["models"].items():
         found = here["models"].get(model, {})
         yield from (

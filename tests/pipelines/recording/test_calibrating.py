@@ -170,8 +170,8 @@ def test_a_promise_is_said_after_a_run_like_those_that_were_calibrated(
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"num_inference_steps": 10}, "another number of steps, another timesteps"),
-        ({"guidance_scale": 7.0}, "another guidance"),
+        ({"num_inference_steps": 10}, "another number of steps, other timesteps"),
+        ({"guidance_scale": 7.0}, "other guidance"),
         ({"height": 32, "width": 48}, "another size"),
     ],
 )
