@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from skipstone.declared import Positive, checked
 from skipstone.pipelines.model.compiled import compiles
 from skipstone.pipelines.model.outputs import alike
+from skipstone.pipelines.planning.conditions import digest
 from skipstone.pipelines.vae.chunked import Chunked, Swap, Video
 from skipstone.pipelines.vae.planner import EDGE, NotChunkedError, Plan, find_plan
 from skipstone.pipelines.vae.units import video_of, with_video
@@ -25,6 +26,10 @@ TRIED = 2
 
 _chunked: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 """The decoders that decode in chunks."""
+
+
+_plans: dict[str, Plan] = {}
+"""What was found by trial, by the class and the configuration of the autoencoder."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,10 @@ def decode_in_chunks(vae: Any, chunk: Positive = 1) -> "ChunkedDecode":
         raise TypeError(f"expected a video autoencoder or a pipeline that has one, got {type(vae).__name__}")
     name = type(found).__name__
     _refuse(found, decoder, channels)
+    kind = digest([name, config])
     try:
-        plan = find_plan(decoder, channels)
+        # What a decoder remembers follows from how it is built, not from its weights.
+        plan = _plans[kind] = _plans.get(kind) or find_plan(decoder, channels)
     except NotChunkedError as why:
         raise ValueError(f"{name} cannot be decoded in chunks: {why}") from None
     return ChunkedDecode(decoder, plan, chunk)
