@@ -198,7 +198,8 @@ class Run:
         if place is not None:
             taken = self.schedule.timesteps[place]
             possible = [n for n in possible if self.timesteps[n] == taken] or possible
-        was_again = self._settled and possible[:1] == [self.index]
+        # A time on a device is not read here: the step is that of the call before it.
+        was_again = self._settled and (possible[:1] == [self.index] or (place is None and self.pending))
         self.began, self.driven, self.pending = True, True, False
         if not possible or was_again:
             return False

@@ -125,9 +125,10 @@ def test_what_cannot_be_told_apart_is_computed(pipe: Any, monkeypatch: pytest.Mo
         requests = [Request(pipe, seed, 8, prompt=prompt) for seed in seeds]
         for request in in_turns(requests):
             request.step()
-        assert "several runs" in "".join(cache.last_run.notes)
+        notes = cache.last_run.notes
     for request, wanted in zip(requests, bare, strict=True):
         assert torch.equal(request.latents, wanted)
+    assert "several runs" in "".join(notes)
 
 
 @every_method
@@ -179,8 +180,13 @@ def test_threads_at_the_same_time(pipe: Any) -> None:
     assert all(torch.equal(found[seed], wanted) for seed, wanted in expected.items())
 
 
-def test_a_step_that_is_taken_again_for_the_next_tile_is_the_same_step(pipe: Any) -> None:
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_step_that_is_taken_again_for_the_next_tile_is_the_same_step(
+    pipe: Any, is_far: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two tiles of one run, each stepped by the same scheduler's state of that step."""
+    if is_far:
+        monkeypatch.setattr(ModelTime, "is_at_hand", Far.is_at_hand)
     with skipstone.attach(pipe, FORA(2)) as cache:
         first, second = Request(pipe, 1, 6), Request(pipe, 2, 6)
         second.scheduler = copy.deepcopy(first.scheduler)
