@@ -10,7 +10,18 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 import skipstone
-from skipstone import FORA, CFGCache, DBCache, MagCache, PerModel, StepRange, Taylor, Warmup, WithPredictor
+from skipstone import (
+    FORA,
+    Cacher,
+    CFGCache,
+    DBCache,
+    MagCache,
+    PerModel,
+    StepRange,
+    Taylor,
+    Warmup,
+    WithPredictor,
+)
 from skipstone.declared import Change, Declared, check, checked
 from skipstone.schedules.search import Target
 
@@ -45,6 +56,11 @@ def test_a_value_out_of_bounds_is_named_with_what_is_accepted(kind: Any, value: 
         (bool, 1, "True or False, got 1"),
         (FORA, FORA, "an instance of FORA, got the class FORA: make an instance of it"),
         (str | FORA | None, 3, "a text or an instance of FORA or None, got 3"),
+        (
+            Literal["a", "b"] | str | Cacher[Any] | None,
+            FORA,
+            "a text or an instance of Cacher or None, got the class FORA: make an instance of it",
+        ),
         (tuple[float, ...], [0.5], r"a tuple of a finite number, got \[0.5\]"),
     ],
 )

@@ -119,7 +119,7 @@ def _strict(kind: Any) -> Any:
     if is_dataclass(plain):
         return InstanceOf[plain]  # type: ignore[misc, valid-type]
     if origin in (Union, UnionType):
-        return reduce(or_, map(_strict, parts))
+        return reduce(or_, map(_strict, _choices(parts)))
     is_collection = isinstance(origin, type) and issubclass(origin, Collection)
     return origin[tuple(map(_strict, parts))] if is_collection else kind
 
@@ -148,13 +148,18 @@ def accepted(kind: Any) -> str:
         word = "a number" if AllowInfNan() in parts else accepted(parts[0])
         return " ".join(filter(None, (word, _bounds(parts[1:]))))
     if origin in (Union, UnionType):
-        return " or ".join(map(accepted, parts))
+        return " or ".join(map(accepted, _choices(parts)))
     if origin is Literal:
         return " or ".join(map(repr, parts))
-    if parts:
+    if parts and issubclass(origin, Collection):
         name, each = origin.__name__, (accepted(part) for part in parts if part is not Ellipsis)
         return f"a {name.lower()} of {', '.join(each)}"
-    return WORDS.get(kind) or f"an instance of {getattr(kind, '__name__', kind)}"
+    return WORDS.get(kind) or f"an instance of {getattr(origin or kind, '__name__', kind)}"
+
+
+def _choices(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a union accepts; words beside any text are there for editors to complete."""
+    return tuple(part for part in parts if get_origin(part) is not Literal) if str in parts else parts
 
 
 def _bounds(limits: tuple[Any, ...]) -> str:
