@@ -151,6 +151,17 @@ def test_a_ratio_that_skipping_cannot_explain_is_doubted(
     assert any("at most 2.00x" in note for note in notes) == is_doubted
 
 
+@pytest.mark.parametrize(("uncached_seconds", "is_doubted"), [(3.8, False), (2.0, True)])
+def test_a_speedup_that_other_work_took_away_is_doubted(uncached_seconds: float, is_doubted: bool) -> None:
+    frames = torch.zeros(1, 16, 16, 3)
+    stats = skipstone.RunStats("fora", steps=8, evaluations=8, computed=4, skipped=4, speedup=1.9)
+    cached = Clip(frames, steps=8, loop_seconds=2.0, call_seconds=3.0, stats=stats)
+    uncached = Clip(frames, steps=8, loop_seconds=uncached_seconds, call_seconds=6.0)
+    same = quality(frames, frames)
+    notes = Generated(Path("a.png"), "model", "Pipeline", {}, 0, None, cached, uncached, same).notes
+    assert any("by its own steps" in note for note in notes) == is_doubted
+
+
 def test_compare_without_error_is_valid_json(video: str, capsys: pytest.CaptureFixture[str]) -> None:
     generate("-o", "both.gif", "--model", video, *SMALL, "--set", "threshold=0", "--compare", "--json")
     result = object_of(capsys)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 EXPECT = "expect "
 """How a plan's note on the quality begins."""
 
+DISTURBED = 1.25
+"""How many times the speedup within a run may exceed the measured one."""
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -111,7 +114,7 @@ class Generated:
                 yield f"note: {self.pipeline} made {name} {made}, not {asked} as asked"
 
     def _doubts(self) -> Iterator[str]:
-        """A measured speedup that the skipped work cannot explain."""
+        """A measured speedup that the run itself cannot explain."""
         stats = self.clip.stats
         if self.uncached is None or stats is None or not stats.computed:
             return
@@ -119,7 +122,13 @@ class Generated:
             # It is not known how much of an evaluation its parts are.
             return
         possible = stats.evaluations / stats.computed
-        if self.uncached.loop_seconds / self.clip.loop_seconds > possible:
+        measured = self.uncached.loop_seconds / self.clip.loop_seconds
+        if stats.speedup is not None and measured < stats.speedup / DISTURBED:
+            yield (
+                f"note: by its own steps the cached run was {stats.speedup:.2f}x as fast as computing all; "
+                "other work disturbed the times, measure again on an idle machine"
+            )
+        if measured > possible:
             yield (
                 f"note: {stats.computed} of {stats.evaluations} evaluations were computed, which explains at "
                 f"most {possible:.2f}x; other work disturbed the times, measure again on an idle machine"
