@@ -64,7 +64,7 @@ def rows(size: Size, device: str, tiny: bool) -> Iterator[dict[str, Any]]:
         del again
         yield {
             "way": f"chunks of {chunk}", **row, "trial_seconds": round(trial, 2),
-            "error": _error(video, whole), "decode": str(handle.last_decode),
+            "error": _error(video, whole), "decode": str(handle.last_call),
         }  # fmt: skip
     vae.enable_tiling()
     video, row = _decoded(vae, latents, device)

@@ -1,1 +1,1 @@
-"""Decoding videos in chunks, exactly as if whole."""
+"""Running video autoencoders in chunks, exactly as if whole."""

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -36,25 +37,27 @@ class Seen:
     output: Tensor
 
 
-def find_plan(decoder: nn.Module, channels: int) -> Plan:
-    """The units of a decoder's parts by name.
+def find_plan(coder: nn.Module, channels: int, frames: int = FRAMES, edge: int = EDGE) -> Plan:
+    """The units of the parts of a decoder or an encoder by name.
 
     The trial runs on a copy in float64, on the CPU: who decodes in chunks is short of other memory.
 
     Args:
-        decoder: the decoder.
-        channels: of its latents.
+        coder: the decoder, or the encoder.
+        channels: of its input.
+        frames: of the trial's input, as many as belong to `FRAMES` latent frames.
+        edge: the height and the width of the trial's input.
 
     Raises:
         NotChunkedError: the frames of a part depend on later ones, or on all of them at once.
     """
     from accelerate.hooks import remove_hook_from_module
 
-    trial = remove_hook_from_module(copy.deepcopy(decoder), recurse=True).to("cpu", torch.float64)
+    trial = remove_hook_from_module(copy.deepcopy(coder), recurse=True).to("cpu", torch.float64)
     noise = torch.Generator().manual_seed(0)
-    latents = torch.randn(1, channels, FRAMES, EDGE, EDGE, generator=noise, dtype=torch.float64)
+    video = torch.randn(1, channels, frames, edge, edge, generator=noise, dtype=torch.float64)
     with torch.no_grad():
-        return _Planner(trial, latents).plan("")
+        return _Planner(trial, video).plan("")
 
 
 class _Planner:
@@ -98,9 +101,10 @@ class _Planner:
         seen, short = self._seen[name], self._shortened(name)
         if _differ(short, seen.output[:, :, : short.shape[2]]):
             raise self._refusal(name, "depend on later ones")
-        rate, frames = seen.output.shape[2] - short.shape[2], seen.args[0].shape[2]
+        given, step = seen.args[0].shape[2], _step(seen.args[0])
+        rate = Fraction(seen.output.shape[2] - short.shape[2], step)
         # A window over all of the past would prove nothing.
-        windows: list[Unit] = [Window(left, rate) for left in range(1, frames - 2)] if rate > 0 else []
+        windows: list[Unit] = [Window(left, rate) for left in range(1, given - 2 * step)] if rate else []
         for unit in (*windows, Memory()):
             if self._is_exact(name, {name: unit}):
                 return unit
@@ -112,10 +116,11 @@ class _Planner:
         return self._problem or NotChunkedError(f"frames of {name or 'the decoder'} ({kind}) {why}")
 
     def _shortened(self, name: str) -> Tensor:
-        """What a part gives without its last frame; with it, where other arguments are as long."""
+        """What a part gives without its last step; with it, where other arguments are as long."""
         seen = self._seen[name]
+        shorter = seen.args[0][:, :, : -_step(seen.args[0])]
         try:
-            return video_of(self._parts[name](seen.args[0][:, :, :-1], *seen.args[1:], **seen.kwargs))
+            return video_of(self._parts[name](shorter, *seen.args[1:], **seen.kwargs))
         except RuntimeError:
             return seen.output
 
@@ -173,9 +178,14 @@ class _Watch:
 
 def _chunks(video: Tensor) -> tuple[Tensor, ...]:
     """Chunks of a video as those of 1, 1, 2, 4 and 1 latent frames; the first one may have made fewer."""
-    rate = max(1, (video.shape[2] - 1) // (FRAMES - 1))
-    first = video.shape[2] - (FRAMES - 1) * rate
-    return torch.split(video, [first, rate, 2 * rate, 4 * rate, rate], dim=2)
+    step = _step(video)
+    first = video.shape[2] - (FRAMES - 1) * step
+    return torch.split(video, [first, step, 2 * step, 4 * step, step], dim=2)
+
+
+def _step(video: Tensor) -> int:
+    """How many frames of a video belong to one latent frame, but for the first one."""
+    return max(1, (video.shape[2] - 1) // (FRAMES - 1))
 
 
 def _differ(made: Tensor, wanted: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Protocol
 
 import torch
@@ -47,7 +48,7 @@ class Window:
     """
 
     left: int
-    rate: int
+    rate: Fraction
 
     def new_state(self) -> Frames:
         return Frames()
@@ -56,7 +57,7 @@ class Window:
         new, *others = args
         given = new if state.past is None else torch.cat([state.past, new], dim=2)
         output = forward(given, *others, **kwargs)
-        kept = self.rate * new.shape[2]
+        kept = int(self.rate * new.shape[2])
         is_first, state.past = state.past is None, given[:, :, -self.left :].clone()
         return output if is_first else with_video(output, video_of(output)[:, :, -kept:])
 
