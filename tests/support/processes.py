@@ -220,6 +220,7 @@ def planned_runs(folder: Path, share: Callable[[Any], None], rank: int) -> Plann
                 for _ in range(runs):
                     output = pipe()
                     strips.append(cache.last_run.strip)
+        torch.manual_seed(0)  # Candidates are tried on other noise.
         noise = torch.Generator().manual_seed(0)
         plan = skipstone.record(pipe.pipe, **pipe.kwargs, generator=noise).plan(computed=5)
     return PlannedRuns(strips, output, plan.strip, len(list(records.glob("*.json"))))
