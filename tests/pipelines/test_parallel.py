@@ -161,6 +161,7 @@ def test_a_shared_model_is_planned_as_by_one_process(way: Callable[[Any], None],
     assert first.strips == second.strips == alone.strips
     assert [strip.count(".") > 0 for strip in first.strips] == [False, True, True]
     assert first.plan == second.plan == alone.plan
+    assert first.tried == second.tried
     assert (first.files, second.files) == (1, 0)
     for shared in (first, second):
         assert (shared.output - alone.output).norm() <= 1e-5 * alone.output.norm()

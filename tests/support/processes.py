@@ -27,6 +27,7 @@ from skipstone.pipelines.memory.shared_coordinates import SharedCoordinates
 from skipstone.pipelines.model.blocks import block_lists
 from skipstone.pipelines.planning import autoplan
 from skipstone.pipelines.run.stats import RunLog
+from skipstone.schedules.search import Target, find
 from support import tiny
 from support.toy import ToyModel, ToyPipeline, constant, drifting
 from support.zoo import ZOO
@@ -199,12 +200,14 @@ class PlannedRuns:
         strips: which steps each of them computed.
         output: of the last one.
         plan: of a record that is asked for by itself.
+        tried: of the same record, with runs that compare candidates.
         files: how many records were kept.
     """
 
     strips: list[str]
     output: Tensor
     plan: str
+    tried: str
     files: int
 
 
@@ -220,10 +223,10 @@ def planned_runs(folder: Path, share: Callable[[Any], None], rank: int) -> Plann
                 for _ in range(runs):
                     output = pipe()
                     strips.append(cache.last_run.strip)
-        torch.manual_seed(0)  # Candidates are tried on other noise.
         noise = torch.Generator().manual_seed(0)
-        plan = skipstone.record(pipe.pipe, **pipe.kwargs, generator=noise).plan(computed=5)
-    return PlannedRuns(strips, output, plan.strip, len(list(records.glob("*.json"))))
+        record = skipstone.record(pipe.pipe, **pipe.kwargs, generator=noise)
+        plan, tried = find(record, Target(computed=5)), record.plan(computed=5)
+    return PlannedRuns(strips, output, plan.strip, tried.strip, len(list(records.glob("*.json"))))
 
 
 def read_in_parts(rank: int) -> Tensor:
