@@ -118,7 +118,7 @@ def test_named_runs_in_turns(pipe: Any, method: Any) -> None:
 
 def test_what_cannot_be_told_apart_is_computed(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests of one schedule and one prompt, without names: right, whatever it costs."""
-    prompt, seeds = drawn(1, 6, 8, seed=0), (1, 2, 3)
+    prompt, seeds = drawn(1, 6, 8, seed=0).to(pipe.device), (1, 2, 3)
     monkeypatch.setattr(Request, "hides_time", True)
     bare = [Request(pipe, seed, 8, prompt=prompt).finish() for seed in seeds]
     with skipstone.attach(pipe, FORA(1000)) as cache:
