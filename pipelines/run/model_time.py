@@ -1,5 +1,6 @@
 """The time in a model's call, and the step of a schedule that it belongs to."""
 
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
@@ -73,8 +74,8 @@ class ModelTime:
         if not isinstance(self.value, Tensor) or not self.value.is_floating_point():
             return 1e-6
         # Many pipelines round the time to the model's type, and some convert it to a longer type afterwards.
-        short = all(torch.tensor(bound).bfloat16().item() == bound for bound in self.bounds)
-        return 2 * float(torch.finfo(torch.bfloat16 if short else self.value.dtype).eps)
+        kind = torch.bfloat16 if all(map(_is_short, self.bounds)) else self.value.dtype
+        return 2 * float(torch.finfo(kind).eps)
 
     @property
     def cut(self) -> float:
@@ -174,6 +175,15 @@ def frames_apart(schedule: Schedule, time: ModelTime) -> bool:
         if low > 0 and all(any(_close(one, bound, time) for one in at) for bound in (low, high)):
             return True
     return False
+
+
+def _is_short(number: float) -> bool:
+    """Whether a number is one of bfloat16: a float32 whose last two bytes are zero."""
+    try:
+        single = struct.pack("<f", number)
+    except OverflowError:
+        return False
+    return single[:2] == b"\0\0" and struct.unpack("<f", single)[0] == number
 
 
 def _matches(expected: float, time: ModelTime) -> bool:
