@@ -122,6 +122,11 @@ class TimeScale:
         self._is_known = False
         self._own: dict[int, tuple[float, float]] = {}
 
+    @property
+    def takes_any(self) -> bool:
+        """Whether the times are a program's own, of which only their order is known."""
+        return not self._readings
+
     def find(self, schedule: Schedule, time: ModelTime, positions: Iterable[int]) -> int | None:
         """The first of some positions in a schedule that has this time; None if none has.
 
@@ -146,20 +151,20 @@ class TimeScale:
         return None
 
 
-def first_position(schedule: Schedule, time: ModelTime, announced: int) -> int:
-    """The position in a schedule at which a run begins, by the time of its first call.
+def first_position(schedule: Schedule, time: ModelTime, announced: int) -> int | None:
+    """The position in a schedule at which a run begins, by the time of its first call; None if it has none.
 
     Usual conversions are tried first, since a time can fit several of them.
 
     Args:
         schedule: the schedule.
         time: the time in the call.
-        announced: where the run should begin; it is used if no conversion fits.
+        announced: where the run should begin.
     """
     everywhere = ((reading, n) for reading in READINGS.values() for n in range(len(schedule)))
     there = ((reading, announced) for reading in READINGS.values())
     right = (n for reading, n in (*there, *everywhere) if _matches(reading(schedule, n), time))
-    return next(right, announced)
+    return next(right, None)
 
 
 def frames_apart(schedule: Schedule, time: ModelTime) -> bool:

@@ -121,6 +121,19 @@ class Run:
             self._scale = TimeScale()
         self._drivers = [weakref.ref(scheduler)]
 
+    def serves(self, other: "Run", time: ModelTime | None) -> bool:
+        """Whether another run with this time, which nobody has called yet, may have the same steps."""
+        if self.drives(time):
+            return True
+        if len(self.schedule) != other.count or (time is not None and frames_apart(self.schedule, time)):
+            return False
+        return time is None or first_position(self.schedule, time, self.first) is not None
+
+    def borrow(self, schedule: Schedule) -> None:
+        """Take the steps of a schedule that a scheduler has set for another run."""
+        self.schedule, self._scale = schedule, TimeScale()
+        self._lay_out(None)
+
     def drive_by(self, scheduler: Any) -> None:
         """Add a scheduler that drives it."""
         self._drivers.append(weakref.ref(scheduler))
@@ -253,15 +266,24 @@ class Run:
 
     def _begins_at(self, time: ModelTime) -> int | None:
         """Where in the schedule the run begins, by the time of its first call: late if from an image."""
+        if self._scale.takes_any:
+            return 0
         self._hear_where_it_begins()
         place = self._place(time)
         if place is None:
             if self.schedule and frames_apart(self.schedule, time):
                 self.log.note(FRAMES_APART)
                 return None
-            place = first_position(self.schedule, time, self.first) if self.schedule else None
+            place = self._first_position(time)
         same = place is not None and self.timesteps[:1] == self.schedule.timesteps[place : place + 1]
         return self._first if same and self._first is not None else place
+
+    def _first_position(self, time: ModelTime) -> int | None:
+        """By its time, or where it should begin if that is in a program's own unit."""
+        if not self.schedule:
+            return None
+        found = first_position(self.schedule, time, self.first)
+        return self.first if found is None else found
 
     def _hear_where_it_begins(self) -> None:
         """Ask its scheduler, which may have been told only after its times were set."""

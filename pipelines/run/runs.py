@@ -266,12 +266,19 @@ class Runs:
 
     def _in_named(self, run: Run, time: ModelTime | None) -> tuple[Run, int] | str:
         if run.is_free and not run.began:
-            waiting = [one for one in self.open if not one.began and not one.is_named]
-            first = _first_of(_fitting(waiting, time, believed=False), time)
-            if first is not None and first[0].scheduler is not None:
-                self._give(first[0].scheduler, run)
+            self._lend(run, time)
         index = run.fits(time, believed=True)
         return OUTSIDE if index is None else (run, index)
+
+    def _lend(self, run: Run, time: ModelTime | None) -> None:
+        """Give a named run the scheduler that waits for it, or the steps of one that another run follows."""
+        alike = [one for one in self._by_scheduler.values() if one.serves(run, time)]
+        waiting = [one for one in alike if not (one.began or one.ended or one.is_named)]
+        first = _first_of([(one, 0) for one in waiting], time)
+        if first is not None and first[0].scheduler is not None:
+            self._give(first[0].scheduler, run)
+        elif alike:
+            run.borrow(alike[0].schedule)
 
     def _begun_again(self, call: PipelineCall | None) -> list[Run]:
         """New runs for schedulers whose run in this call is over, since a pipeline may start another pass."""

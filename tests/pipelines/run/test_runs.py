@@ -318,6 +318,32 @@ def test_a_named_run_steps_by_itself_at_the_times_of_a_scheduler(pipe: Any, is_o
         assert run.run.ended
 
 
+def test_a_named_run_with_times_of_its_own_takes_none_of_a_scheduler(pipe: Any) -> None:
+    """The times are numbers that the counted steps have too, from the second on."""
+    pipe.scheduler.set_timesteps(6)
+    latents, prompt = drawn(1, 4, 2, 4, 4, seed=0).to(pipe.device), drawn(1, 6, 8, seed=1).to(pipe.device)
+    with torch.no_grad(), skipstone.attach(pipe, FORA(3)) as cache:
+        for time in (750.0, 500.0, 250.0, 0.0):
+            with cache.run("request", steps=4) as run:
+                pipe.transformer(latents, torch.tensor([time]).to(pipe.device), prompt, return_dict=False)
+        assert cache.last_run.strip == "#..#"
+        assert run.run.ended
+
+
+@every_method
+def test_requests_that_step_by_themselves_know_the_steps_of_the_scheduler(pipe: Any, method: Any) -> None:
+    """In turns, each at the times that the pipeline's scheduler has set."""
+    pipe.scheduler.set_timesteps(9, device=pipe.device)
+    with skipstone.attach(pipe, method) as cache:
+        requests = {seed: Request(pipe, seed, 9) for seed in (1, 2)}
+        for _ in range(9):
+            for seed, request in requests.items():
+                with torch.no_grad(), cache.run(seed, steps=9) as run:
+                    time = request.left.pop(0)
+                    pipe.transformer(request.latents, time.clone().expand(1), request.prompt)
+                assert run.run.step.sigma == pytest.approx(float(pipe.scheduler.sigmas[run.run.index]))
+
+
 @pytest.mark.parametrize("steps", [0, -3])
 def test_a_run_has_a_step_at_least(pipe: Any, steps: int) -> None:
     with skipstone.attach(pipe, FORA(3)) as cache, pytest.raises(ValueError, match="steps must be"):
