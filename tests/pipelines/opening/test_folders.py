@@ -10,6 +10,7 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import errors
+from safetensors.torch import load_file, save_file
 
 from skipstone.pipelines.opening.sources import load, locate, pipeline_class
 from support import saved
@@ -57,6 +58,13 @@ def written(name: str, content: bytes) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes(content)
 
 
+def renamed(folder: Path) -> None:
+    """A text encoder whose weights have names that no library reads, so that it is filled with random ones."""
+    path = folder / "text_encoder" / "model.safetensors"
+    given = {f"elsewhere.{name}": tensor for name, tensor in load_file(path).items()}
+    save_file(given, path, metadata={"format": "pt"})
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a nested index": (written("model_index.json", b"[" * 100_000), "cannot read the model_index.json"),
     "an index that is a list": (written("model_index.json", b"[1]"), "cannot read the model_index.json"),
@@ -76,6 +84,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "an empty configuration": (written("vae/config.json", b""), "cannot load"),
     "more layers than weights": (config("transformer", num_layers=3), "cannot load"),
     "fewer layers than weights": (config("transformer", num_single_layers=0), "do not belong together"),
+    "weights of other names": (renamed, "of text_encoder is not what its file holds"),
     "a wider text encoder": (config("text_encoder", hidden_size=12), "cannot load"),
 }
 
