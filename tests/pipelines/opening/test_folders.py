@@ -59,7 +59,7 @@ def written(name: str, content: bytes) -> Callable[[Path], object]:
 
 
 def renamed(folder: Path) -> None:
-    """A text encoder whose weights have names that no library reads, so that it is filled with random ones."""
+    """A text encoder whose weights have names that no library reads: it is filled with random ones."""
     path = folder / "text_encoder" / "model.safetensors"
     given = {f"elsewhere.{name}": tensor for name, tensor in load_file(path).items()}
     save_file(given, path, metadata={"format": "pt"})
