@@ -1,7 +1,8 @@
 """Run plans and other methods in every situation, and write a row for each: resumable, one process a model.
 
 A row holds the PSNR in dB of each test prompt against its uncached run, and the steps that were computed on
-average. Plans are made by `Record.plan` from one recorded prompt; the test prompts are others.
+average. Plans are made from one recorded prompt; the test prompts are others. ``weighed`` is a plan of the
+usual recipe and ``reused`` the same as plain reuse: `usual_plans` takes one of them, by the PSNR to expect.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from scenes import describe, draw_batch
 from situations import Situation, situations
 
 import skipstone
+from skipstone.schedules.plan import Recipe, make_plan
 from skipstone.schedules.record import Record
+from skipstone.schedules.search import recipes_for
 
 TESTED = 16
 SHARES = (0.34, 0.26, 0.2)
@@ -79,10 +82,11 @@ class Bench:
         computed = run.steps * run.computed / run.evaluations
         return {"computed": round(computed, 2), "psnr": decibels(made, self.reference)}
 
-    def plan(self, computed: int) -> Row:
-        """The same of the record's plan."""
-        plan = self.record.plan(computed=computed)
-        return {"strip": plan.strip, **self.judge(skipstone.Planned(plan))}
+    def plan(self, recipe: Recipe, computed: int) -> Row:
+        """The same of a plan, with the PSNR to expect."""
+        plan = make_plan(self.record, recipe, computed)
+        expected = {"strip": plan.strip, "estimate": round(plan.expected_psnr or 0.0, 2)}
+        return {**expected, **self.judge(skipstone.Planned(plan))}
 
 
 def decibels(made: Any, wanted: Any) -> list[float]:
@@ -133,7 +137,9 @@ def prove(bench: Bench, rows: Rows) -> None:
     """Write all rows of a situation."""
     situation = bench.situation
     for computed in sorted({round(share * situation.steps) for share in SHARES}, reverse=True):
-        rows.add(situation, "planned", computed, lambda computed=computed: bench.plan(computed))  # type: ignore[misc]
+        usual = recipes_for(bench.record)[0]
+        for way, recipe in (("weighed", usual), ("reused", usual.reusing)):
+            rows.add(situation, way, computed, partial(bench.plan, recipe, computed))
     for name, method in others():
         rows.add(situation, name, 0, lambda method=method: bench.judge(method))  # type: ignore[misc]
 

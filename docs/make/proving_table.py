@@ -2,17 +2,24 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from skipstone.schedules.search import REUSED_BELOW
 
 ROOT = Path(__file__).parents[2]
 ROWS, PAGE = ROOT / "benchmarks/rows/proving.jsonl", ROOT / "docs/planned.md"
 BEGIN, END = "<!-- proving: python docs/make/proving_table.py -->\n", "<!-- end of proving -->"
 
-PLANS = (
-    "planned",
-    "earlier planner",
+WEIGHED, REUSED, BEFORE = "weighed", "reused", "earlier planner"
+TRIED = (
+    WEIGHED,
+    REUSED,
+    BEFORE,
     "earlier rule, one candidate",
     "errors carried as of Gaussian data",
     "sensitivity from the solver",
@@ -22,51 +29,116 @@ PLANS = (
     "13 probes, three anchors",
     "13 probes, settled",
 )
+"""All ways to plan that were run; the best of them in a cell is its oracle."""
+
 HIGHEST = 60.0
 """PSNR in dB above which no difference counts."""
 
-Cells = dict[tuple[str, int], dict[str, list[float]]]
+THRESHOLDS = range(24, 46)
+"""Those that `REUSED_BELOW` is chosen from, in dB."""
+
+Cell = dict[str, dict[str, Any]]
+"""The rows of one situation and budget by way."""
 
 
-def cells() -> Cells:
-    """The PSNR of each prompt by situation and budget, then by way."""
-    found: Cells = defaultdict(dict)
+def rows() -> Iterator[dict[str, Any]]:
     for row in map(json.loads, ROWS.read_text().splitlines()):
-        values = [min(value, HIGHEST) for value in row["psnr"]]
-        found[row["situation"], row["asked"]][row["way"]] = values
-    return found
+        yield row | {"psnr": [min(value, HIGHEST) for value in row["psnr"]]}
 
 
-def regret(ways: dict[str, list[float]], way: str) -> float:
+def cells() -> dict[str, list[Cell]]:
+    """By model, those that have plans of both recipes."""
+    found: dict[tuple[str, int], Cell] = defaultdict(dict)
+    for row in rows():
+        found[row["situation"], row["asked"]][row["way"]] = row
+    by_model: dict[str, list[Cell]] = defaultdict(list)
+    for (situation, _), cell in sorted(found.items()):
+        if WEIGHED in cell and REUSED in cell:
+            by_model[situation.split()[0]].append(cell)
+    return by_model
+
+
+def usual(cell: Cell, below: float = REUSED_BELOW) -> dict[str, Any]:
+    """The plan that is taken without runs, as `usual_plans` takes it."""
+    return cell[REUSED if cell[WEIGHED]["estimate"] < below else WEIGHED]
+
+
+def mean(row: dict[str, Any]) -> float:
+    return fmean(row["psnr"])
+
+
+def regret(cell: Cell, row: dict[str, Any]) -> float:
     """How far a way is below the best plan of its cell, in dB of the mean."""
-    return max(fmean(ways[one]) for one in ways if one in PLANS) - fmean(ways[way])
+    return max(mean(cell[way]) for way in cell if way in TRIED) - mean(row)
 
 
-def table(found: Cells) -> Iterator[str]:
-    """A row for each kind of model."""
-    yield "| model | cells | regret, mean and most | regret before | against before: mean, worst prompt |"
-    yield "|---|---|---|---|---|"
-    for kind in sorted({situation.split()[0] for situation, _ in found}):
-        own = [ways for (name, _), ways in found.items() if name.split()[0] == kind and "planned" in ways]
-        if own:
-            yield f"| `{kind}` | {len(own)} | {_regrets(own, 'planned')} | {_compared(own)} |"
+def best_threshold(found: Sequence[Cell]) -> int:
+    """That with the best mean PSNR over some cells."""
+    return max(THRESHOLDS, key=lambda below: fmean(mean(usual(cell, below)) for cell in found))
 
 
-def _regrets(own: list[dict[str, list[float]]], way: str) -> str:
-    values = [regret(ways, way) for ways in own]
+def table(found: dict[str, list[Cell]]) -> Iterator[str]:
+    """A row for each model."""
+    against = compared(found)
+    yield (
+        "| model | cells | regret, mean and most | always weighing | always reusing | before "
+        "| threshold of the other models: it, regret | other methods: comparisons, not worse, mean gain |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
+    for model, own in found.items():
+        others = [cell for other, its in found.items() if other != model for cell in its]
+        below = best_threshold(others)
+        columns = [
+            f"`{model}`",
+            str(len(own)),
+            _regrets(own, usual),
+            _regrets(own, lambda cell: cell[WEIGHED]),
+            _regrets(own, lambda cell: cell[REUSED]),
+            _regrets([cell for cell in own if BEFORE in cell], lambda cell: cell[BEFORE]),
+            f"{below}; {_regrets(own, lambda cell, below=below: usual(cell, below))}",  # type: ignore[misc]
+            _shares(against[model]),
+        ]
+        yield f"| {' | '.join(columns)} |"
+    everything = [cell for its in found.values() for cell in its]
+    gains = [gain for its in against.values() for gain in its]
+    yield (
+        f"| all | {len(everything)} | {_regrets(everything, usual)} "
+        f"| {_regrets(everything, lambda cell: cell[WEIGHED])} "
+        f"| {_regrets(everything, lambda cell: cell[REUSED])} |  |  | {_shares(gains)} |"
+    )
+
+
+def _regrets(own: Sequence[Cell], way: Callable[[Cell], dict[str, Any]]) -> str:
+    if not own:
+        return ""
+    values = [regret(cell, way(cell)) for cell in own]
     return f"{fmean(values):.1f}, {max(values):.1f}"
 
 
-def _compared(own: list[dict[str, list[float]]]) -> str:
-    both = [ways for ways in own if "earlier planner" in ways]
-    if not both:
-        return " | "
-    mean, worst = (fmean(_gain(ways, of) for ways in both) for of in (fmean, min))
-    return f"{_regrets(both, 'earlier planner')} | {mean:+.1f}, {worst:+.1f} in {len(both)} cells"
+def _shares(gains: Sequence[float]) -> str:
+    if not gains:
+        return ""
+    kept = fmean(gain > -0.5 for gain in gains)
+    return f"{len(gains)}, {100 * kept:.0f}%, {fmean(gains):+.1f}"
 
 
-def _gain(ways: dict[str, list[float]], of: Callable[[list[float]], float]) -> float:
-    return of(ways["planned"]) - of(ways["earlier planner"])
+def compared(found: dict[str, list[Cell]]) -> dict[str, list[float]]:
+    """By model, how much better plans are than each setting of another method, at as many computed steps.
+
+    Between the budgets that were planned, their mean PSNR is interpolated; outside there is no comparison.
+    """
+    plans: dict[str, dict[float, float]] = defaultdict(dict)
+    for cell in (cell for its in found.values() for cell in its):
+        taken = usual(cell)
+        plans[taken["situation"]][taken["computed"]] = mean(taken)
+    gains: dict[str, list[float]] = defaultdict(list)
+    for row in rows():
+        points = sorted(plans[row["situation"]].items())
+        if row["asked"] or not points or not points[0][0] <= row["computed"] <= points[-1][0]:
+            continue
+        ours = float(np.interp(row["computed"], *zip(*points, strict=True)))
+        gains[row["situation"].split()[0]].append(ours - mean(row))
+    return gains
 
 
 def main() -> None:
