@@ -184,7 +184,7 @@ def stepped(run: Any, cache: Any, key: str, step: tuple[Call, ...]) -> list[Tens
 def requested(kind: str, method: str, seed: int) -> list[list[Tensor]]:
     """The outputs of a request that a fresh model takes alone."""
     run = fresh(kind)
-    run.pipe.scheduler.set_timesteps(4)
+    picture(run, 0, 4)
     cache = attached(run, method)
     return [stepped(run, cache, "alone", step) for step in calls(kind, seed)]
 
@@ -285,8 +285,8 @@ class Runs(RuleBasedStateMachine):
     @precondition(lambda self: self.cache is not None)
     @rule(seeds=st.permutations([0, 1, 2]), order=st.permutations([0, 0, 0, 0, 1, 1, 1, 1]))
     def requests(self, seeds: list[int], order: list[int]) -> None:
-        """Two requests, stepped in turns by a loop of the program's own."""
-        self.run.pipe.scheduler.set_timesteps(4)
+        """Two requests, stepped in turns by a loop of the program's own, at the times of a run before."""
+        picture(self.run, 0, 4)
         waiting = [iter(calls(self.kind, seed)) for seed in seeds[:2]]
         found: list[list[list[Tensor]]] = [[], []]
         for n in order:
