@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +17,12 @@ from skipstone.report import workers
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
+    hook = sys.unraisablehook
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    sys.unraisablehook = hook
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -46,6 +49,33 @@ def test_an_interrupted_command_exits_with_130(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(__main__, "_written", lambda stream: stream)
     assert exit_code(monkeypatch) == 130
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_an_interrupt_that_a_library_turned_into_an_error_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(arguments: object) -> int:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 2
+
+    monkeypatch.setattr(cli, "run", interrupted)
+    monkeypatch.setattr(__main__, "_written", lambda stream: stream)
+    assert exit_code(monkeypatch) == 130
+
+
+def test_an_interrupt_that_is_lost_in_a_destructor_comes_again() -> None:
+    class Destroyed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def destroy() -> None:
+        Destroyed()
+        time.sleep(10)
+
+    ending.end_as_by_ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+        destroy()
 
 
 def test_streams_that_were_closed_take_everything() -> None:

@@ -12,8 +12,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    interrupts = end_as_by_ctrl_c()
     try:
-        end_as_by_ctrl_c()
         sys.stdout, sys.stderr = _written(sys.stdout), _written(sys.stderr)
         from skipstone.cli import run
 
@@ -21,6 +21,8 @@ def main() -> None:
     except KeyboardInterrupt:
         code = INTERRUPTED
     end_at_once()
+    if code and interrupts.came:
+        code = INTERRUPTED
     for stream in (sys.stdout, sys.stderr):
         _finish(stream)
     sys.exit(code)
