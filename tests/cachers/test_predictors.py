@@ -195,7 +195,7 @@ def test_a_gate_and_a_predictor_by_name() -> None:
 
 @pytest.mark.parametrize(
     ("name", "settings", "error", "says"),
-    [("fora+fourier", {}, ValueError, "unknown predictor or guidance saver 'fourier'"),
+    [("fora+fourier", {}, ValueError, "unknown predictor, guidance saver or wrapper 'fourier'"),
      ("four+taylor", {}, ValueError, "unknown method 'four'"),
      ("fora+taylor", {"threshold": 0.1}, TypeError, "it has: interval, clock, order")],
 )  # fmt: skip
