@@ -90,7 +90,7 @@ class Planned(Cacher[State]):
 
     def weights(self, step: Step, computed: Sequence[Step], state: State) -> Sequence[float]:
         known = [one.index for one in computed if one.index in self.moments.steps]
-        found = dict(zip(known, self.plan.weigh(self.model, step.index, known), strict=True))
+        found = dict(zip(known, self.plan.weights_for(self.model, step.index, known), strict=True))
         return [found.get(one.index, 0.0) for one in computed]
 
     def remarks(self) -> Sequence[str]:
@@ -117,7 +117,7 @@ class Followed(Planned):
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         if outcome.output is not None and step.index in self.moments.steps:
             anchors = list(state.anchors)
-            weights = self.plan.weigh(self.model, step.index, anchors) if anchors else []
+            weights = self.plan.weights_for(self.model, step.index, anchors) if anchors else []
             part = state.seen.part(outcome.output, weights)
             if part is not None:
                 self.innovation.add(step, outcome.branch, part)

@@ -196,9 +196,9 @@ class Plan:
             step: the estimated step.
             anchors: the computed steps of the estimate, newest first.
         """
-        return self._residuals[model].error(step, anchors, self.weigh(model, step, anchors))
+        return self._residuals[model].error(step, anchors, self.weights_for(model, step, anchors))
 
-    def weigh(self, model: str, step: int, anchors: Sequence[int]) -> Sequence[float]:
+    def weights_for(self, model: str, step: int, anchors: Sequence[int]) -> Sequence[float]:
         """The weights of a model's residuals on some computed steps, to estimate the one on another step.
 
         Args:
