@@ -13,9 +13,10 @@ from skipstone.disk.reading import Name, Plain, Schema
 from skipstone.schedules import files
 from skipstone.schedules.importance import Prediction
 from skipstone.schedules.moments import Floats, Moments
-from skipstone.schedules.plan import Plan, Recipe, Validation
+from skipstone.schedules.plan import Plan, Validation
 from skipstone.schedules.profile import GUIDED, OUTPUT, RESIDUAL, Quantity
 from skipstone.schedules.promise import Goal, Metric, Promise, failures_allowed
+from skipstone.schedules.recipe import Recipe
 from skipstone.schedules.record import Record
 
 MOST_STEPS = 1000

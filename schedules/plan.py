@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import numpy as np
 
 import skipstone.pictures as pictures
 import skipstone.plotting as plotting
-from skipstone.declared import Declared
 from skipstone.schedules import files
 from skipstone.schedules.best_steps import best_choices, share_budget
 from skipstone.schedules.expectation import SAFE, estimated_psnr, seen_at
-from skipstone.schedules.moments import Moments, Weigh, least_squares, plain_reuse
+from skipstone.schedules.moments import Moments
 from skipstone.schedules.profile import RESIDUAL, Profile
 from skipstone.schedules.promise import Promise
+from skipstone.schedules.recipe import Recipe
 
 UNSAFE = 0.5
 """If no skipped step has an expected relative error below this, no step should be skipped."""
@@ -26,54 +26,7 @@ UNSAFE = 0.5
 MOST_PSNR = 60.0
 """PSNR in dB above which a curve does not go on: nobody sees a difference."""
 
-ANCHORS: Final = 2
-"""From how many computed steps the others are estimated, unless the newest one is reused as it is."""
-
 NO_SAFE_SKIPS = "no safe skips: the steps are too unlike each other to be estimated"
-
-
-@dataclass(frozen=True)
-class Recipe(Declared):
-    """How a plan is made.
-
-    Args:
-        weights: the matrix for the weights, as `Profile.matrix` names it.
-        power: the power of a step's length in the weight of its squared error: 2 where errors stay, 1 where
-            the model repairs those of long steps.
-        anchors: how many computed steps an estimate weighs; 1 to reuse the newest one as it is.
-
-    Raises:
-        ValueError: a power or a number of anchors that is neither.
-    """
-
-    weights: str = RESIDUAL
-    power: Literal[1, 2] = 2
-    anchors: Literal[1, 2] = ANCHORS
-
-    @property
-    def weigh(self) -> Weigh:
-        """How the computed steps of an estimate are weighed."""
-        return plain_reuse if self.anchors == 1 else least_squares
-
-    @property
-    def weighing(self) -> "Recipe":
-        """The same, which weighs several computed steps."""
-        return replace(self, anchors=ANCHORS)
-
-    @property
-    def reusing(self) -> "Recipe":
-        """The same, which reuses the last computed step as it is."""
-        return replace(self, anchors=1)
-
-    def suits(self, record: Profile) -> bool:
-        """Whether a record has the matrix."""
-        return all(record.matrix(model, self.weights) is not None for model in record.models)
-
-    def __str__(self) -> str:
-        length = "length" if self.power == 1 else "squared length"
-        if self.anchors == 1:
-            return f"steps by their {length}, the last computed one reused"
-        return f"steps by their {length}, weights by {self.weights} of {self.anchors} computed steps"
 
 
 @dataclass(frozen=True)

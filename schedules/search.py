@@ -16,7 +16,6 @@ from skipstone.schedules.calibration import Calibration, Trial
 from skipstone.schedules.moments import Floats
 from skipstone.schedules.plan import (
     Plan,
-    Recipe,
     Validation,
     expected_speedup,
     fewest,
@@ -26,6 +25,7 @@ from skipstone.schedules.plan import (
 )
 from skipstone.schedules.profile import Profile
 from skipstone.schedules.promise import Goal, Metric, PromisedShare, budgets
+from skipstone.schedules.recipe import Recipe
 
 GUIDED_WEIGHTS = "guided residual"
 

@@ -25,7 +25,8 @@ from scenes import describe, draw_batch
 from situations import Situation, situations
 
 import skipstone
-from skipstone.schedules.plan import Recipe, make_plan
+from skipstone.schedules.plan import make_plan
+from skipstone.schedules.recipe import Recipe
 from skipstone.schedules.record import Record
 from skipstone.schedules.search import recipes_for
 

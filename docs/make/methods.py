@@ -23,7 +23,7 @@ from skipstone.commands.methods import Method, catalogue
 from skipstone.report.rows import CACHED, PLAIN, SWEEP
 from skipstone.report.standing import Standing, standings
 from skipstone.report.summary import Line, summarise
-from skipstone.schedules.plan import ANCHORS
+from skipstone.schedules.recipe import ANCHORS
 
 FOLDER = Path(__file__).parents[1]
 

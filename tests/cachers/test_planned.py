@@ -14,7 +14,8 @@ from skipstone.cachers.contract.async_copy import AsyncCopy
 from skipstone.cachers.contract.words import RunFacts, Step
 from skipstone.cachers.innovation import Innovation
 from skipstone.pipelines.evaluations.base import decides_alike
-from skipstone.schedules.plan import ANCHORS, Plan, Validation, make_plan
+from skipstone.schedules.plan import Plan, Validation, make_plan
+from skipstone.schedules.recipe import ANCHORS
 from skipstone.schedules.record import Record
 from support import tiny
 from support.bending import bending

@@ -13,8 +13,9 @@ import pytest
 from skipstone.schedules.expectation import SAFE, estimated_psnr, latent_error, seen_at
 from skipstone.schedules.importance import LEAST_SIGNAL
 from skipstone.schedules.moments import Moments, moments_of
-from skipstone.schedules.plan import Plan, Recipe, Validation, make_plan
+from skipstone.schedules.plan import Plan, Validation, make_plan
 from skipstone.schedules.profile import Profile, Quantity
+from skipstone.schedules.recipe import Recipe
 from skipstone.schedules.search import REUSED_BELOW, Target, find, usual_plans
 from support.smooth import smooth
 

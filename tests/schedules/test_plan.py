@@ -17,8 +17,9 @@ from skipstone.pipelines.recording.randomness import MOST
 from skipstone.schedules.best_steps import cost
 from skipstone.schedules.calibration import Trial
 from skipstone.schedules.moments import moments_of
-from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan, Recipe, make_plan
+from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan, make_plan
 from skipstone.schedules.profile import Quantity
+from skipstone.schedules.recipe import Recipe
 from skipstone.schedules.record import Record
 from skipstone.schedules.search import MARGIN, RECIPES, Judge, Judgement
 from support import tiny

@@ -14,7 +14,7 @@ import pytest
 import skipstone
 from skipstone.schedules.calibration import Calibration
 from skipstone.schedules.moments import moments_of
-from skipstone.schedules.plan import Plan, Recipe, fewest, make_plans
+from skipstone.schedules.plan import Plan, fewest, make_plans
 from skipstone.schedules.profile import Quantity
 from skipstone.schedules.promise import (
     Goal,
@@ -25,6 +25,7 @@ from skipstone.schedules.promise import (
     prompts_needed,
     surely_kept,
 )
+from skipstone.schedules.recipe import Recipe
 from skipstone.schedules.record import Record
 from support.needing import Needing
 from support.smooth import smooth
