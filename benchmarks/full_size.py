@@ -158,3 +158,10 @@ MODELS = {
     ),
 }  # fmt: skip
 """What can be measured, by name."""
+
+SHORT = {
+    "wan-1.3b": replace(
+        MODELS["wan-1.3b"], makes="Wan 2.1 1.3B, 832 x 480, 33 frames", latents=(1, 16, 9, 60, 104)
+    )
+}
+"""Shorter videos, for what runs many times."""

@@ -20,11 +20,11 @@ import skipstone
 from skipstone.pipelines.planning import autoplan
 
 
-def rows(loop: Loop, speedups: list[float], steps: int) -> Iterator[dict[str, Any]]:
-    """A row for each speedup."""
+def rows(loop: Loop, speedups: list[float], steps: int, **attach: Any) -> Iterator[dict[str, Any]]:
+    """A row for each speedup; the rest goes to `skipstone.attach`."""
     bare = loop(steps).seconds
     for speedup in speedups:
-        with skipstone.attach(loop, speedup=speedup) as cache:
+        with skipstone.attach(loop, speedup=speedup, **attach) as cache:
             first, second, planned = (loop(steps).seconds for _ in range(3))
             run = cache.last_run
         after = loop(steps).seconds

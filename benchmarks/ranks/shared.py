@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from full_size import MODELS
+from full_size import MODELS, SHORT
 from ranks.joined import Asked, of_all, say
 from step_cost import Loop, Run
 from torch import Tensor
@@ -27,13 +27,6 @@ from skipstone import Cacher, FirstBlock, Planned, SeaCache
 from skipstone.pipelines.model.blocks import block_lists
 from skipstone.pipelines.planning import autoplan
 from skipstone.schedules.record import Record
-
-SHORT = {
-    "wan-1.3b": replace(
-        MODELS["wan-1.3b"], makes="Wan 2.1 1.3B, 832 x 480, 33 frames", latents=(1, 16, 9, 60, 104)
-    )
-}
-"""Shorter videos than `full_size` has, since each runs many times."""
 
 TRIES = 5
 """Runs that look for a threshold which computes about half of the steps."""
