@@ -1,8 +1,8 @@
 """A plan beside compilers, 8-bit weights, offloading and adapters: speed and quality, in JSON rows.
 
 ``speed``: models of full size with random weights. In each stack, `attach(speedup=...)` is asked for a speed,
-and its third run is compared with uncached runs of that stack, before and after it. ``quality``: trained small
-models. A plan of the same speed is compared with the uncached pictures of the same stack.
+and its third run is compared with uncached runs of that stack, before and after it. ``quality``: trained
+small models. A plan of the same speed is compared with the uncached pictures of the same stack.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def speed(name: str, way: Way, asked: argparse.Namespace) -> Row:
 
 
 def quality(name: str, way: Way, asked: argparse.Namespace) -> Row:
-    """How near planned pictures come to uncached ones of their stack, and those to the model's alone, in dB."""
+    """How near planned pictures come to uncached ones of their stack, and these to the bare model, in dB."""
     from prove import TESTED_SEED, Bench, decibels
     from situations import Situation
 

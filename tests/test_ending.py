@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -62,6 +63,19 @@ def test_an_interrupt_that_a_library_turned_into_an_error_exits_with_130(
     monkeypatch.setattr(cli, "run", interrupted)
     monkeypatch.setattr(__main__, "_written", lambda stream: stream)
     assert exit_code(monkeypatch) == 130
+
+
+def test_an_interrupt_while_libraries_are_imported_ends_with_130(tmp_path: Path) -> None:
+    (tmp_path / "torchmetrics.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n    raise RecursionError\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    found = subprocess.run(
+        [sys.executable, "-m", "skipstone", "methods"],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
 
 
 def test_an_interrupt_that_is_lost_in_a_destructor_comes_again() -> None:

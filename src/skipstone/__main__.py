@@ -5,18 +5,20 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from skipstone.ending import end_as_by_ctrl_c, end_at_once
+from skipstone.ending import end_as_by_ctrl_c, end_at_once, exit_at_once
 
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    exit_at_once(INTERRUPTED)
+    sys.stdout, sys.stderr = _written(sys.stdout), _written(sys.stderr)
+    # Libraries that are interrupted while they are imported can go on in an error of their own.
+    from skipstone.cli import run
+
     interrupts = end_as_by_ctrl_c()
     try:
-        sys.stdout, sys.stderr = _written(sys.stdout), _written(sys.stderr)
-        from skipstone.cli import run
-
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -44,6 +44,13 @@ def end_as_by_ctrl_c() -> Interrupts:
     return interrupts
 
 
+def exit_at_once(code: int) -> None:
+    """Let them, and Ctrl-C, end the process with a code where it is: nothing was begun yet."""
+    for name in (*SIGNALS, "SIGINT"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, frame: os._exit(code))
+
+
 def end_at_once() -> None:
     """Let them, and Ctrl-C, end the process where it is: nothing is left to undo."""
     for name in (*SIGNALS, "SIGINT"):

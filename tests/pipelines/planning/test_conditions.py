@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from skipstone.cachers.contract.words import RunFacts
+from skipstone.pipelines.planning import weights
 from skipstone.pipelines.planning.conditions import conditions
 from skipstone.pipelines.planning.weights import statistics
 from support import tiny
@@ -30,6 +31,26 @@ def test_any_value_of_any_tensor_counts() -> None:
                 assert statistics(model) != before, f"{name}[{place}]"
                 parameter.copy_(kept)
     assert statistics(model) == before
+
+
+def test_weights_that_stay_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = torch.nn.Linear(8, 8)
+    before = statistics(model)
+    monkeypatch.setattr(weights, "_read", lambda tensors: pytest.fail("read again"))
+    assert statistics(model) == before
+
+
+@pytest.mark.parametrize("change", ["data", "exchanged", "inference"])
+def test_weights_that_torch_does_not_see_change_count(change: str) -> None:
+    model = torch.nn.Linear(8, 8)
+    with torch.inference_mode(change == "inference"):
+        model.weight = torch.nn.Parameter(model.weight.clone())
+        before = statistics(model)
+        if change == "exchanged":
+            model.weight.data = model.weight.data.flip(0)
+        else:
+            model.weight.data[3, 3] += 0.01
+        assert statistics(model) != before
 
 
 def test_exchanged_values_count_where_they_are_looked_at() -> None:
