@@ -40,3 +40,4 @@ from skipstone.cachers.wrappers.limits import Warmup as Warmup
 from skipstone.cachers.wrappers.per_model import PerModel as PerModel
 from skipstone.cachers.wrappers.with_guidance import WithGuidance as WithGuidance
 from skipstone.cachers.wrappers.with_predictor import WithPredictor as WithPredictor
+from skipstone.cachers.wrappers.with_shared_prefix import WithSharedPrefix as WithSharedPrefix

@@ -22,6 +22,7 @@ from skipstone.cachers.predictors.reuse import Reuse as Reuse
 from skipstone.cachers.predictors.spectrum import Spectrum as Spectrum
 from skipstone.cachers.predictors.taylor import Taylor as Taylor
 from skipstone.cachers.seacache import SeaCache as SeaCache
+from skipstone.cachers.shared_prefix import SharedPrefix as SharedPrefix
 from skipstone.cachers.smoothcache import SmoothCache as SmoothCache
 from skipstone.cachers.teacache import TeaCache as TeaCache
 from skipstone.cachers.tgate import TGate as TGate

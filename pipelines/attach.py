@@ -16,6 +16,7 @@ from skipstone.cachers.contract.words import Step
 from skipstone.cachers.make import make
 from skipstone.cachers.method_names import MethodName
 from skipstone.declared import Positive, checked
+from skipstone.pipelines.causal.shared_prefix import SharedPrefix, refuse_prefix
 from skipstone.pipelines.engine import Engine
 from skipstone.pipelines.memory.storage import storage
 from skipstone.pipelines.model.adapters import adapter_signs
@@ -104,6 +105,8 @@ def attach(
         raise TypeError(f"a speedup has no hyper-parameters, got {given}: leave them out")
     cacher = None if method is None else make(method, **hyperparameters)
     models = _models(pipe)
+    if cacher is not None and cacher.shares_prefix:
+        refuse_prefix(pipe)
     _refuse_models(pipe, models, replace)
     device = None if cache_device is None else find_device(str(cache_device))
     form = storage(device, snapshots)
@@ -166,6 +169,7 @@ class CacheHandle:
         self._engines = engines
         self._watchers: list[Watcher] = []
         self._ended: deque[Mapping[str, Cacher[Any]]] = deque(maxlen=REMEMBERED)
+        self._prefix: SharedPrefix | None = None
         self._logs: weakref.WeakKeyDictionary[PipelineCall, CallLog] = weakref.WeakKeyDictionary()
         self._log = self._new_log()
         with ExitStack() as undo:
@@ -179,6 +183,8 @@ class CacheHandle:
             for engine in engines:
                 engine.install(self._runs, self._note, self._controls)
                 _attached[id(engine.model)] = self
+            if any(engine.cacher.shares_prefix for engine in engines):
+                self._prefix = SharedPrefix(pipe, self._runs, lambda: self._calls.current, self._note)
             undo.pop_all()
 
     @property
@@ -228,6 +234,8 @@ class CacheHandle:
     def remove(self) -> None:
         """Restore the pipeline. The statistics stay readable; a second call does nothing."""
         self._runs.stop()
+        if self._prefix is not None:
+            self._prefix.remove()
         for engine in self._engines:
             engine.remove()
             if _attached.get(id(engine.model)) is self:
@@ -261,6 +269,8 @@ class CacheHandle:
 
     def _end_call(self, call: PipelineCall) -> None:
         """End the runs of a pipeline's call, also if they were interrupted."""
+        if self._prefix is not None:
+            self._prefix.end_call(call)
         self._runs.end_call(call)
 
     def _begin_run(self, run: Run) -> None:

@@ -163,6 +163,11 @@ class Cacher(Declared, ABC, Generic[StateT]):
         return None
 
     @property
+    def shares_prefix(self) -> bool:
+        """Whether frames that a step neither changes nor needs are left out of it, besides this method's work."""
+        return False
+
+    @property
     def watches_attention(self) -> bool:
         """Whether `update` receives the output of a middle block's attention."""
         return False

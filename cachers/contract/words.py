@@ -94,6 +94,7 @@ class Reason(str, Enum):
     IN_PART = "only parts of it could be skipped"
     OTHER_RANK = "another process of the group computes"
     CONDITION_CHANGED = "its prompt, adapters or control changed"
+    FRAMES_CHANGED = "frames were begun or finished"
     GRADIENTS = "gradients are recorded"
     OTHER_CACHE = "another cache is on the model"
     ASKED_FOR = "the program asked for it"

@@ -70,6 +70,10 @@ class Wrapper(Cacher[Any]):
         return self.cacher.guidance
 
     @property
+    def shares_prefix(self) -> bool:
+        return self.cacher.shares_prefix
+
+    @property
     def watches_attention(self) -> bool:
         return self.cacher.watches_attention
 

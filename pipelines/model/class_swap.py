@@ -7,7 +7,7 @@ from typing import Any
 
 from skipstone.pipelines.model.compiled import uncompiled
 
-Members = Mapping[str, Callable[..., Any]]
+Members = Mapping[str, Callable[..., Any] | property]
 
 
 def give_subclass(instance: Any, members: Members) -> "Swap":
@@ -28,7 +28,7 @@ class Swap:
     Args:
         cls: the class of the objects.
         instances: the objects.
-        members: methods by name. A method that `torch.compile` must not trace stays so.
+        members: methods and properties by name. A method that `torch.compile` must not trace stays so.
     """
 
     def __init__(self, cls: type[Any], instances: Iterable[Any], members: Members) -> None:
@@ -50,7 +50,9 @@ class Swap:
         self._owners.add(owner := id(instance))
         return weakref.ref(instance, lambda _: self._owners.discard(owner))
 
-    def _guarded(self, cls: type[Any], name: str, member: Callable[..., Any]) -> Callable[..., Any]:
+    def _guarded(self, cls: type[Any], name: str, member: Callable[..., Any] | property) -> Any:
+        if isinstance(member, property):
+            return self._guarded_property(getattr(cls, name), member)
         owners, below = self._owners, getattr(cls, name)
 
         @functools.wraps(member)
@@ -59,6 +61,11 @@ class Swap:
 
         hidden = hasattr(member, "_torchdynamo_disable")
         return uncompiled(guarded, recursive=False) if hidden else guarded
+
+
+    def _guarded_property(self, below: property, member: property) -> property:
+        owners = self._owners
+        return property(lambda self: (member if id(self) in owners else below).__get__(self))
 
 
 class _Given(type):

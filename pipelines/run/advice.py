@@ -20,7 +20,7 @@ UNASKED = {
     for reason in (
         Reason.NOT_FINITE, Reason.NO_PROBE, Reason.SHAPE_CHANGED, Reason.BLOCKS_CHANGED,
         Reason.NOT_UNDERSTOOD, Reason.OTHER_RANK, Reason.CONDITION_CHANGED, Reason.GRADIENTS,
-        Reason.OTHER_CACHE, Reason.ASKED_FOR,
+        Reason.OTHER_CACHE, Reason.ASKED_FOR, Reason.FRAMES_CHANGED,
     )
 }  # fmt: skip
 """Reasons that are not a method's own choice."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from skipstone.cachers.contract.async_copy import AsyncCopy
-from skipstone.cachers.contract.words import Step
+from skipstone.cachers.contract.words import Reason, Step
 from skipstone.pipelines.run.conditioning import Conditioning
 from skipstone.pipelines.run.model_time import ModelTime, TimeScale, first_position, frames_apart
 from skipstone.pipelines.run.pipeline_calls import PipelineCall
@@ -29,7 +29,8 @@ class Run:
     ``models`` holds each model's memory of the run, ``log`` its log. ``first`` is the position in the
     schedule at which it begins, and ``count`` its number of steps, both as far as known. ``index`` is the
     present step. ``pending`` tells whether a model was called since the scheduler's last step, and
-    ``trusted`` whether calls agreed with the scheduler so far.
+    ``trusted`` whether calls agreed with the scheduler so far. ``told`` is the step that the next call is in,
+    if neither schedulers nor times tell it.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Run:
         self.began = False
         self.ended = False
         self.trusted = True
+        self.told = 0
         self.driven = False
         self.is_named = False
         self.is_written_down = False
@@ -96,10 +98,10 @@ class Run:
         """Whether it has done so in its present step, under the pipeline's name for the call."""
         return name in self.models and self.models[name].used(given, context)
 
-    def forget(self) -> None:
-        """Drop everything for reuse."""
+    def forget(self, why: Reason = Reason.ASKED_FOR) -> None:
+        """Drop everything for reuse, for this reason."""
         for model in self.models.values():
-            model.forget()
+            model.forget(why)
 
     def is_at(self, time: ModelTime | None) -> bool:
         """Whether its present step has this time, as far as the time can be read."""

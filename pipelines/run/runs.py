@@ -75,6 +75,7 @@ class Runs:
         self._last: PerTask[Run | None] = PerTask(None)
         self._by_scheduler: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
         self._by_key: dict[Hashable, NamedRun] = {}
+        self._paced: dict[PipelineCall, Run] = {}
         self._batch = 0
         self._following = Following(self)
         self.notice(pipe)
@@ -84,6 +85,7 @@ class Runs:
         """The runs in progress."""
         with self._lock:
             found = [*self._by_scheduler.values(), *map(attrgetter("run"), self._by_key.values())]
+            found += self._paced.values()
         return list(filterfalse(attrgetter("ended"), dict.fromkeys(found)))
 
     def notice(self, pipe: Any) -> None:
@@ -121,7 +123,7 @@ class Runs:
             run, index = found
             if not run.is_written_down:
                 self._begin(run)
-            run.enter(index, time)
+            run.enter(index, None if run in self._paced.values() else time)
             self._last.set(run)
             self._batch += 1
             return Match(run, given)
@@ -147,6 +149,31 @@ class Runs:
     def named(self, run: "NamedRun | None") -> None:
         self._named.set(run)
 
+    def pace(self, call: PipelineCall, steps: int) -> Run:
+        """A run of a pipeline's call whose steps `tell` tells, where each frame has a scheduler of its own.
+
+        What these schedulers do is ignored until the call ends.
+        """
+        with self._lock:
+            self._end_paced(call)
+            run = self._paced[call] = Run(Schedule.counted(steps), call=call, context=here())
+            run.count_by_itself()
+            return run
+
+    def tell(self, run: Run, index: int) -> None:
+        """Move such a run to the step of the coming calls."""
+        if run.began and index != run.index:
+            self._on_step(run, run.step)
+        run.told = index
+
+    def _end_paced(self, call: PipelineCall) -> None:
+        run = self._paced.pop(call, None)
+        if run is None:
+            return
+        if run.began:
+            self._on_step(run, run.step)
+        self.end(run)
+
     def forget(self, key: Hashable, named: "NamedRun") -> None:
         """Free a key for another run."""
         if self._by_key.get(key) is named:
@@ -161,6 +188,7 @@ class Runs:
 
     def end_call(self, call: PipelineCall) -> None:
         """End the runs of a finished pipeline call."""
+        self._end_paced(call)
         for run in self.open:
             if run.call is call:
                 self.end(run)
@@ -172,10 +200,13 @@ class Runs:
             self.end(run)
         self._by_scheduler.clear()
         self._by_key.clear()
+        self._paced.clear()
 
     # What schedulers do
 
     def on_set(self, scheduler: Any) -> None:
+        if self._current() in self._paced:
+            return
         with self._lock:
             self._following.saw(scheduler)
             before = self._by_scheduler.get(scheduler)
@@ -184,6 +215,8 @@ class Runs:
             self._by_scheduler[scheduler] = self._new_run(scheduler)
 
     def on_step(self, scheduler: Any, timestep: Any, arguments: Mapping[str, Any]) -> None:
+        if self._current() in self._paced:
+            return
         time = ModelTime(timestep) if timestep is not None else None
         with self._lock:
             self._batch += 1
@@ -244,10 +277,11 @@ class Runs:
     def _find(
         self, name: str, time: ModelTime | None, given: Conditioning, context: str | None
     ) -> tuple[Run, int] | str:
-        named = self._named.get()
+        named, call = self._named.get(), self._current()
+        if call is not None and call in self._paced:
+            return self._paced[call], self._paced[call].told
         if named is not None:
             return self._in_named(named.run, time)
-        call = self._current()
         # A run that was begun outside may be stepped in a callback: its scheduler's own time tells.
         possible = [run for run in self.open if not run.is_named and (run.call is call or run.drives(time))]
         fitting = _fitting(possible, time, believed=call is not None and len(possible) == 1)

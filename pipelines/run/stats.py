@@ -17,6 +17,9 @@ from skipstone.pipelines.run.stopwatch import Mark
 FEWEST_TO_COMPARE = 10
 """With fewer other runs nothing is said about hard prompts."""
 
+FRAME_BLOCK = "frame block"
+"""Blocks of frames that a step neither changes nor needs, among the parts of a step."""
+
 HARD = 0.9
 """The share of other runs that a hard prompt's run deviates more than."""
 
@@ -45,6 +48,12 @@ class LogEntry:
         return self.reason is not None and any(skipped for _, skipped in self.parts)
 
     @property
+    def has_skipped_layers(self) -> bool:
+        """Whether it was computed, with estimates in place of some layers."""
+        estimated = (kind for kind, skipped in self.parts if skipped and kind != FRAME_BLOCK)
+        return self.reason is not None and any(estimated)
+
+    @property
     def seconds(self) -> float:
         return self.begin.seconds_until(self.end)
 
@@ -70,7 +79,8 @@ class RunStats:
             some of its evaluations or some of their parts.
         seconds: the time from the first evaluation to the end of the last step.
         speedup: the estimated time of the same run without skipping, divided by ``seconds``. It is estimated
-            from the run's own computed and skipped evaluations; None without both kinds.
+            from the run's own computed and skipped evaluations; None without both kinds, or if blocks of
+            frames were left out.
         bytes_held: the most bytes held for reuse at any time.
         skip_cost: the time of an evaluation that was skipped, in whole or in part, as a share of a computed
             one; None without both kinds.
@@ -262,7 +272,9 @@ class RunLog:
 
     def _speedup(self, seconds: float) -> float | None:
         computed, skipped = self._times()
-        if not computed or not skipped or not seconds:
+        # What blocks of frames would have taken is not known from steps without them.
+        is_whole = not any((FRAME_BLOCK, True) in entry.parts for entry in self.entries)
+        if not computed or not skipped or not seconds or not is_whole:
             return None
         return 1 + len(skipped) * (mean(computed) - mean(skipped)) / seconds
 
@@ -279,7 +291,7 @@ class RunLog:
 
         The first step is left out: it also learns the model and warms up the device.
         """
-        saving = [e.reason is None or e.skipped_in_part for e in self.entries]
+        saving = [e.reason is None or e.has_skipped_layers for e in self.entries]
         pairs = list(zip(self.entries, saving, strict=True))
         computed = [e.seconds for e, saves in pairs if not saves and e.step > 0]
         return computed, [e.seconds for e, saves in pairs if saves]
