@@ -164,7 +164,7 @@ class Cacher(Declared, ABC, Generic[StateT]):
 
     @property
     def shares_prefix(self) -> bool:
-        """Whether frames that a step neither changes nor needs are left out of it, besides this method's work."""
+        """Whether frames that a step neither changes nor needs are left out, besides this method's work."""
         return False
 
     @property

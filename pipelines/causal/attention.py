@@ -72,14 +72,15 @@ class SelfAttentions:
 
     Args:
         model: a Wan or SkyReels-V2 transformer.
+        rule: computes those of all other calls; None for the model itself.
 
     ``why_not`` tells why a rule cannot compute them now; None if it can.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, rule: Rule | None = None) -> None:
         self._layers: list[nn.Module] = [block.attn1 for block in model.blocks.children()]
         self._numbers = {attention: number for number, attention in enumerate(self._layers)}
-        self._rule: PerTask[Rule | None] = PerTask(None)
+        self._rule: PerTask[Rule | None] = PerTask(rule)
         processors = {id(p): p for p in self._processors()}
         self._swaps = [self._watched(processor) for processor in processors.values()]
         self._watching = set(processors)
@@ -137,14 +138,14 @@ def projected(attn: Any, hidden_states: Tensor) -> tuple[Tensor, KeysValues]:
     else:
         query, key, value = (layer(hidden_states) for layer in (attn.to_q, attn.to_k, attn.to_v))
     normed = (attn.norm_q(query), attn.norm_k(key), value)
-    by_heads = (part.unflatten(2, (attn.heads, -1)) for part in normed)
+    by_heads = (part.reshape(*part.shape[:2], attn.heads, -1) for part in normed)
     return next(by_heads), KeysValues(*by_heads)
 
 
 def rotated(states: Tensor, rotary: Rotary) -> Tensor:
     """Queries or keys at their places, ``(batch, tokens, heads, dim)``."""
     cos, sin = rotary[0][..., 0::2], rotary[1][..., 1::2]
-    first, second = states.unflatten(-1, (-1, 2)).unbind(-1)
+    first, second = states.reshape(*states.shape[:-1], -1, 2).unbind(-1)
     turned = (first * cos - second * sin, first * sin + second * cos)
     return torch.stack(turned, dim=-1).flatten(-2).type_as(states)
 

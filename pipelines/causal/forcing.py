@@ -155,7 +155,9 @@ class Forcing:
         """
         first, end = self._changed(step)
         start = self.windows[step][0]
-        needed = Needed(start, first, end, self._known(branch, start, latents[:, :, :first], times[:, :first]))
+        needed = Needed(
+            start, first, end, self._known(branch, start, latents[:, :, :first], times[:, :first])
+        )
         before = self._asked.get(branch, needed)
         # Estimates are made of the same frames. Both branches of a step need others at once.
         if before != needed and self._forgotten_at != step:
@@ -169,7 +171,9 @@ class Forcing:
         known = self.kept[branch].layers if needed.known else []
         return Blockwise(self.block * tokens, (needed.first - needed.known) * tokens, known)
 
-    def keep(self, branch: int, needed: Needed, latents: Tensor, times: Tensor, new: list[KeysValues]) -> None:
+    def keep(
+        self, branch: int, needed: Needed, latents: Tensor, times: Tensor, new: list[KeysValues]
+    ) -> None:
         """Add the new keys and values of a prefix, which is now known as a whole."""
         if needed.known:
             pairs = zip(self.kept[branch].layers, new, strict=True)
@@ -181,7 +185,7 @@ class Forcing:
     def _changed(self, step: int) -> tuple[int, int]:
         """The first frame that a step changes and one after the last, in whole blocks."""
         start, end = self.windows[step]
-        blocks = self.changes[step, start:end].unflatten(0, (-1, self.block)).any(dim=1)
+        blocks = self.changes[step, start:end].reshape(-1, self.block).any(dim=1)
         numbers = blocks.nonzero().flatten().tolist()
         first, last = (numbers[0], numbers[-1]) if numbers else (0, len(blocks) - 1)
         return first * self.block, (last + 1) * self.block

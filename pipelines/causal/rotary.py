@@ -7,23 +7,23 @@ from torch import Tensor
 
 from skipstone.pipelines.model.class_swap import Swap, give_subclass
 
-Frames = Callable[[], int | None]
-"""How many frames stand before the given ones; None outside of a call that has any."""
+FramesBefore = Callable[[Tensor], int]
+"""How many frames stand before latents, ``(batch, channels, frames, height, width)``."""
 
 
-def shift_frames(rope: Any, before: Frames) -> Swap:
+def shift_frames(rope: Any, before: FramesBefore) -> Swap:
     """Let a rotary embedding count frames that are not in its input, before the given ones.
 
     It then gives the cosines and sines of all of them, and of the given ones at the end.
 
     Args:
         rope: the embedding's module, which is given the latents.
-        before: tells how many latent frames stand before them.
+        before: tells how many frames stand before the given ones.
     """
     cls = type(rope)
 
     def call(self: Any, hidden_states: Tensor) -> Any:
-        count = before()
+        count = before(hidden_states)
         if not count:
             return cls.__call__(self, hidden_states)
         # Only its shape is looked at, and an expanded tensor takes no memory.

@@ -26,7 +26,8 @@ BLOCK = "num_frame_per_block"
 """The model's setting for how many latent frames are in a block."""
 
 BIDIRECTIONAL = (
-    "its frames see later ones (causal_block_size is 1), so no prefix can be shared exactly, and all are computed"
+    "its frames see later ones (causal_block_size is 1), so no prefix can be shared exactly, and all frames "
+    "are computed"
 )
 ALL_CHANGE = "every step changes all blocks of frames (see ar_step), so none was left out"
 NOT_FOLLOWED = "a call was not at a step of the pipeline's own loop, so all of its blocks were computed"
@@ -65,14 +66,15 @@ class SharedPrefix:
         note: Callable[[str], None],
     ) -> None:
         self._pipe, self._runs, self._current, self._note = pipe, runs, current, note
-        self._called, self._model = pipe.transformer, written(pipe.transformer)
+        self._called = pipe.transformer
+        self._model: Any = written(pipe.transformer)
         self._loops: dict[PipelineCall, Forcing] = {}
         self._before: PerTask[int | None] = PerTask(None)
         with ExitStack() as undo:
             self._attentions = SelfAttentions(self._model)
             undo.callback(self._attentions.remove)
             for swap in (
-                shift_frames(self._model.rope, self._before.get),
+                shift_frames(self._model.rope, lambda _: self._before.get() or 0),
                 give_subclass(self._model, {"config": property(self._config_now())}),
                 give_subclass(self._called, {"__call__": self._followed_model()}),
                 give_subclass(pipe, {"generate_timestep_matrix": self._followed_pipeline()}),
@@ -188,7 +190,7 @@ class SharedPrefix:
     def _tokens(self, latents: Tensor) -> int:
         """The tokens of one frame."""
         _, height, width = self._model.config["patch_size"]
-        return latents.shape[3] // height * (latents.shape[4] // width)
+        return latents.shape[3] // int(height) * (latents.shape[4] // int(width))
 
     def _count(self, loop: Forcing, needed: Needed, frames: int) -> None:
         log, entry = loop.run.log, loop.run.log.entries[-1]

@@ -62,7 +62,6 @@ class Swap:
         hidden = hasattr(member, "_torchdynamo_disable")
         return uncompiled(guarded, recursive=False) if hidden else guarded
 
-
     def _guarded_property(self, below: property, member: property) -> property:
         owners = self._owners
         return property(lambda self: (member if id(self) in owners else below).__get__(self))
