@@ -83,7 +83,7 @@ class SelfAttentions:
         self._rule: PerTask[Rule | None] = PerTask(rule)
         processors = {id(p): p for p in self._processors()}
         self._swaps = [self._watched(processor) for processor in processors.values()]
-        self._watching = set(processors)
+        self._watching = processors
 
     def __len__(self) -> int:
         return len(self._layers)

@@ -1,0 +1,285 @@
+"""Shared prefix on SkyReels-V2's diffusion forcing: fewer blocks of frames, the same video."""
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import accelerate
+import diffusers as d
+import pytest
+import torch
+from torch import Tensor
+
+import skipstone
+from skipstone import FORA, PAB, CFGCache, FirstBlock, TeaCache, WithGuidance, WithSharedPrefix
+from skipstone.pipelines.causal.attention import KeysValues
+from skipstone.testing import ShortRun
+from skipstone.testing.on_pipelines import footprint
+from support.tiny_pipelines.parts import made, noise, pair, photo, transformer, wan_vae
+
+TEXT, IMAGE, VIDEO = (
+    d.SkyReelsV2DiffusionForcingPipeline,
+    d.SkyReelsV2DiffusionForcingImageToVideoPipeline,
+    d.SkyReelsV2DiffusionForcingVideoToVideoPipeline,
+)
+LONG = {"num_frames": 45, "base_num_frames": 21, "overlap_history": 9, "ar_step": 3}
+SHORT = {"num_frames": 33, "base_num_frames": 33, "ar_step": 3}
+
+
+def forcing(cls: type[Any] = TEXT, **kwargs: Any) -> ShortRun:
+    """A run in blocks of three latent frames; 33 frames are 9 of them."""
+    scheduler = d.UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    model = transformer("SkyReelsV2Transformer3DModel", num_layers=2)
+    components = {"transformer": model, "vae": wan_vae(), "scheduler": scheduler}
+    usual = {"prompt": None, "height": 32, "width": 32, "guidance_scale": 4.0, "num_inference_steps": 6}
+    text = pair("prompt_embeds", 1, 6, 8)
+    return made(cls, components, **{**usual, **text, **SHORT, "causal_block_size": 3, **kwargs})
+
+
+def blocks(stats: skipstone.RunStats) -> tuple[int, int]:
+    """How many blocks of frames were computed and left out."""
+    parts = stats.parts["frame block"]
+    return parts["computed"], parts["skipped"]
+
+
+def shared(run: ShortRun, **kwargs: Any) -> tuple[Tensor, skipstone.RunStats]:
+    with skipstone.attach(run.pipe, "shared-prefix") as cache:
+        return run(**kwargs), cache.last_run
+
+
+def same(found: Tensor, expected: Tensor, within: float = 1e-5) -> bool:
+    return found.shape == expected.shape and bool((found - expected).abs().max() <= within * expected.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("settings", "computed", "left_out"),
+    [
+        # Three blocks of six steps, and two of them once more when they are finished, in two branches.
+        ({}, 2 * (3 * 6 + 2), 2 * (3 * 12 - 20)),
+        ({"ar_step": 6}, 2 * (3 * 6 + 2), 2 * (3 * 18 - 20)),
+        ({"ar_step": 1}, 2 * (3 * 6 + 2), 2 * (3 * 8 - 20)),
+        ({"guidance_scale": 1.0}, 3 * 6 + 2, 3 * 12 - 20),
+        ({"num_frames": 57, "base_num_frames": 57, "causal_block_size": 5}, 2 * 20, 2 * 16),
+        ({"num_inference_steps": 1, "ar_step": 1}, 2 * 5, 2 * 4),
+    ],
+)
+def test_the_video_is_the_same_by_fewer_blocks(
+    settings: dict[str, Any], computed: int, left_out: int
+) -> None:
+    run = forcing(**settings)
+    found, stats = shared(run)
+    assert same(found, run.uncached)
+    assert blocks(stats) == (computed, left_out)
+    assert not stats.notes
+    assert stats.speedup is None
+
+
+def test_a_batch_of_two() -> None:
+    run = forcing(**pair("prompt_embeds", 2, 6, 8))
+    found, stats = shared(run)
+    assert same(found, run.uncached)
+    assert blocks(stats)[1] == 32
+
+
+def test_a_model_in_bfloat16() -> None:
+    """As near to the video in float32 as the model as it is written."""
+    run = forcing()
+    exact = run.uncached
+    run.pipe.transformer.to(torch.bfloat16)
+    rounded, (found, stats) = run(), shared(run)
+    assert blocks(stats)[1] == 32
+    assert (found - exact).norm() <= 1.5 * (rounded - exact).norm()
+
+
+def test_a_long_video_with_overlap() -> None:
+    """Each window begins with finished frames; it is a pass of its own."""
+    run = forcing(**LONG)
+    found, stats = shared(run)
+    assert same(found, run.uncached)
+    assert len(stats.passes) > 1
+    assert all(blocks(one)[1] for one in stats.passes)
+    assert not stats.notes
+
+
+@pytest.mark.parametrize("cls", [IMAGE, VIDEO])
+@pytest.mark.parametrize("settings", [SHORT, LONG])
+def test_from_an_image_and_from_a_video(cls: type[Any], settings: dict[str, int]) -> None:
+    clip = {"video": [photo() for _ in range(9)], "overlap_history": 9}
+    given: dict[str, Any] = {"image": photo()} if cls is IMAGE else clip
+    run = forcing(cls, **{**given, **settings})
+    found, stats = shared(run)
+    assert same(found, run.uncached)
+    assert blocks(stats)[1]
+
+
+def test_noise_on_finished_frames_is_computed_and_named() -> None:
+    """The noise is drawn without a generator, from the same seed here."""
+    run = forcing(**LONG, addnoise_condition=20)
+
+    def seeded(make: Callable[[], Any]) -> Any:
+        torch.manual_seed(0)
+        return make()
+
+    expected = seeded(run)
+    found, stats = seeded(lambda: shared(run))
+    assert same(found, expected)
+    assert any("noise is added to them" in note for note in stats.notes)
+
+
+def test_a_callback_that_changes_finished_frames_is_followed() -> None:
+    def darker(pipe: Any, step: int, time: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {"latents": kwargs["latents"] * 0.9 if step == 8 else kwargs["latents"]}
+
+    run = forcing()
+    given = {"callback_on_step_end": darker, "callback_on_step_end_tensor_inputs": ["latents"]}
+    expected = run(**given)
+    found, stats = shared(run, **given)
+    assert same(found, expected)
+    assert any("a callback writes into them" in note for note in stats.notes)
+
+
+def test_a_prompt_that_changes_is_followed() -> None:
+    """Finished frames are computed once more, with the new prompt."""
+    other = noise(1, 6, 8, seed=5)
+
+    def exchanged(pipe: Any, step: int, time: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        return {"prompt_embeds": other} if step >= 8 else {}
+
+    run = forcing()
+    expected = run(callback_on_step_end=exchanged)
+    found, stats = shared(run, callback_on_step_end=exchanged)
+    assert same(found, expected)
+    assert not same(found, run.uncached)
+    assert blocks(stats)[0] == 41
+
+
+def test_frames_that_see_later_ones_are_computed_and_named() -> None:
+    run = forcing(causal_block_size=1, ar_step=1)
+    found, stats = shared(run)
+    assert torch.equal(found, run.uncached)
+    assert "frame block" not in stats.parts
+    assert any("its frames see later ones" in note for note in stats.notes)
+
+
+def test_synchronous_steps_leave_out_nothing_and_say_so() -> None:
+    run = forcing(ar_step=0)
+    found, stats = shared(run)
+    assert same(found, run.uncached)
+    assert stats.parts["frame block"] == {"computed": 2 * 6 * 3, "skipped": 0}
+    assert any("every step changes all blocks" in note for note in stats.notes)
+
+
+def test_a_window_that_moves_is_followed() -> None:
+    """Its finished frames are computed again, and kept until it moves on."""
+    run = forcing(num_frames=57, base_num_frames=57, ar_step=4)
+    plain = type(run.pipe).generate_timestep_matrix
+
+    class Narrow(type(run.pipe)):  # type: ignore[misc]
+        def generate_timestep_matrix(self, frames: int, steps: Any, base: int, *args: Any) -> Any:
+            return plain(self, frames, steps, 9, *args)
+
+    run.pipe.__class__ = Narrow
+    found, stats = shared(run)
+    assert same(found, run.uncached)
+    assert any("the window of frames moved" in note for note in stats.notes)
+
+
+def test_nothing_is_kept_after_a_run_or_after_an_exception() -> None:
+    run = forcing()
+
+    def fail(pipe: Any, step: int, *args: Any) -> dict[str, Any]:
+        if step == 8:
+            assert kept_anywhere()
+            raise KeyboardInterrupt
+        return {}
+
+    def kept_anywhere() -> bool:
+        gc.collect()
+        return any(isinstance(thing, KeysValues) for thing in gc.get_objects())
+
+    run.uncached  # noqa: B018
+    before = footprint(run.pipe)
+    with skipstone.attach(run.pipe, "shared-prefix") as cache:
+        first = run()
+        assert cache.last_run.bytes_held > 0
+        assert not kept_anywhere()
+        with pytest.raises(KeyboardInterrupt):
+            run(callback_on_step_end=fail)
+        assert not kept_anywhere()
+        assert torch.equal(run(), first)
+    assert footprint(run.pipe) == before
+    assert torch.equal(run(), run.uncached)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [FORA(2), TeaCache(threshold=1e9), FirstBlock(threshold=1e9), PAB(2, 2, 2), WithGuidance(FORA(2), CFGCache())],
+    ids=lambda method: method.name,
+)
+def test_it_goes_around_a_method_that_skips(method: Any) -> None:
+    """Steps in which the frames of the others are no longer the same are computed."""
+    run = forcing(num_inference_steps=12, ar_step=4)
+    with skipstone.attach(run.pipe, WithSharedPrefix(method)) as cache:
+        found = run()
+    stats = cache.last_run
+    assert torch.isfinite(found).all()
+    assert not same(found, run.uncached)
+    assert blocks(stats)[1] > 0
+    assert stats.skipped or any(n["skipped"] for kind, n in stats.parts.items() if kind != "frame block")
+    # Two blocks begin after the first one, each of the first two is kept once and then leaves.
+    assert stats.strip[0] != "."
+    assert all(stats.strip[step] != "." for step in (4, 8, 12, 13, 16, 17))
+
+
+def test_around_a_method_that_computes_all_the_video_is_the_same() -> None:
+    run = forcing()
+    with skipstone.attach(run.pipe, WithSharedPrefix(FirstBlock(threshold=0.0))) as cache:
+        assert same(run(), run.uncached)
+    assert blocks(cache.last_run) == (40, 32)
+    assert cache.last_run.method == "first-block threshold 0; shared-prefix"
+
+
+def test_a_watcher_hears_every_step() -> None:
+    run, heard = forcing(), list[int]()
+    with skipstone.attach(run.pipe, "shared-prefix") as cache:
+        cache.watch(lambda step, computed, skipped: heard.append(step.index))
+        run()
+    assert heard == list(range(12))
+
+
+def test_another_attention_is_computed_as_written_and_named() -> None:
+    run = forcing()
+    kind = type(run.pipe.transformer.blocks[0].attn1.processor)
+
+    class Mine(kind):  # type: ignore[misc, valid-type]
+        pass
+
+    run.pipe.transformer.blocks[1].attn1.set_processor(Mine())
+    found, stats = shared(run)
+    assert torch.equal(found, run.uncached)
+    assert any("its attention processor is Mine" in note for note in stats.notes)
+
+
+def test_offloaded_weights_and_fused_projections() -> None:
+    run = forcing()
+    run.pipe.transformer.blocks[0].attn1.fuse_projections()
+    expected = run()
+    for model in (run.pipe.transformer, run.pipe.vae):
+        accelerate.cpu_offload(model, torch.device("cpu"))
+    found, stats = shared(run)
+    assert same(found, expected)
+    assert blocks(stats) == (40, 32)
+
+
+@pytest.mark.parametrize("name", ["wan", "flux", "skyreels-v2", "ltx"])
+def test_pipelines_without_a_prefix_are_refused(name: str) -> None:
+    from support.tiny_pipelines import PIPELINES
+
+    pipe = PIPELINES[name].make().pipe
+    before = footprint(pipe)
+    with pytest.raises(ValueError, match=f"shared-prefix cannot work on {type(pipe).__name__}") as refused:
+        skipstone.attach(pipe, "shared-prefix")
+    assert "\n" not in str(refused.value)
+    assert footprint(pipe) == before
