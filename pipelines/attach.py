@@ -225,6 +225,8 @@ class CacheHandle:
         """Compute the next step of every run, after a change that skipstone cannot see."""
         for run in self._runs.open:
             run.forget()
+        if self._prefix is not None:
+            self._prefix.forget()
 
     def watch(self, watcher: Watcher) -> Callable[[], None]:
         """Call a function after each step of the coming runs; call the returned function to stop that."""

@@ -39,6 +39,9 @@ model with random weights, run with a method that may skip every step. Do not ed
   one *batch*, in evaluations *in turn*, *distilled* into an input of the model, or *none*.
 - **notes**: `last_run.notes` of a run with TeaCache.
 
+`shared-prefix` works on SkyReels-V2's diffusion forcing, and `block_causal` on `WanTransformer3DModel`;
+[shared_prefix.md](shared_prefix.md) says why on no others.
+
 | model | sites | first block | modulated input | time embedding | model input | layers | pipelines | notes |
 |---|---|---|---|---|---|---|---|---|
 """

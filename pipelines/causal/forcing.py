@@ -1,6 +1,6 @@
 """One loop of diffusion forcing: which blocks of frames each of its steps needs, and what is kept of them."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +16,7 @@ CHANGED = (
     "finished frames were not what they were a step before (noise is added to them, or a callback writes "
     "into them), so they were computed again"
 )
+ADAPTERS = "adapters changed during the run, so finished frames were computed again"
 MOVED = "the window of frames moved, so its finished frames were computed again"
 
 
@@ -118,8 +119,8 @@ class Forcing:
         block: how many frames are in a block.
         run: the run that it is for a cache.
 
-    ``kept`` holds the prefix of each guidance branch by the number of its conditioning. ``left_out`` counts
-    blocks that did not have to be computed.
+    ``kept`` holds the prefix of each guidance branch by the number of its conditioning, ``left_out`` counts
+    blocks that did not have to be computed, and ``adapters`` is the sign of those that it was computed with.
     """
 
     times: Tensor
@@ -129,6 +130,7 @@ class Forcing:
     run: Run
     kept: dict[int, Kept] = field(default_factory=dict)
     left_out: int = 0
+    adapters: Hashable = None
     conditionings: Conditionings = field(default_factory=Conditionings)
     _asked: dict[int, Needed] = field(default_factory=dict)
     _forgotten_at: int = -1
@@ -143,6 +145,13 @@ class Forcing:
             return None
         place, rest = divmod(row.data_ptr() - self.times.data_ptr(), self.times[:1].nbytes)
         return place if rest == 0 and 0 <= place < len(self.times) else None
+
+    def follow(self, adapters: Hashable) -> None:
+        """Drop what was computed with other adapters."""
+        if adapters != self.adapters and self.kept:
+            self.kept.clear()
+            self.run.log.note(ADAPTERS)
+        self.adapters = adapters
 
     def needed(self, step: int, branch: int, latents: Tensor, times: Tensor) -> Needed:
         """The frames that a call must compute.

@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from skipstone.pipelines.causal.attention import SelfAttentions
 from skipstone.pipelines.causal.forcing import Forcing, Needed
 from skipstone.pipelines.causal.rotary import shift_frames
+from skipstone.pipelines.model.adapters import adapter_signs
 from skipstone.pipelines.model.calls import parameters_of
 from skipstone.pipelines.model.class_swap import give_subclass
 from skipstone.pipelines.model.compiled import compiles, uncompiled, written
@@ -68,6 +69,7 @@ class SharedPrefix:
         self._pipe, self._runs, self._current, self._note = pipe, runs, current, note
         self._called = pipe.transformer
         self._model: Any = written(pipe.transformer)
+        self._adapters = adapter_signs(self._model)
         self._loops: dict[PipelineCall, Forcing] = {}
         self._before: PerTask[int | None] = PerTask(None)
         with ExitStack() as undo:
@@ -86,6 +88,11 @@ class SharedPrefix:
         """Restore the pipeline; a second call does nothing."""
         self._undo.close()
         self._loops.clear()
+
+    def forget(self) -> None:
+        """Compute finished frames again, after a change that nobody sees."""
+        for loop in self._loops.values():
+            loop.kept.clear()
 
     def end_call(self, call: PipelineCall) -> None:
         """Free what was kept for a call of the pipeline."""
@@ -165,6 +172,7 @@ class SharedPrefix:
     ) -> Any:
         latents, times = given["hidden_states"], given["timestep"]
         branch = loop.conditionings.number(conditioning(self._model, (), given), step)
+        loop.follow(self._adapters())
         needed = loop.needed(step, branch, latents, times)
         rule = loop.rule(branch, needed, self._tokens(latents))
         frames = slice(needed.known, needed.end)

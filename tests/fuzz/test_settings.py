@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import skipstone
 from skipstone import FORA, CFGCache, FirstBlock, Guidance, Taylor, WithGuidance, WithPredictor
-from skipstone.cachers import METHODS, PREDICTORS, SAVERS, Cacher, Predictor
+from skipstone.cachers import METHODS, PREDICTORS, SAVERS, Cacher, Predictor, SharedPrefix
 from skipstone.schedules.published.codebooks import Codebook
 from skipstone.schedules.search import Target
 from skipstone.testing.on_toys import played
@@ -41,11 +41,13 @@ WRAPPERS: Mapping[str, Mapping[str, Any]] = {
     "PerModel": {"cacher": FORA(), "overrides": {}},
     "WithPredictor": {"cacher": FORA(), "predictor": Taylor()},
     "WithGuidance": {"cacher": FORA(), "saver": CFGCache()},
+    "WithSharedPrefix": {"cacher": FORA()},
 }
 
 MADE: Mapping[Callable[..., Any], Mapping[str, Any]] = {
     **{type(case.method): _fields for case in CASES if (_fields := vars(case.method)) is not None},
     **{cls: {} for registry in (PREDICTORS, SAVERS) for cls in registry.values()},
+    SharedPrefix: {},
     **{getattr(skipstone, name): given for name, given in WRAPPERS.items()},
     Codebook: {"name": "mine", "levels": ((0.1, 2), (0.2, 1)), "steps": 8},
     Target: {"speedup": 2.0},

@@ -11,7 +11,7 @@ def lora(pipe: tiny.Tiny, seed: int, name: str, **options: Any) -> None:
     """Give the transformer an adapter with random weights."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
-    for block in range(3):
+    for block in range(len(pipe.pipe.transformer.blocks)):
         for part, size in (("lora_A", (2, 24)), ("lora_B", (24, 2))):
             key = f"blocks.{block}.attn1.to_q.{part}.weight"
             state[f"transformer.{key}"] = torch.randn(size, generator=generator)

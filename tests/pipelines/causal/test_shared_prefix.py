@@ -15,6 +15,7 @@ from skipstone import FORA, PAB, CFGCache, FirstBlock, TeaCache, WithGuidance, W
 from skipstone.pipelines.causal.attention import KeysValues
 from skipstone.testing import ShortRun
 from skipstone.testing.on_pipelines import footprint
+from support.adapters import lora
 from support.tiny_pipelines.parts import made, noise, pair, photo, transformer, wan_vae
 
 TEXT, IMAGE, VIDEO = (
@@ -50,7 +51,9 @@ def shared(run: ShortRun, **kwargs: Any) -> tuple[Tensor, skipstone.RunStats]:
 
 
 def same(found: Tensor, expected: Tensor, within: float = 1e-5) -> bool:
-    return found.shape == expected.shape and bool((found - expected).abs().max() <= within * expected.abs().max())
+    return found.shape == expected.shape and bool(
+        (found - expected).abs().max() <= within * expected.abs().max()
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,6 +158,56 @@ def test_a_prompt_that_changes_is_followed() -> None:
     assert blocks(stats)[0] == 41
 
 
+def test_adapters_that_change_are_followed() -> None:
+    def stronger(pipe: Any, step: int, time: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if step == 8:
+            pipe.transformer.set_adapters("one", 2.0)
+        return {}
+
+    def changing(make: Callable[[], Any]) -> Any:
+        run.pipe.transformer.set_adapters("one", 1.0)
+        return make()
+
+    run = forcing()
+    lora(run, 1, "one")
+    expected = changing(lambda: run(callback_on_step_end=stronger))
+    found, stats = changing(lambda: shared(run, callback_on_step_end=stronger))
+    assert same(found, expected)
+    assert not same(found, changing(run))
+    assert any("adapters changed" in note for note in stats.notes)
+
+
+def test_a_program_may_ask_for_finished_frames_to_be_computed_again() -> None:
+    def again(pipe: Any, step: int, *_: Any) -> dict[str, Any]:
+        if step == 8:
+            cache.compute_next()
+        return {}
+
+    run = forcing()
+    run.uncached  # noqa: B018
+    with skipstone.attach(run.pipe, "shared-prefix") as cache:
+        assert same(run(callback_on_step_end=again), run.uncached)
+    assert blocks(cache.last_run) == (42, 30)
+
+
+def test_compiled_blocks_work() -> None:
+    run = forcing(num_inference_steps=2, ar_step=1, guidance_scale=1.0)
+    run.uncached  # noqa: B018
+    run.pipe.transformer.blocks[1].compile(backend="eager")
+    found, stats = shared(run)
+    assert same(found, run.uncached)
+    assert blocks(stats) == (8, 4)
+
+
+def test_a_model_that_is_compiled_as_a_whole_is_computed_and_named() -> None:
+    run = forcing(num_inference_steps=1, ar_step=1, guidance_scale=1.0)
+    run.uncached  # noqa: B018
+    run.pipe.transformer.compile(backend="eager")
+    found, stats = shared(run)
+    assert same(found, run.uncached)
+    assert any("it is compiled as a whole" in note for note in stats.notes)
+
+
 def test_frames_that_see_later_ones_are_computed_and_named() -> None:
     run = forcing(causal_block_size=1, ar_step=1)
     found, stats = shared(run)
@@ -197,7 +250,7 @@ def test_nothing_is_kept_after_a_run_or_after_an_exception() -> None:
 
     def kept_anywhere() -> bool:
         gc.collect()
-        return any(isinstance(thing, KeysValues) for thing in gc.get_objects())
+        return any(type(thing) is KeysValues for thing in gc.get_objects())
 
     run.uncached  # noqa: B018
     before = footprint(run.pipe)
@@ -215,7 +268,13 @@ def test_nothing_is_kept_after_a_run_or_after_an_exception() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [FORA(2), TeaCache(threshold=1e9), FirstBlock(threshold=1e9), PAB(2, 2, 2), WithGuidance(FORA(2), CFGCache())],
+    [
+        FORA(2),
+        TeaCache(threshold=1e9),
+        FirstBlock(threshold=1e9),
+        PAB(2, 2, 2),
+        WithGuidance(FORA(2), CFGCache()),
+    ],
     ids=lambda method: method.name,
 )
 def test_it_goes_around_a_method_that_skips(method: Any) -> None:
