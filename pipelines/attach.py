@@ -105,8 +105,6 @@ def attach(
         raise TypeError(f"a speedup has no hyper-parameters, got {given}: leave them out")
     cacher = None if method is None else make(method, **hyperparameters)
     models = _models(pipe)
-    if cacher is not None and cacher.shares_prefix:
-        refuse_prefix(pipe)
     _refuse_models(pipe, models, replace)
     device = None if cache_device is None else find_device(str(cache_device))
     form = storage(device, snapshots)
@@ -115,6 +113,8 @@ def attach(
         cacher = Autoplan(pipe, models, speedup).method
     cacher = with_promise(cacher, pipe, models, snapshots)
     engines = [Engine(name, model, cacher, tuple(models), form, graphs) for name, model in models.items()]
+    if any(engine.cacher.shares_prefix for engine in engines):
+        refuse_prefix(pipe)
     detach(pipe)
     return CacheHandle(pipe, engines)
 

@@ -119,8 +119,8 @@ class Forcing:
         block: how many frames are in a block.
         run: the run that it is for a cache.
 
-    ``kept`` holds the prefix of each guidance branch by the number of its conditioning, ``left_out`` counts
-    blocks that did not have to be computed, and ``adapters`` is the sign of those that it was computed with.
+    ``kept`` holds the prefix of each guidance branch by the number of its conditioning, and ``adapters`` is
+    the sign of those that it was computed with.
     """
 
     times: Tensor
@@ -129,7 +129,6 @@ class Forcing:
     block: int
     run: Run
     kept: dict[int, Kept] = field(default_factory=dict)
-    left_out: int = 0
     adapters: Hashable = None
     conditionings: Conditionings = field(default_factory=Conditionings)
     _asked: dict[int, Needed] = field(default_factory=dict)

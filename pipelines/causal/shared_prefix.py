@@ -97,7 +97,10 @@ class SharedPrefix:
     def end_call(self, call: PipelineCall) -> None:
         """Free what was kept for a call of the pipeline."""
         loop = self._loops.pop(call, None)
-        if loop is not None and loop.run.began and not loop.left_out:
+        if loop is None:
+            return
+        counted = {part for entry in loop.run.log.entries for part in entry.parts}
+        if (FRAME_BLOCK, False) in counted and (FRAME_BLOCK, True) not in counted:
             loop.run.log.note(ALL_CHANGE)
 
     # Where the pipeline is
@@ -203,10 +206,9 @@ class SharedPrefix:
     def _count(self, loop: Forcing, needed: Needed, frames: int) -> None:
         log, entry = loop.run.log, loop.run.log.entries[-1]
         computed = (needed.end - needed.known) // loop.block
-        left_out = frames // loop.block - computed
         # A step that a cache skipped has no parts.
         if entry.reason is not None:
+            left_out = frames // loop.block - computed
             entry.parts += Counter({(FRAME_BLOCK, False): computed, (FRAME_BLOCK, True): left_out})
-        loop.left_out += left_out
         held = loop.nbytes + sum(memory.nbytes for memory in loop.run.models.values())
         log.bytes_held = max(log.bytes_held, held)

@@ -207,7 +207,7 @@ def test_a_model_that_is_compiled_as_a_whole_is_computed_and_named() -> None:
     run.pipe.transformer.compile(backend="eager")
     found, stats = shared(run)
     assert same(found, run.uncached)
-    assert any("it is compiled as a whole" in note for note in stats.notes)
+    assert "it is compiled as a whole, so all blocks of frames are computed" in stats.notes
 
 
 def test_frames_that_see_later_ones_are_computed_and_named() -> None:
@@ -245,7 +245,8 @@ def test_nothing_is_kept_after_a_run_or_after_an_exception(monkeypatch: pytest.M
     run, made = forcing(), list["weakref.ref[Forcing]"]()
 
     class Seen(Forcing):
-        def __post_init__(self) -> None:
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
             made.append(weakref.ref(self))
 
     monkeypatch.setattr(shared_prefix, "Forcing", Seen)
@@ -326,7 +327,9 @@ def test_another_attention_is_computed_as_written_and_named() -> None:
     run.pipe.transformer.blocks[1].attn1.set_processor(Mine())
     found, stats = shared(run)
     assert torch.equal(found, run.uncached)
-    assert any("its attention processor is Mine" in note for note in stats.notes)
+    assert [note.partition(" is ")[2] for note in stats.notes] == [
+        "Mine, so all blocks of frames are computed"
+    ]
 
 
 def test_offloaded_weights_and_fused_projections() -> None:
