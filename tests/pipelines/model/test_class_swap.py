@@ -191,3 +191,23 @@ def test_watched_attentions_are_copied_without_what_watches_them() -> None:
     with skipstone.attach(case.pipe, skipstone.AdaCache("open-sora-100-fast")):
         case(num_inference_steps=20)
         pickle.dumps(case.pipe.transformer)
+
+
+class Named:
+    """Has a property."""
+
+    @property
+    def name(self) -> str:
+        return "plain"
+
+
+def test_a_property_is_swapped_for_one_object_and_comes_back() -> None:
+    one, other = Named(), Named()
+    swap = give_subclass(one, {"name": property(lambda self: "other")})
+    above = give_subclass(one, {"name": property(lambda self: "third")})
+    assert (one.name, other.name) == ("third", "plain")
+    swap.undo()
+    assert one.name == "third"
+    above.undo()
+    assert one.name == "plain"
+    assert type(one) is Named
