@@ -193,8 +193,8 @@ def test_watched_attentions_are_copied_without_what_watches_them() -> None:
         pickle.dumps(case.pipe.transformer)
 
 
-class Named:
-    """Has a property."""
+class Fixed:
+    """Its name is a property."""
 
     @property
     def name(self) -> str:
@@ -202,7 +202,7 @@ class Named:
 
 
 def test_a_property_is_swapped_for_one_object_and_comes_back() -> None:
-    one, other = Named(), Named()
+    one, other = Fixed(), Fixed()
     swap = give_subclass(one, {"name": property(lambda self: "other")})
     above = give_subclass(one, {"name": property(lambda self: "third")})
     assert (one.name, other.name) == ("third", "plain")
@@ -210,4 +210,4 @@ def test_a_property_is_swapped_for_one_object_and_comes_back() -> None:
     assert one.name == "third"
     above.undo()
     assert one.name == "plain"
-    assert type(one) is Named
+    assert type(one) is Fixed
