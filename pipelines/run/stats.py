@@ -72,8 +72,8 @@ class RunStats:
         skipped: how many evaluations used an estimate instead.
         replayed: how many of the skipped ones were replayed as CUDA graphs.
         branches: for each model and branch the numbers of computed and skipped evaluations.
-        parts: for each kind of part that is skipped on its own, such as self attention, the numbers of
-            computed and skipped calls.
+        parts: for each kind of part that is skipped on its own, such as self attention or blocks of frames,
+            the numbers of computed and skipped calls.
         reasons: why evaluations were computed, and how often.
         strip: one character for each step: ``#`` computed, ``.`` skipped, ``+`` skipped in part, which means
             some of its evaluations or some of their parts.
