@@ -50,16 +50,15 @@ class Window:
         tokens, self.shape = new[0].tokens // frames, shape
         self._placed.clear()
         for layer, later in enumerate(new):
-            kept = self._layers[layer].then(later) if self.frames else later
-            held = self._rolled(kept, tokens).copied()
-            self._layers[layer : layer + 1] = [held]
+            kept = self._layers[layer].then(later) if self.frames else later.copied()
+            self._layers[layer : layer + 1] = [self._rolled(kept, tokens)]
         self.frames = self._layers[0].tokens // tokens
 
     def _rolled(self, kept: KeysValues, tokens: int) -> KeysValues:
         if self.most is None or kept.tokens <= self.most * tokens:
             return kept
         rolling = kept.part(kept.tokens - (self.most - self.sink) * tokens, None)
-        return kept.part(0, self.sink * tokens).then(rolling) if self.sink else rolling
+        return kept.part(0, self.sink * tokens).then(rolling) if self.sink else rolling.copied()
 
 
 @dataclass
