@@ -198,18 +198,19 @@ def test_a_program_may_ask_for_finished_frames_to_be_computed_again() -> None:
 
 
 def test_compiled_blocks_work() -> None:
-    run = forcing(num_inference_steps=2, ar_step=1, guidance_scale=1.0)
+    run = forcing(num_inference_steps=1, ar_step=1, guidance_scale=1.0)
     run.uncached  # noqa: B018
-    run.pipe.transformer.blocks[1].compile(backend="eager")
+    run.pipe.transformer.blocks[1].compile(backend="eager", dynamic=False)
     found, stats = shared(run)
     assert same(found, run.uncached)
-    assert blocks(stats) == (8, 4)
+    assert blocks(stats) == (5, 4)
 
 
 def test_a_model_that_is_compiled_as_a_whole_is_computed_and_named() -> None:
-    run = forcing(num_inference_steps=1, ar_step=1, guidance_scale=1.0)
+    run = forcing()
     run.uncached  # noqa: B018
-    run.pipe.transformer.compile(backend="eager")
+    # As compile() leaves it, without waiting for a compiler.
+    run.pipe.transformer._compiled_call_impl = run.pipe.transformer._call_impl
     found, stats = shared(run)
     assert same(found, run.uncached)
     assert "it is compiled as a whole, so all blocks of frames are computed" in stats.notes
