@@ -1,0 +1,46 @@
+"""`skipstone doctor` knows which packages do not go together."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from skipstone.commands import doctor
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, **packages: str | None) -> list[doctor.Diagnosis]:
+    """What is said besides, where these packages have other versions, or none."""
+    usual = doctor.examine()
+
+    def found(name: str) -> str:
+        answer = packages.get(name, "") if name in packages else version(name)
+        if answer is None:
+            raise PackageNotFoundError(name)
+        return answer
+
+    monkeypatch.setattr(doctor, "version", found)
+    return [one for one in doctor.examine() if one.advice and one not in usual]
+
+
+def test_old_diffusers_beside_new_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = installed(monkeypatch, diffusers="0.35.2", transformers="5.1.0", ftfy="6.3")
+    assert [one.name for one in said] == ["diffusers<0.36 + transformers>=5"]
+    assert said[0].is_fatal
+    assert "pip install -U diffusers, or pip install 'transformers<5'" in said[0].advice
+
+
+@pytest.mark.parametrize("pair", [("0.36.0", "5.1.0"), ("0.35.2", "4.57.0")])
+def test_pairs_that_go_together(monkeypatch: pytest.MonkeyPatch, pair: tuple[str, str]) -> None:
+    assert not installed(monkeypatch, diffusers=pair[0], transformers=pair[1], ftfy="6.3")
+
+
+def test_old_wan_without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = installed(monkeypatch, diffusers="0.35.2", transformers="4.57.0", ftfy=None)
+    assert [(one.name, one.status) for one in said] == [("ftfy", "note")]
+    assert not installed(monkeypatch, diffusers="0.36.0", transformers="4.57.0", ftfy=None)
+
+
+def test_a_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = installed(monkeypatch, accelerate="1.2.0")
+    assert [(one.name, one.found, one.advice) for one in said] == [
+        ("accelerate", "1.2.0", "pip install 'accelerate>=1.7'")
+    ]
