@@ -26,6 +26,7 @@ from skipstone.pipelines.model.other_caches import forwards, other_caches
 from skipstone.pipelines.model.spread_weights import WRAPPED, is_wrapped
 from skipstone.pipelines.opening.devices import find_device
 from skipstone.pipelines.planning.autoplan import Autoplan
+from skipstone.pipelines.planning.conditions import of_runs
 from skipstone.pipelines.planning.promised import with_promise
 from skipstone.pipelines.run.call_log import CallLog
 from skipstone.pipelines.run.controls import Controls
@@ -110,7 +111,7 @@ def attach(
     form = storage(device, snapshots)
     if cacher is None:
         assert speedup is not None
-        cacher = Autoplan(pipe, models, speedup).method
+        cacher = Autoplan(models, speedup, of_runs(pipe, models)).method
     cacher = with_promise(cacher, pipe, models, snapshots)
     engines = [Engine(name, model, cacher, tuple(models), form, graphs) for name, model in models.items()]
     if any(engine.cacher.shares_prefix for engine in engines):

@@ -17,7 +17,7 @@ from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Planned, Unplanned
 from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.notice import Notice
-from skipstone.pipelines.planning.conditions import conditions, digest
+from skipstone.pipelines.planning.conditions import digest
 from skipstone.pipelines.planning.record_of_run import record_of
 from skipstone.pipelines.run.ranks import from_first, group_of, is_first, of_all
 from skipstone.schedules.expectation import POOR
@@ -39,21 +39,25 @@ def records_folder() -> Path | None:
     return folder / "records" if folder.is_absolute() else None
 
 
+Describe = Callable[[RunFacts], dict[str, Any]]
+"""Says what a record of a run is made for, as `conditions` does."""
+
+
 class Autoplan:
-    """Choose the method of each run of a pipeline.
+    """Choose the method of each run of a program.
 
     Args:
-        pipe: the pipeline.
-        models: its models by name.
+        models: the program's models by name.
         speedup: the target speedup of planned runs against computing every step.
+        describe: says of each run what a record of it is made for.
 
     Raises:
         ValueError: a speedup outside its range.
     """
 
-    def __init__(self, pipe: Any, models: Mapping[str, nn.Module], speedup: float) -> None:
-        self._pipe = weakref.ref(pipe)
+    def __init__(self, models: Mapping[str, nn.Module], speedup: float, describe: Describe) -> None:
         self._models = models
+        self._describe = describe
         self._speedup = Target(speedup=speedup).speedup or 1.0
         self._is_poor = False
         self._methods: dict[str, Cacher[Any]] = {}
@@ -104,7 +108,7 @@ class Autoplan:
             self._learn(known)
 
     def _begin(self, run: RunFacts) -> "Session":
-        made_for = _together(of_all(self._group, conditions(self._pipe(), self._models, run)))
+        made_for = _together(of_all(self._group, self._describe(run)))
         key = digest(made_for)
         # Processes that share a model do as their first one: another may have no file.
         method = self._methods[key] = from_first(self._group, lambda: self._known(key, run))
@@ -131,7 +135,7 @@ class Autoplan:
         return self._planned(record)
 
     def _serves(self, record: Profile, key: str, run: RunFacts) -> bool:
-        """Whether a record is of this pipeline and this kind of run."""
+        """Whether a record is of these models and this kind of run."""
         alike = record.steps == len(run.levels) and np.allclose(record.levels, run.levels, atol=1e-4)
         return alike and digest(record.made_for) == key and set(record.models) <= set(self._models)
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -37,6 +38,12 @@ def conditions(pipe: Any, models: Mapping[str, nn.Module], run: RunFacts) -> dic
         "dtype": run.dtype,
         "versions": {name: version(name) for name in ("skipstone", "torch", "diffusers")},
     }
+
+
+def of_runs(pipe: Any, models: Mapping[str, nn.Module]) -> Callable[[RunFacts], dict[str, Any]]:
+    """`conditions` of each run of a pipeline, which is held weakly."""
+    held = weakref.ref(pipe)
+    return lambda run: conditions(held(), models, run)
 
 
 def digest(value: Any) -> str:

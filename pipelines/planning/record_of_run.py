@@ -49,9 +49,12 @@ def _moments(model: str, tape: Tape) -> list[tuple[Quantity, Moments]]:
         if len(values[0])
     }
     guidance = tape.run.guidance
-    if guidance is not None and guidance > 1:
-        for name in (RESIDUAL, OUTPUT):
-            of_branches = {branch: values for (branch, kind), values in series.items() if kind == name}
+    for name in (RESIDUAL, OUTPUT):
+        of_branches = {branch: values for (branch, kind), values in series.items() if kind == name}
+        seen = of_branches.pop(GUIDED, None)
+        if seen is not None and not _spans(of_branches, seen):
+            del series[GUIDED, name]
+        elif seen is None and guidance is not None and guidance > 1:
             made = _guided(of_branches, guidance)
             if made is not None:
                 series[GUIDED, name] = made
@@ -75,6 +78,12 @@ def _series(seen: Mapping[int, tuple[Tensor | None, Tensor | None]]) -> dict[str
 def _stacked(values: Mapping[int, Tensor]) -> Series:
     steps = tuple(sorted(values))
     return steps, np.array([values[step].cpu().numpy() for step in steps], dtype=np.float64)
+
+
+def _spans(branches: Mapping[str, Series], guided: Series) -> bool:
+    """Whether what guidance gave was seen on the steps that can be planned: those of some branch."""
+    longest = max((steps for steps, _ in branches.values()), key=len, default=())
+    return longest == guided[0]
 
 
 def _guided(branches: Mapping[str, Series], scale: float) -> Series | None:

@@ -54,7 +54,7 @@ def statistics(model: nn.Module) -> list[list[Any]]:
     tensors = list(_tensors(model))
     storage, norms, before = list(map(_storage, tensors)), _norms(tensors), _known.get(model)
     if before is None or norms is None or (before.storage, before.norms) != (storage, norms):
-        before = _known[model] = Known(storage, norms or [], _read(tensors))
+        before = _known[model] = Known(storage, norms or [], statistics_of(tensors))
     return before.statistics
 
 
@@ -75,7 +75,8 @@ def _norms(tensors: Sequence[Tensor]) -> list[float] | None:
     return found
 
 
-def _read(tensors: Sequence[Tensor]) -> list[list[Any]]:
+def statistics_of(tensors: Sequence[Tensor]) -> list[list[Any]]:
+    """What `statistics` reads, of some plain tensors."""
     places = cache(_places)
     values = _fetched([_words(tensor, places) for tensor in tensors])
     return [[str(t.dtype), list(t.shape), values.get(n, [])] for n, t in enumerate(tensors)]
@@ -86,7 +87,7 @@ def _tensors(model: nn.Module) -> Iterator[Tensor]:
         saved = {n: b for n, b in module._buffers.items() if n not in module._non_persistent_buffers_set}
         for name, value in chain(module._parameters.items(), saved.items()):
             if value is not None:
-                yield from _stored(_loaded(module, name, value))
+                yield from stored(_loaded(module, name, value))
 
 
 def _loaded(module: nn.Module, name: str, value: Tensor) -> Tensor:
@@ -97,12 +98,12 @@ def _loaded(module: nn.Module, name: str, value: Tensor) -> Tensor:
     return kept[name]
 
 
-def _stored(tensor: Tensor) -> Iterator[Tensor]:
+def stored(tensor: Tensor) -> Iterator[Tensor]:
     """The plain tensors inside a tensor, with the scales of quantised numbers."""
     if hasattr(tensor, "__tensor_flatten__"):
         inner = (getattr(tensor, name) for name in tensor.__tensor_flatten__()[0])
         # A tensor that is spread over processes also holds their mesh.
-        yield from (one for part in inner if isinstance(part, Tensor) for one in _stored(part))
+        yield from (one for part in inner if isinstance(part, Tensor) for one in stored(part))
         return
     yield tensor
     scaled = {**vars(tensor), **getattr(vars(tensor).get("quant_state"), "__dict__", {})}

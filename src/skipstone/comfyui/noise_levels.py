@@ -1,0 +1,78 @@
+"""The steps of a sampler's run, read off the model's own formulas."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skipstone.cachers.contract.words import Step
+from skipstone.schedules.importance import Prediction
+
+CLOSE = 1e-5
+"""How far rounding may take a noise level from that of its step, as a share."""
+
+
+def steps_of(sigmas: Sequence[float], sampling: Any) -> tuple[Step, ...]:
+    """One step for each noise level but the last.
+
+    Args:
+        sigmas: the noise levels, falling.
+        sampling: the model's ``model_sampling``.
+    """
+    count = len(sigmas) - 1
+    levels = (_signal_and_noise(sampling, sigma) for sigma in sigmas[:-1])
+    return tuple(Step(n, count, sigmas[n], sigmas[n], *level) for n, level in enumerate(levels))
+
+
+def step_at(steps: Sequence[Step], sigma: float) -> Step:
+    """The step that a noise level belongs to: the last one that begins at it or above.
+
+    Samplers of higher order call the model several times a step, at the step's own level, between it and the
+    next one, or at the next one's.
+    """
+    inside = [step for step in steps if step.timestep >= sigma * (1 - CLOSE)]
+    return inside[-1] if inside else steps[0]
+
+
+def prediction_of(steps: Sequence[Step], sampling: Any) -> Prediction:
+    """What the model's output is, by how much of it goes into the clean sample in the middle of a run."""
+    middle = steps[len(steps) // 2]
+    assert middle.signal is not None
+    assert middle.noise is not None
+    clean, ratio = abs(_denoised(sampling, middle.timestep)[1]), middle.noise / middle.signal
+    shares: dict[Prediction, float] = {
+        "flow": ratio / (1 + ratio),
+        "v": ratio / (1 + ratio**2) ** 0.5,
+        "epsilon": ratio,
+        "sample": 1.0,
+    }
+    return min(shares, key=lambda name: abs(shares[name] - clean))
+
+
+def raw_output(sampling: Any, sigma: float, latents: Tensor, denoised: Tensor) -> Tensor:
+    """The output of the model that would have led from some latents to a clean sample."""
+    kept, added = _denoised(sampling, sigma)
+    return (denoised - kept * latents) / added
+
+
+def _signal_and_noise(sampling: Any, sigma: float) -> tuple[float, float]:
+    """The shares of the clean sample and of the noise in the latents at a noise level."""
+    return (
+        _linear(sampling.noise_scaling, sigma, 0.0, 1.0),
+        _linear(sampling.noise_scaling, sigma, 1.0, 0.0),
+    )
+
+
+def _denoised(sampling: Any, sigma: float) -> tuple[float, float]:
+    """The shares of the latents and of the model's output in the clean sample at a noise level."""
+    return (
+        _linear(sampling.calculate_denoised, sigma, 0.0, 1.0),
+        _linear(sampling.calculate_denoised, sigma, 1.0, 0.0),
+    )
+
+
+def _linear(formula: Any, sigma: float, first: float, second: float) -> float:
+    """What a formula that is linear in two tensors gives for two numbers."""
+    level, one, other = torch.tensor([sigma]), torch.tensor([[first]]), torch.tensor([[second]])
+    return float(formula(level, one, other))

@@ -1,0 +1,112 @@
+"""The attachment of a method to a model in ComfyUI."""
+
+from typing import Any
+
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import RunFacts
+from skipstone.cachers.planned import Unplanned
+from skipstone.comfyui.contract import (
+    DIFFUSION_MODEL,
+    KEY,
+    OUTER_SAMPLE,
+    PREDICT_NOISE,
+    Executor,
+    Sampling,
+)
+from skipstone.comfyui.run import MethodFor, SamplerRun
+from skipstone.comfyui.told import Told, told
+from skipstone.pipelines.model.compiled import uncompiled
+
+CHOOSES_STEPS = "adaptive"
+"""In the names of samplers that choose their own steps."""
+
+ADDS_NOISE = ("ancestral", "sde", "lcm", "ddpm", "seeds", "sa_solver")
+"""In the names of samplers that add new noise on their steps."""
+
+
+class SamplerCache:
+    """Skip evaluations of one model, and remember what the last runs did.
+
+    Nothing of a run is held after it. A model may be cloned, patched, unloaded and sampled with by others:
+    what is known of a run belongs to it alone.
+
+    Args:
+        method_for: chooses the method of each run.
+    """
+
+    def __init__(self, method_for: MethodFor) -> None:
+        self._method_for = method_for
+        self._run: SamplerRun | None = None
+        self._untold: list[Told] = []
+        self._last_told: list[Told] = []
+
+    def attach(self, patcher: Any) -> None:
+        """Let a model's runs go through this; another cache of skipstone on it is replaced."""
+        call = uncompiled(self._call, recursive=False)
+        kinds = {OUTER_SAMPLE: self._sample, PREDICT_NOISE: self._predict, DIFFUSION_MODEL: call}
+        for kind, wrapper in kinds.items():
+            patcher.remove_wrappers_with_key(kind, KEY)
+            patcher.add_wrapper_with_key(kind, KEY, wrapper)
+        patcher.set_attachments(KEY, self)
+
+    def runs(self) -> list[Told]:
+        """What happened in the runs since this was last asked for; the same again if there were none."""
+        if self._untold:
+            self._last_told, self._untold = self._untold, []
+        return self._last_told
+
+    def _sample(
+        self,
+        executor: Executor,
+        noise: Any,
+        latent_image: Any,
+        sampler: Any,
+        sigmas: Any,
+        denoise_mask: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        given = noise, latent_image, sampler, sigmas, denoise_mask
+        levels = tuple(sigmas.tolist())
+        if len(levels) < 2:
+            return executor(*given, *args, **kwargs)
+        sampling = Sampling(executor.class_obj, sampler, levels, noise, denoise_mask is not None)
+        outer, run = self._run, SamplerRun(sampling, self._chosen)
+        self._run = run
+        try:
+            made = executor(*given, *args, **kwargs)
+            run.end()
+        finally:
+            self._run = outer
+            self._note(run)
+            self._untold.append(told(run))
+        return made
+
+    def _predict(self, executor: Executor, *args: Any, **kwargs: Any) -> Any:
+        run = self._run
+        return executor(*args, **kwargs) if run is None else run.predict(executor, *args, **kwargs)
+
+    def _call(self, executor: Executor, *args: Any, **kwargs: Any) -> Any:
+        run = self._run
+        return executor(*args, **kwargs) if run is None else run.call(executor, *args, **kwargs)
+
+    def _chosen(self, run: RunFacts) -> Cacher[Any]:
+        """The method of a run; one that cannot be planned computes everything."""
+        assert isinstance(run.key, SamplerRun)
+        sampling = run.key.sampling
+        if CHOOSES_STEPS in sampling.sampler_name:
+            return Unplanned("the sampler chooses its own steps: take one with fixed steps")
+        if sampling.other_caches:
+            return Unplanned(f"{sampling.other_caches[0]} is on this model too: remove one of the two")
+        return self._method_for(run)
+
+    def _note(self, run: SamplerRun) -> None:
+        """What the figures of a run do not show."""
+        sampling = run.sampling
+        if any(word in sampling.sampler_name for word in ADDS_NOISE):
+            run.log.note(
+                f"the sampler ({sampling.sampler_name}) adds new noise on its steps, so no two runs are "
+                "alike: expect a lower quality, or take a sampler without noise"
+            )
+        if sampling.is_controlled and any(entry.reason is None for entry in run.log.entries):
+            run.log.note("the ControlNet runs on skipped steps too")

@@ -1,0 +1,103 @@
+"""What happened in a sampler's runs, in words."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import Reason
+from skipstone.cachers.contract.wrapper import Wrapper
+from skipstone.cachers.planned import Planned
+from skipstone.comfyui.made_for import PROGRAM
+from skipstone.comfyui.run import SamplerRun
+from skipstone.pipelines.run.stats import RunStats
+from skipstone.schedules.plan import Plan
+
+NO_RUN = "No run yet: connect the latents that the sampler gives, so that this node waits for it."
+
+NOT_SEEN = (
+    "Nothing was skipped: the sampler made no noise prediction that a node can see. ComfyUI shows them since "
+    "it has its EasyCache node: update it."
+)
+
+LEGEND = "# computed   . skipped   + in part"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is kept of a run: plain values, no tensor.
+
+    Args:
+        stats: its statistics.
+        plan: the plan that it followed, if it did.
+        ended: whether it was not interrupted.
+    """
+
+    stats: RunStats
+    plan: Plan | None
+    ended: bool
+
+
+def told(run: SamplerRun) -> Told:
+    """What is kept of a run."""
+    return Told(run.log.stats(), _plan_of(run.method), run.ended)
+
+
+def text(runs: Sequence[Told]) -> str:
+    """What happened, a paragraph for each run."""
+    paragraphs = ["\n".join(_lines(run)) for run in runs]
+    if len(runs) > 1:
+        paragraphs = [f"Run {n} of {len(runs)}\n{one}" for n, one in enumerate(paragraphs, 1)]
+    return "\n\n".join(paragraphs) or NO_RUN
+
+
+def _plan_of(method: Cacher[Any]) -> Plan | None:
+    while isinstance(method, Wrapper):
+        method = method.cacher
+    return method.plan if isinstance(method, Planned) else None
+
+
+def _lines(run: Told) -> Iterator[str]:
+    stats = run.stats
+    if not stats.evaluations:
+        yield NOT_SEEN
+        return
+    yield stats.strip
+    if stats.skipped:
+        yield LEGEND
+    yield _sentence(_what(run))
+    if stats.skipped or run.plan is not None:
+        yield _sentence("why the others were computed: " + _counted(stats.reasons))
+    program = PROGRAM if run.plan is None else run.plan.record.made_for.get("pipeline")
+    if program != PROGRAM:
+        yield _sentence(f"the plan was made with {program or 'another program'}")
+    yield from map(_sentence, stats.notes)
+
+
+def _what(run: Told) -> str:
+    stats = run.stats
+    if not run.ended:
+        return f"interrupted in step {stats.steps} of {stats.planned_steps}: nothing was kept of this run"
+    if stats.steps < stats.planned_steps:
+        used = f"the sampler used {stats.steps} of its {stats.planned_steps} noise levels"
+        return f"{used}, so nothing was recorded: {_computed(stats)}"
+    if str(Reason.RECORDING) in stats.reasons:
+        return f"all {stats.steps} steps were computed in {stats.seconds:.1f} s and recorded"
+    return _computed(stats)
+
+
+def _computed(stats: RunStats) -> str:
+    if not stats.skipped:
+        return f"all {stats.steps} steps were computed in {stats.seconds:.1f} s: {stats.method}"
+    calls = f"{stats.computed} of {stats.evaluations} calls of the model were computed"
+    steps = f"{stats.skipped_steps} of {stats.steps} steps skipped"
+    gain = "" if stats.speedup is None else f", about {stats.speedup:.1f} times faster than computing all"
+    return f"{steps}, {calls}, in {stats.seconds:.1f} s{gain}"
+
+
+def _counted(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."

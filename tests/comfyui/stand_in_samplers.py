@@ -1,0 +1,75 @@
+"""Samplers of a few kinds, as `denoise(x, sigma)` and a list of noise levels that ends at zero."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+Tell = Callable[[int], None]
+
+
+def sample_euler(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
+    """One call a step."""
+    for step in range(len(sigmas) - 1):
+        slope = _slope(denoise, x, sigmas[step])
+        tell(step)
+        x = x + slope * (sigmas[step + 1] - sigmas[step])
+    return x
+
+
+def sample_heun(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
+    """A second call at the next step's level, but for the last one."""
+    for step in range(len(sigmas) - 1):
+        length = sigmas[step + 1] - sigmas[step]
+        slope = _slope(denoise, x, sigmas[step])
+        tell(step)
+        if sigmas[step + 1] == 0:
+            x = x + slope * length
+        else:
+            x = x + (slope + _slope(denoise, x + slope * length, sigmas[step + 1])) / 2 * length
+    return x
+
+
+def sample_midpoint(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
+    """A second call at a level between this step's and the next one's."""
+    for step in range(len(sigmas) - 1):
+        length = sigmas[step + 1] - sigmas[step]
+        slope = _slope(denoise, x, sigmas[step])
+        tell(step)
+        if sigmas[step + 1] > 0:
+            slope = _slope(denoise, x + slope * length / 2, (sigmas[step] + sigmas[step + 1]) / 2)
+        x = x + slope * length
+    return x
+
+
+def sample_two_step(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
+    """One call a step, with the slope of the step before (Adams-Bashforth in sigma)."""
+    before, length_before = None, torch.ones(())
+    for step in range(len(sigmas) - 1):
+        length = sigmas[step + 1] - sigmas[step]
+        slope = _slope(denoise, x, sigmas[step])
+        tell(step)
+        share = 0.0 if before is None else length / (2 * length_before)
+        x = x + length * (slope + share * (slope - (slope if before is None else before)))
+        before, length_before = slope, length
+    return x
+
+
+def sample_euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
+    """One call a step, with new noise."""
+    for step in range(len(sigmas) - 1):
+        down = sigmas[step + 1] * 0.8
+        x = x + _slope(denoise, x, sigmas[step]) * (down - sigmas[step])
+        tell(step)
+        x = x + torch.randn(x.shape) * (sigmas[step + 1] ** 2 - down**2).sqrt()
+    return x
+
+
+def sample_adaptive(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
+    """Levels of its own."""
+    return sample_euler(denoise, x, torch.linspace(float(sigmas[0]), 0, 2 * len(sigmas)), tell)
+
+
+def _slope(denoise: Denoise, x: Tensor, sigma: Tensor) -> Tensor:
+    return (x - denoise(x, sigma * x.new_ones(len(x)))) / sigma
