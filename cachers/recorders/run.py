@@ -62,7 +62,8 @@ class Recorder(Recording[None]):
         return replace(self, model=model.name)
 
     def for_run(self, run: RunFacts) -> "Recorder":
-        self.tapes[self.model] = Tape(run)
+        # Whoever keeps the tape would keep the run.
+        self.tapes[self.model] = Tape(replace(run, key=None))
         return self
 
     def new_state(self) -> None:

@@ -21,6 +21,7 @@ PARTS = {
     "testing": PACKAGE,
     "report": PACKAGE,
     "commands": PACKAGE,
+    "comfyui": PACKAGE,
 }
 """The folders of the package, and where they are."""
 

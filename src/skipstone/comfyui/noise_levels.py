@@ -1,13 +1,22 @@
 """The steps of a sampler's run, read off the model's own formulas."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from skipstone.cachers.contract.words import Step
-from skipstone.schedules.importance import Prediction
+from skipstone.cachers.contract.words import RunFacts, Step
+from skipstone.schedules.importance import LEAST_UNIT, Prediction
+
+OF_OUTPUT: dict[Prediction, Callable[[float], float]] = {
+    "flow": lambda time: time,
+    "v": lambda time: time / math.hypot(1 - time, time),
+    "epsilon": lambda time: time / max(1 - time, LEAST_UNIT),
+    "sample": lambda time: 1.0,
+}
+"""How much of each kind of output goes into the clean sample at a flow time."""
 
 CLOSE = 1e-5
 """How far rounding may take a noise level from that of its step, as a share."""
@@ -36,18 +45,15 @@ def step_at(steps: Sequence[Step], sigma: float) -> Step:
 
 
 def prediction_of(steps: Sequence[Step], sampling: Any) -> Prediction:
-    """What the model's output is, by how much of it goes into the clean sample in the middle of a run."""
-    middle = steps[len(steps) // 2]
-    assert middle.signal is not None
-    assert middle.noise is not None
-    clean, ratio = abs(_denoised(sampling, middle.timestep)[1]), middle.noise / middle.signal
-    shares: dict[Prediction, float] = {
-        "flow": ratio / (1 + ratio),
-        "v": ratio / (1 + ratio**2) ** 0.5,
-        "epsilon": ratio,
-        "sample": 1.0,
-    }
-    return min(shares, key=lambda name: abs(shares[name] - clean))
+    """What the model's output is, by how much of it goes into the clean sample on each step."""
+    clean = [abs(_denoised(sampling, step.timestep)[1]) for step in steps]
+    times = RunFacts(tuple(steps)).levels
+
+    def differs(name: Prediction) -> float:
+        pairs = zip(times, clean, strict=True)
+        return sum(abs(OF_OUTPUT[name](time) - share) / share for time, share in pairs)
+
+    return min(OF_OUTPUT, key=differs)
 
 
 def raw_output(sampling: Any, sigma: float, latents: Tensor, denoised: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """One run of a sampler: each condition is a branch, and whole outputs of the model are estimated."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Outcome, Probe, Reason, RunFacts, Site, Step
 from skipstone.comfyui.conditions import Condition, conditions_of, layout_of, parts_of, together
 from skipstone.comfyui.contract import DIFFUSION_MODEL, Executor, Sampling, call_options
+from skipstone.comfyui.controls import asked, waiting_controls
 from skipstone.comfyui.noise_levels import raw_output, step_at, steps_of
 from skipstone.pipelines.evaluations.base import Branch
 from skipstone.pipelines.evaluations.output import OutputEvaluation
 from skipstone.pipelines.evaluations.sites import Placement
+from skipstone.pipelines.memory.layer import reason_to_compute
 from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.model.outputs import floats_in
 from skipstone.pipelines.run.stats import LogEntry, RunLog
@@ -40,6 +43,29 @@ class Prediction:
     visit: int
 
 
+@dataclass(frozen=True)
+class Call:
+    """One call of the model.
+
+    Args:
+        step: its step.
+        mark: when it began.
+        evaluations: one for each condition; none if they cannot be told apart.
+        reason: why it is computed; None if it is skipped.
+        output: the estimate, if it is skipped.
+        args: its arguments, if it is computed.
+        kwargs: the same of its keyword arguments.
+    """
+
+    step: Step
+    mark: Mark
+    evaluations: Sequence[OutputEvaluation[Any]]
+    reason: str | None
+    output: Any
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
 class SamplerRun:
     """Stand between a sampler and its model during one run.
 
@@ -55,6 +81,7 @@ class SamplerRun:
         self.method = method_for(self._facts())
         self.log = RunLog({DIFFUSION_MODEL: self.method}, planned_steps=len(self.steps))
         self._branches: dict[Hashable, Branch[Any]] = {}
+        self._called: dict[Hashable, int] = {}
         self._names: dict[Condition, str] = {}
         self._visits: Counter[int] = Counter()
         self._at: Prediction | None = None
@@ -66,7 +93,8 @@ class SamplerRun:
         guidance = getattr(self.sampling.guider, "cfg", None)
         scales = {"guidance_scale": float(guidance)} if isinstance(guidance, (int, float)) else {}
         noise = self.sampling.noise
-        return RunFacts(self.steps, tuple(noise.shape[1:]), str(noise.dtype), scales, key=self)
+        dtype = str(noise.dtype).removeprefix("torch.")
+        return RunFacts(self.steps, tuple(noise.shape[1:]), dtype, scales, key=self)
 
     def predict(self, executor: Executor, latents: Any, sigma: Tensor, *args: Any, **kwargs: Any) -> Any:
         """One prediction for all conditions."""
@@ -74,36 +102,56 @@ class SamplerRun:
         step = step_at(self.steps, level)
         self._visits[step.index] += 1
         self._seen.clear()
+        self._forget_before(step.index - 1)
         self._at = Prediction(step, self._visits[step.index])
+        waiting = waiting_controls(executor.class_obj) if self._may_skip(step) else nullcontext()
         try:
-            denoised = executor(latents, sigma, *args, **kwargs)
+            with waiting:
+                denoised = executor(latents, sigma, *args, **kwargs)
         finally:
             self._at = None
         if self._is_recorded and isinstance(denoised, Tensor):
             self._record_guided(step, raw_output(self._levels, level, latents, denoised))
         return denoised
 
-    def call(self, executor: Executor, *args: Any, **kwargs: Any) -> Any:
-        """One call of the model; the estimated output where the method skips it."""
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+        """One call of the model begins; None where it belongs to no prediction."""
         at = self._at
         if at is None:
-            return executor(*args, **kwargs)
+            return None
+        mark = Mark(next(floats_in(args)).device)
         given = self._told_apart(conditions_of(call_options(args, kwargs), at.visit))
-        device = next(floats_in(args)).device
-        begin = Mark(device)
         evaluations = [self._evaluation(one, at.step, args, len(given)) for one in given]
-        reason, output = self._evaluated(evaluations, executor, args, kwargs)
-        name = "+".join(evaluation.branch.name for evaluation in evaluations) or "unknown"
-        self.log.entries.append(LogEntry(DIFFUSION_MODEL, name, at.step.index, reason, begin, Mark(device)))
+        estimates = [evaluation.begin() for evaluation in evaluations]
+        computed = [one.reason for one in evaluations if one.reason is not None]
+        if evaluations and not computed:
+            return Call(at.step, mark, evaluations, None, together(estimates))
+        reason = computed[0] if computed else NOT_TOLD_APART
+        return Call(at.step, mark, evaluations, reason, None, *asked(args, kwargs))
+
+    def finish(self, call: Call, output: Any) -> None:
+        """Note a call, and keep what a computed one gave."""
+        if call.reason is not None:
+            self._keep(call, output)
+        name = "+".join(evaluation.branch.name for evaluation in call.evaluations) or "unknown"
+        entry = LogEntry(
+            DIFFUSION_MODEL, name, call.step.index, call.reason, call.mark, Mark(call.mark.device)
+        )
+        self.log.entries.append(entry)
         held = sum(branch.nbytes for branch in self._branches.values())
         self.log.bytes_held = max(self.log.bytes_held, held)
-        return output
 
     def end(self) -> None:
         """Learn from a run that has taken all its steps."""
         self.log.end = Mark(self.log.entries[-1].device) if self.log.entries else None
         self.method.end_run(self.log.skip_cost)
         self.ended = True
+
+    def _may_skip(self, step: Step) -> bool:
+        """Whether no known branch has to be computed."""
+        branches = self._branches.values()
+        reasons = [reason_to_compute(self.method, Now(step), one.state, one.snapshots) for one in branches]
+        return bool(reasons) and not any(reasons)
 
     def _told_apart(self, given: list[Condition]) -> list[Condition]:
         """The conditions of a call; none if one of them was evaluated twice for a prediction, then or now."""
@@ -117,26 +165,21 @@ class SamplerRun:
         key = condition, layout_of(args, count)
         if key not in self._branches:
             self._branches[key] = Branch(self._name(condition), key, self.method, WHOLE_OUTPUT)
+        self._called[key] = step.index
         return OutputEvaluation(self.method, Now(step), self._branches[key])
 
-    def _evaluated(
-        self, evaluations: list[OutputEvaluation[Any]], executor: Executor, args: Any, kwargs: Any
-    ) -> tuple[str | None, Any]:
-        """Why a call was computed, None if it was skipped, and its output."""
-        estimates = [evaluation.begin() for evaluation in evaluations]
-        computed = [one.reason for one in evaluations if one.reason is not None]
-        if evaluations and not computed:
-            return None, together(estimates)
-        output = executor(*args, **kwargs)
-        if not evaluations:
-            return NOT_TOLD_APART, output
-        parts = parts_of(output, len(evaluations))
-        if not parts:
+    def _forget_before(self, index: int) -> None:
+        """Drop branches that were last called before a step: conditions that ended, windows that moved on."""
+        for key in [key for key, last in self._called.items() if last < index]:
+            del self._called[key], self._branches[key]
+
+    def _keep(self, call: Call, output: Any) -> None:
+        parts = parts_of(output, len(call.evaluations)) if call.evaluations else []
+        if call.evaluations and not parts:
             self.log.note(NOT_DIVIDED)
-        for evaluation, part in zip(evaluations, parts, strict=False):
+        for evaluation, part in zip(call.evaluations, parts, strict=False):
             evaluation.reason = evaluation.reason or WITH_OTHERS
             evaluation.finish(part, next(floats_in(part)))
-        return computed[0], output
 
     def _name(self, condition: Condition) -> str:
         """``cond``, ``uncond``, and numbered ones for what is as positive or negative as another."""

@@ -1,5 +1,6 @@
 """The attachment of a method to a model in ComfyUI."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from skipstone.cachers.contract.cacher import Cacher
@@ -13,7 +14,7 @@ from skipstone.comfyui.contract import (
     Executor,
     Sampling,
 )
-from skipstone.comfyui.run import MethodFor, SamplerRun
+from skipstone.comfyui.run import Call, MethodFor, SamplerRun
 from skipstone.comfyui.told import Told, told
 from skipstone.pipelines.model.compiled import uncompiled
 
@@ -36,6 +37,7 @@ class SamplerCache:
 
     def __init__(self, method_for: MethodFor) -> None:
         self._method_for = method_for
+        self._begin, self._finish = uncompiled(self._begun), uncompiled(self._finished)
         self._run: SamplerRun | None = None
         self._untold: list[Told] = []
         self._last_told: list[Told] = []
@@ -87,8 +89,20 @@ class SamplerCache:
         return executor(*args, **kwargs) if run is None else run.predict(executor, *args, **kwargs)
 
     def _call(self, executor: Executor, *args: Any, **kwargs: Any) -> Any:
-        run = self._run
-        return executor(*args, **kwargs) if run is None else run.call(executor, *args, **kwargs)
+        """What the model gives. A compiled model's forward comes here, and what it computes stays compiled."""
+        call = self._begin(args, kwargs)
+        if call is None:
+            return executor(*args, **kwargs)
+        output = executor(*call.args, **call.kwargs) if call.reason is not None else call.output
+        self._finish(call, output)
+        return output
+
+    def _begun(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
+        return None if self._run is None else self._run.begin(args, kwargs)
+
+    def _finished(self, call: Call, output: Any) -> None:
+        assert self._run is not None
+        self._run.finish(call, output)
 
     def _chosen(self, run: RunFacts) -> Cacher[Any]:
         """The method of a run; one that cannot be planned computes everything."""
@@ -108,5 +122,3 @@ class SamplerCache:
                 f"the sampler ({sampling.sampler_name}) adds new noise on its steps, so no two runs are "
                 "alike: expect a lower quality, or take a sampler without noise"
             )
-        if sampling.is_controlled and any(entry.reason is None for entry in run.log.entries):
-            run.log.note("the ControlNet runs on skipped steps too")

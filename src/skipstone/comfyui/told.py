@@ -66,8 +66,8 @@ def _lines(run: Told) -> Iterator[str]:
     if stats.skipped:
         yield LEGEND
     yield _sentence(_what(run))
-    if stats.skipped or run.plan is not None:
-        yield _sentence("why the others were computed: " + _counted(stats.reasons))
+    if stats.reasons.keys() != {str(Reason.RECORDING)}:
+        yield _sentence("why calls were computed: " + _counted(stats.reasons))
     program = PROGRAM if run.plan is None else run.plan.record.made_for.get("pipeline")
     if program != PROGRAM:
         yield _sentence(f"the plan was made with {program or 'another program'}")
