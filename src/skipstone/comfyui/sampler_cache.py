@@ -89,7 +89,7 @@ class SamplerCache:
         return executor(*args, **kwargs) if run is None else run.predict(executor, *args, **kwargs)
 
     def _call(self, executor: Executor, *args: Any, **kwargs: Any) -> Any:
-        """What the model gives. A compiled model's forward comes here, and what it computes stays compiled."""
+        """What the model gives. A compiled forward comes here, and what it computes stays compiled."""
         call = self._begin(args, kwargs)
         if call is None:
             return executor(*args, **kwargs)
