@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import comfyui_workflow
 import pytest
 
 import skipstone
@@ -58,8 +57,3 @@ def test_our_nodes_in_the_workflow_are_as_they_are(node: dict[str, Any]) -> None
     assert [(slot["name"], slot["type"]) for slot in node["inputs"]] == joined
     assert [slot["type"] for slot in node["outputs"]] == list(kind.RETURN_TYPES)
     assert len(node["widgets_values"]) == len(every) - len(joined)
-
-
-def test_the_picture_of_the_workflow_is_fresh() -> None:
-    drawn = comfyui_workflow.figure(WORKFLOW)
-    assert comfyui_workflow.FIGURE.read_text() == drawn, "run: python docs/make/comfyui_workflow.py"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from comfyui.bench import STEPS, Bench, said, tiny_model
-from comfyui.stand_in import BaseModel, Patcher
+from comfyui.stand_in import BaseModel, Patcher, WrappedModel, condition
 from comfyui.stand_in_models import Flow, TinyTransformer
+from torch import Tensor
 
 import skipstone
 from skipstone.comfyui import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
@@ -84,6 +85,25 @@ def test_a_record_is_kept_for_other_speeds_and_other_processes(bench: Bench, fol
     assert len(list(folder.iterdir())) == 1
     again = Bench(tiny_model())
     assert again.calls(again.faster(4.0)) == STEPS // 4
+
+
+def test_the_record_has_what_guidance_made(bench: Bench, folder: Path) -> None:
+    """The model gives 1 and -1; guidance of 3 makes 5 of them, and what comes after it a tenth more."""
+
+    class Signs(WrappedModel):
+        def _forward(self, x: Tensor, time: Tensor, context: Tensor, **others: Any) -> Tensor:
+            return context.mean((1, 2)).sign().view(-1, 1, 1, 1).expand(x.shape).contiguous()
+
+    def more(guider: Any, made: Tensor, x: Tensor, sigma: Tensor, options: Any) -> Tensor:
+        return x + 1.1 * (made - x)
+
+    bench.positive, bench.negative = ([condition(context=n * torch.ones(1, 2, 4))] for n in (1, -1))
+    bench.patcher.model.diffusion_model = Signs()
+    bench.options = {"sampler_post_cfg_function": [more]}
+    bench.sample(bench.faster())
+    (path,) = folder.iterdir()
+    scales = {key.branch: part.scale for key, part in skipstone.load_record(path).moments.items()}
+    assert scales == pytest.approx({"cond": 1.0, "uncond": 1.0, "guided": 5.5}, rel=1e-4)
 
 
 def test_a_damaged_record_is_made_again(bench: Bench, folder: Path) -> None:

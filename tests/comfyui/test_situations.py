@@ -253,6 +253,16 @@ def test_a_second_pass_with_more_pixels_is_a_run_of_its_own(bench: Bench) -> Non
         assert text.count("steps skipped") == (0 if recorded else 2)
 
 
+def test_noise_levels_that_rise_are_computed(bench: Bench) -> None:
+    """As where a picture is turned into noise."""
+    bench.sigmas = torch.linspace(0.01, 1, STEPS)
+    wanted = bench.sample()
+    patcher = bench.faster()
+    for _ in range(2):
+        assert torch.equal(bench.sample(patcher), wanted)
+    assert "so nothing was recorded" in said(patcher)
+
+
 def test_new_noise_on_each_step_is_said(bench: Bench) -> None:
     bench.sampler = sample_euler_ancestral
     patcher, _ = bench.planned()

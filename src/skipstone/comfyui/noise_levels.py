@@ -51,7 +51,7 @@ def prediction_of(steps: Sequence[Step], sampling: Any) -> Prediction:
 
     def differs(name: Prediction) -> float:
         pairs = zip(times, clean, strict=True)
-        return sum(abs(OF_OUTPUT[name](time) - share) / share for time, share in pairs)
+        return sum(abs(OF_OUTPUT[name](time) - share) / share for time, share in pairs if share)
 
     return min(OF_OUTPUT, key=differs)
 
