@@ -69,8 +69,8 @@ def said(patcher: Patcher, **given: Any) -> str:
     return text
 
 
-def tiny_model(seed: int = 0, sampling: Any = None) -> Patcher:
+def tiny_model(seed: int = 0, sampling: Any = None, blocks: int = 2) -> Patcher:
     """A tiny transformer with random weights."""
     torch.manual_seed(seed)
-    model = TinyTransformer().eval().requires_grad_(False)
+    model = TinyTransformer(blocks).eval().requires_grad_(False)
     return Patcher(BaseModel(model, sampling or Flow()))

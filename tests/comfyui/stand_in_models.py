@@ -55,11 +55,11 @@ def _like(sigma: Tensor, x: Tensor) -> Tensor:
 class TinyTransformer(WrappedModel):
     """Attends among all places of a picture or clip ``(batch, channels, ...)``, and to a context."""
 
-    def __init__(self, channels: int = 4, dim: int = 16) -> None:
+    def __init__(self, blocks: int = 2, channels: int = 4, dim: int = 16) -> None:
         super().__init__()
         self.embed, self.head = nn.Linear(channels, dim), nn.Linear(dim, channels)
         self.blocks = nn.ModuleList(
-            nn.TransformerDecoderLayer(dim, 2, 2 * dim, 0.0, batch_first=True) for _ in range(2)
+            nn.TransformerDecoderLayer(dim, 2, 2 * dim, 0.0, batch_first=True) for _ in range(blocks)
         )
 
     def _forward(

@@ -13,7 +13,7 @@ import skipstone
 from skipstone.comfyui import NODE_CLASS_MAPPINGS
 from skipstone.schedules.search import Target, find
 
-STEPS = 14
+STEPS = 12
 COMPUTED = 7
 RECORDED, PROMPT = "a rocket on a black background", "a banana on a red background"
 

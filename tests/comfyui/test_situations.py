@@ -1,6 +1,8 @@
 """Situations of ComfyUI: a recorded run is the uncached one, a planned one skips, branches stay apart."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from comfyui.stand_in_samplers import (
     sample_two_step,
 )
 from torch import Tensor
+
+from skipstone.comfyui import NODE_CLASS_MAPPINGS
 
 FALLING = torch.tensor([*torch.logspace(1.1, -1.5, STEPS).tolist(), 0.0])
 """Noise levels of models that noise is added to."""
@@ -201,6 +205,49 @@ def test_windows_that_move_are_computed_and_said(bench: Bench) -> None:
     assert torch.equal(recorded, wanted)
     assert torch.equal(bench.sample(patcher), wanted)
     assert "planned nothing" in said(patcher)
+
+
+def test_windows_that_moved_on_are_not_held(bench: Bench) -> None:
+    bench.size = (1, 4, 7, 4, 4)
+    held = []
+    for moves in (False, True):
+        bench.options = {"context_handler": Windows(3, moves=moves)}
+        patcher, _ = bench.planned()
+        (run,) = patcher.get_attachment("skipstone").runs()
+        held.append(run.stats.bytes_held)
+    assert held[1] <= 2 * held[0]
+
+
+def test_what_was_computed_with_others_of_its_batch_is_estimated_from(bench: Bench, tmp_path: Path) -> None:
+    """The negative prompt gives the noise level, others 1; one that begins at step 3 has both computed."""
+
+    class Level(WrappedModel):
+        def _forward(self, x: Tensor, time: Tensor, context: Tensor, **others: Any) -> Tensor:
+            is_level = context.mean((1, 2))
+            made = is_level * time / 1000 + (1 - is_level)
+            return made.view(-1, 1, 1, 1).expand(x.shape).contiguous()
+
+    bench.patcher.model.diffusion_model = Level()
+    zeros, ones = (condition(context=torch.full((1, 2, 4), float(n))) for n in (0, 1))
+    begins = float(bench.sigmas[3])
+    bench.positive = [zeros | {"timestep_end": begins + 0.01}, zeros | {"timestep_start": begins}]
+    bench.negative, bench.cfg = [ones], 2.0
+    patcher, _ = bench.planned()
+    bench.sample(patcher)
+    (plan,) = [run.plan for run in patcher.get_attachment("skipstone").runs() if run.plan is not None]
+    only_first = replace(plan, recipe=plan.recipe.reusing, strip="#" + "." * (STEPS - 1))
+    only_first.save(tmp_path / "plan.json")
+    (patcher,) = NODE_CLASS_MAPPINGS["SkipstoneUsePlanFile"]().attach(
+        bench.patcher, str(tmp_path / "plan.json")
+    )
+    torch.manual_seed(0)
+    wanted = torch.randn(bench.size)
+    for step in range(STEPS):
+        # Guidance of 2 doubles 1, less the negative prompt's output.
+        output = 2 - bench.sigmas[0 if step < 3 else 3]
+        wanted += (bench.sigmas[step + 1] - bench.sigmas[step]) * output
+    assert torch.allclose(bench.sample(patcher), wanted, atol=1e-5)
+    assert said(patcher).startswith("#..#" + "." * (STEPS - 4))
 
 
 def test_conditions_without_ids_are_computed_and_said(bench: Bench) -> None:
