@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +22,14 @@ def stop_at(step: int) -> Callable[[int], None]:
             raise InterruptedByUserError
 
     return stop
+
+
+@pytest.fixture(autouse=True)
+def _what_was_there_before() -> Iterator[None]:
+    """Is not looked through for what lives."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def living(kind: type[Any]) -> list[Any]:
