@@ -31,6 +31,19 @@ def sample_heun(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tens
     return x
 
 
+def sample_ahead(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
+    """Up to three calls a step: at its level and at the next two."""
+    for step in range(len(sigmas) - 1):
+        length, before = sigmas[step + 1] - sigmas[step], x
+        slopes = [_slope(denoise, x, sigmas[step])]
+        tell(step)
+        for ahead in sigmas[step + 1 : step + 3]:
+            if ahead > 0:
+                slopes.append(_slope(denoise, before + slopes[-1] * (ahead - sigmas[step]), ahead))
+        x = x + length * (slopes[0] if len(slopes) == 1 else (slopes[0] + slopes[1]) / 2)
+    return x
+
+
 def sample_midpoint(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
     """A second call at a level between this step's and the next one's."""
     for step in range(len(sigmas) - 1):

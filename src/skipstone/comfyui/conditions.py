@@ -1,6 +1,5 @@
 """Tell the conditions of a model's call apart: prompts, areas, context windows, passes with other patches."""
 
-from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +74,6 @@ def layout_of(args: tuple[Any, ...], count: int) -> Hashable:
 
 def _patches(options: Mapping[str, Any]) -> Hashable:
     """The names of a call's patches; passes without attention or layers differ in them alone."""
-    added = Counter({name: len(patches) for name, patches in options.get("patches", {}).items()})
-    replaced = options.get("patches_replace", {})
-    names = (f"{kind} {place}" for kind, places in replaced.items() for place in places)
-    return frozenset(added.items()), frozenset(names)
+    added = ((name, len(patches)) for name, patches in options.get("patches", {}).items())
+    replaced = options.get("patches_replace", {}).items()
+    return frozenset(added), frozenset(f"{kind} {place}" for kind, places in replaced for place in places)

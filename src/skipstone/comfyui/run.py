@@ -27,6 +27,9 @@ from skipstone.schedules.profile import GUIDED
 
 WHOLE_OUTPUT = Placement(Site.OUTPUT, Probe.NONE)
 
+LOOKS_AHEAD = 2
+"""By how many steps a sampler's calls are ahead of its step at most, as those of Heun's third-order kind."""
+
 WITH_OTHERS = "another condition of its batch had to be computed"
 NOT_TOLD_APART = "its conditions cannot be told apart"
 NOT_DIVIDED = "the model's output is not one part for each condition, so it was computed"
@@ -102,7 +105,7 @@ class SamplerRun:
         step = step_at(self.steps, level)
         self._visits[step.index] += 1
         self._seen.clear()
-        self._forget_before(step.index - 1)
+        self._forget_before(step.index - LOOKS_AHEAD)
         self._at = Prediction(step, self._visits[step.index])
         waiting = waiting_controls(executor.class_obj) if self._may_skip(step) else nullcontext()
         try:

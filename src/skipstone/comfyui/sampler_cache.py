@@ -1,5 +1,6 @@
 """The attachment of a method to a model in ComfyUI."""
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,9 @@ CHOOSES_STEPS = "adaptive"
 ADDS_NOISE = ("ancestral", "sde", "lcm", "ddpm", "seeds", "sa_solver")
 """In the names of samplers that add new noise on their steps."""
 
+MOST_TOLD = 8
+"""How many runs are remembered until they are told of."""
+
 
 class SamplerCache:
     """Skip evaluations of one model, and remember what the last runs did.
@@ -39,7 +43,7 @@ class SamplerCache:
         self._method_for = method_for
         self._begin, self._finish = uncompiled(self._begun), uncompiled(self._finished)
         self._run: SamplerRun | None = None
-        self._untold: list[Told] = []
+        self._untold: deque[Told] = deque(maxlen=MOST_TOLD)
         self._last_told: list[Told] = []
 
     def attach(self, patcher: Any) -> None:
@@ -54,7 +58,8 @@ class SamplerCache:
     def runs(self) -> list[Told]:
         """What happened in the runs since this was last asked for; the same again if there were none."""
         if self._untold:
-            self._last_told, self._untold = self._untold, []
+            self._last_told = list(self._untold)
+            self._untold.clear()
         return self._last_told
 
     def _sample(

@@ -36,7 +36,7 @@ def test_any_value_of_any_tensor_counts() -> None:
 def test_weights_that_stay_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Linear(8, 8)
     before = statistics(model)
-    monkeypatch.setattr(weights, "_read", lambda tensors: pytest.fail("read again"))
+    monkeypatch.setattr(weights, "statistics_of", lambda tensors: pytest.fail("read again"))
     assert statistics(model) == before
 
 
