@@ -11,7 +11,7 @@ from skipstone.disk.errors import FileError
 from skipstone.disk.reading import Schema, parsed, read_bytes
 from skipstone.disk.writing import write_text
 
-SCHEMAS = {"record": 2, "plan": 3}
+SCHEMAS = {"record": 2, "plan": 3, "chunk plan": 1}
 """The versions that this code writes, and the only ones it reads.
 
 Since 2, noise levels are flow times; since 3, a plan has one strip.
@@ -38,7 +38,7 @@ def write(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
 
     Args:
         path: the file; its folder must exist.
-        kind: ``record`` or ``plan``.
+        kind: one of `SCHEMAS`.
         content: plain values.
 
     Raises:
@@ -54,7 +54,7 @@ def read(path: str | Path, kind: str, schema: type[F]) -> F:
 
     Args:
         path: the file.
-        kind: ``record`` or ``plan``.
+        kind: one of `SCHEMAS`.
         schema: what such a file may hold.
 
     Raises:

@@ -16,6 +16,7 @@ from skipstone.cachers.contract.words import ModelFacts, RunFacts, Step
 from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Planned, Unplanned
 from skipstone.cachers.recorders.run import Recorder, Tape
+from skipstone.disk.cache_folder import cache_folder
 from skipstone.notice import Notice
 from skipstone.pipelines.planning.conditions import digest
 from skipstone.pipelines.planning.record_of_run import record_of
@@ -29,14 +30,7 @@ from skipstone.schedules.search import Target, find
 
 def records_folder() -> Path | None:
     """Where records are kept from one process to the next; None for a user without a home."""
-    from platformdirs import user_cache_path
-
-    try:
-        folder = user_cache_path("skipstone")
-    except RuntimeError:
-        return None
-    # Some versions return a path that begins with the letter ~ instead.
-    return folder / "records" if folder.is_absolute() else None
+    return cache_folder("records")
 
 
 Describe = Callable[[RunFacts], dict[str, Any]]

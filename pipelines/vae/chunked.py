@@ -1,24 +1,35 @@
-"""A decoder that can be given a video chunk by chunk."""
+"""A decoder or an encoder that can be given a video chunk by chunk."""
 
 import threading
-from collections.abc import Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from skipstone.pipelines.vae.units import Forward, Unit
+from skipstone.pipelines.model.compiled import uncompiled, written
+from skipstone.pipelines.vae.units import Forward, NothingYet, Unit
+
+Key = tuple[str, int]
+"""A part by its name, and which of its calls in one chunk: it remembers for each."""
 
 
 @dataclass
 class Video:
     """What is remembered of one video on its way through a decoder.
 
-    A part that is called twice in a chunk remembers for each call.
+    Args:
+        states: of the parts that remember, in the order of their calls.
+        ended: the parts that have given all that waited.
+        ending: the part that gives what waits in this pass.
     """
 
-    states: dict[tuple[str, int], Any] = field(default_factory=dict)
+    units: dict[Key, Unit] = field(default_factory=dict)
+    states: dict[Key, Any] = field(default_factory=dict)
+    ended: set[Key] = field(default_factory=set)
+    ending: Key | None = None
     calls: dict[str, int] = field(default_factory=dict)
 
     def run(
@@ -26,37 +37,65 @@ class Video:
     ) -> Any:
         """The output of a part for the new frames."""
         number = self.calls[name] = self.calls.get(name, -1) + 1
-        state = self.states.setdefault((name, number), unit.new_state())
-        return unit.run(forward, state, args, kwargs)
+        key = name, number
+        if key in self.ended:
+            # What passes through is only to reach the part that ends.
+            return forward(*args, **kwargs)
+        self.units[key] = unit
+        state = self.states.setdefault(key, unit.new_state())
+        run = unit.end if key == self.ending else unit.run
+        return run(forward, state, args, kwargs)
 
 
 class Chunked:
-    """Give a decoder's parts their units, until `remove`. Outside `chunk` it runs as it is written.
+    """Give a decoder's parts their units, until `remove`. Outside a video it runs as it is written.
 
     Args:
         decoder: the decoder.
         units: the units of its parts by name.
+
+    ``for_calls`` runs the calls of the decoder that belong to no video; None runs them as written.
     """
 
     def __init__(self, decoder: nn.Module, units: Mapping[str, Unit]) -> None:
         self._here = threading.local()
+        self.for_calls: Forward | None = None
+        self.looks_ahead = any(unit.right for unit in units.values())
         parts = dict(decoder.named_modules())
         self._swaps = [Swap(parts[name], self._by(name, unit, parts[name])) for name, unit in units.items()]
+        self.forward: Forward = decoder.forward
+        self._swaps.append(Swap(decoder, self._call))
 
     @contextmanager
-    def chunk(self, video: Video) -> Iterator[None]:
-        """Calls of the decoder inside, from this thread, go on with a video."""
+    def instead(self, run: Forward) -> Iterator[None]:
+        """Calls of the decoder inside, from this thread, go to another function."""
+        self._here.run = run
+        try:
+            yield
+        finally:
+            del self._here.run
+
+    def pass_of(self, video: Video, *args: Any, **kwargs: Any) -> Any:
+        """The decoder's output for the next chunk of a video.
+
+        Raises:
+            NothingYet: all of it waits for later frames.
+        """
         video.calls.clear()
         self._here.video = video
         try:
-            yield
+            return self.forward(*args, **kwargs)
         finally:
             del self._here.video
 
     def remove(self) -> None:
         """Restore the parts; a second call does nothing."""
-        for swap in self._swaps:
+        for swap in reversed(self._swaps):
             swap.undo()
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        run: Forward = getattr(self._here, "run", None) or self.for_calls or self.forward
+        return run(*args, **kwargs)
 
     def _by(self, name: str, unit: Unit, part: nn.Module) -> Forward:
         forward: Forward = part.forward
@@ -68,14 +107,74 @@ class Chunked:
         return chunked
 
 
+def outputs(video: Video, chunks: Iterable[Tensor], give: Callable[[Tensor], Any]) -> Iterator[Any]:
+    """What a decoder makes of the chunks of a video, each piece when later chunks cannot change it.
+
+    At the end one part after another gives what has waited in it, so no pass is larger than one part's.
+
+    Args:
+        video: what is remembered.
+        chunks: of the decoder's input.
+        give: runs a pass.
+    """
+    few = None
+    for chunk in chunks:
+        yield from _made(give, chunk)
+        few = chunk[:, :, :1]
+    assert few is not None
+    number = 0
+    while number < len(video.states):
+        video.ending = list(video.states)[number]
+        if video.units[video.ending].right:
+            yield from _made(give, few)
+        video.ended.add(video.ending)
+        number += 1
+
+
+def _made(give: Callable[[Tensor], Any], chunk: Tensor) -> Iterator[Any]:
+    try:
+        output = give(chunk)
+    except NothingYet:
+        return
+    yield output
+
+
+_installed: "weakref.WeakKeyDictionary[nn.Module, tuple[Chunked, list[None]]]" = weakref.WeakKeyDictionary()
+"""The decoders that can run in chunks now, and a mark for each user."""
+
+_lock = threading.Lock()
+
+
+@contextmanager
+def installed(decoder: nn.Module, units: Mapping[str, Unit]) -> Iterator[Chunked]:
+    """A decoder with its units; several users at once share them."""
+    decoder = written(decoder)
+    with _lock:
+        if decoder not in _installed:
+            _installed[decoder] = Chunked(decoder, units), []
+        chunked, users = _installed[decoder]
+        users.append(None)
+    try:
+        yield chunked
+    finally:
+        with _lock:
+            users.pop()
+            if not users:
+                del _installed[decoder]
+                chunked.remove()
+
+
 class Swap:
-    """Another forward for one module, until `undo`. Whatever replaced it before comes back."""
+    """Another forward for one module, until `undo`. Whatever replaced it before comes back.
+
+    It is not compiled: what it remembers is not for a compiler.
+    """
 
     def __init__(self, part: nn.Module, forward: Forward) -> None:
         self._part = part
         self._before = part.__dict__.get("forward")
-        self._forward = forward
-        part.forward = forward
+        self._forward = uncompiled(forward)
+        part.forward = self._forward
 
     def undo(self) -> None:
         if self._part.__dict__.get("forward") is not self._forward:

@@ -1,115 +1,64 @@
 """Decode and encode videos in chunks of latent frames, exactly as if whole and in constant memory."""
 
+import warnings
 import weakref
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from types import TracebackType
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skipstone.declared import Positive, checked
-from skipstone.pipelines.model.compiled import compiles
-from skipstone.pipelines.model.outputs import alike
-from skipstone.pipelines.planning.conditions import digest
-from skipstone.pipelines.vae.chunked import Chunked, Swap, Video
-from skipstone.pipelines.vae.planner import EDGE, FRAMES, NotChunkedError, Plan, find_plan
+from skipstone.notice import Notice
+from skipstone.pipelines.vae.chunk_sizes import ChunkSizes, halving
+from skipstone.pipelines.vae.chunked import Video, installed, outputs
+from skipstone.pipelines.vae.handle import AsWritten, ChunkStats, InChunks
+from skipstone.pipelines.vae.kept_plans import Found, found
+from skipstone.pipelines.vae.own_loop import OwnLoop
+from skipstone.pipelines.vae.own_loops import loop_of
+from skipstone.pipelines.vae.side import Side, decoding, encoding
 from skipstone.pipelines.vae.units import video_of, with_video
-
-OWN_LOOP = 5
-"""How many latent frames show whether an autoencoder goes in chunks by itself."""
-
-TRIED = 2
-"""How many latent frames of a real video are run whole, too, once for each size."""
-
-RGB = 3
-"""The channels of a video."""
+from skipstone.pipelines.vae.verdicts import OTHERWISE, TRIED, is_right, size_of
 
 _chunked: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()
 """The decoders and encoders that run in chunks."""
 
-_plans: dict[str, Plan] = {}
-"""What was found by trial, by the class and the configuration of the autoencoder."""
-
-
-@dataclass(frozen=True)
-class ChunkStats:
-    """One call of a decoder or an encoder.
-
-    Args:
-        chunks: in how many chunks the video was run.
-        why_whole: why it was run as a whole; None if it was not.
-    """
-
-    chunks: int
-    why_whole: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.chunks} chunks" if self.why_whole is None else f"whole: {self.why_whole}"
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of an autoencoder.
-
-    Args:
-        name: ``decode`` or ``encode``.
-        coder: the decoder or the encoder.
-        run: the autoencoder's method.
-        channels: of its input.
-        step: how many frames of its input belong to one latent frame, but for the first one.
-        edge: the height and the width of the smallest input.
-    """
-
-    name: str
-    coder: nn.Module
-    run: Callable[[Tensor], Any]
-    channels: int
-    step: int
-    edge: int
-
-    def frames(self, latent: int) -> int:
-        """How many frames of its input belong to so many latent frames."""
-        return 1 + (latent - 1) * self.step
-
-    def plan(self) -> Plan:
-        return find_plan(self.coder, self.channels, self.frames(FRAMES), self.edge)
-
 
 @checked
-def decode_in_chunks(vae: Any, chunk: Positive = 1) -> "InChunks":
+def decode_in_chunks(vae: Any, chunk: Positive | None = None) -> InChunks:
     """Decode videos a few latent frames at a time, with the result of decoding them whole.
 
     What its parts must remember of earlier frames is found by a trial on small latents, which runs a copy of
-    the decoder in float64. The first decode of each size is compared with a whole one of two latent frames;
-    if they differ, videos of that size are decoded whole.
+    the decoder in float64, once: the plan is kept in the user's cache folder. The first decode of each size
+    is compared with a whole one of two latent frames; if they differ, videos of that size are decoded whole.
+    A decoder that compiled is run uncompiled.
 
     Source: the causal cache of WF-VAE, arXiv:2411.17459.
-    Difference: it is found by trial for decoders that were not made for it, and holds for attention too.
+    Difference: it is found by trial for decoders that were not made for it, and holds for attention and for
+    parts that look ahead, too. An autoencoder with chunks of its own keeps these, and what it remembers
+    belongs to the decode.
 
     Args:
         vae: a video autoencoder of diffusers, or a pipeline that has one.
-        chunk: how many latent frames to decode at a time, from 1. More take more memory.
+        chunk: how many latent frames to decode at a time, from 1; None for 2 on a CPU, and for as many as fit
+            the free memory, up to 8, on a CUDA device. Where they do not fit, half as many are taken.
 
     Returns:
-        A handle with what the last call was like. As a context manager it restores the autoencoder.
+        A handle with what the last call was like. As a context manager it restores the autoencoder. Where no
+        chunks can give the whole, videos are decoded as before, and a warning says which part is why.
 
     Raises:
         TypeError: there is no video autoencoder.
-        ValueError: a chunk below 1; the autoencoder has a loop of its own over frames, or a part of it needs
-            later frames or all frames at once; it is compiled, its weights are away, or it runs in chunks
-            already.
+        ValueError: a chunk below 1, or it runs in chunks already.
     """
-    found, config = _autoencoder(vae, "decoder")
-    channels = config.get("latent_channels", config.get("z_dim"))
-    if channels is None:
-        raise TypeError(f"expected a video autoencoder or a pipeline that has one, got {type(vae).__name__}")
-    return _in_chunks(found, config, Side("decode", found.decoder, found.decode, channels, 1, EDGE), chunk)
+    side = decoding(vae)
+    _refuse(side)
+    loop = loop_of(side.vae)
+    return _in_chunks(side, chunk) if loop is None else OwnLoop(side, loop)
 
 
 @checked
-def encode_in_chunks(vae: Any, chunk: Positive = 1) -> "InChunks":
+def encode_in_chunks(vae: Any, chunk: Positive | None = None) -> InChunks:
     """Encode videos a few latent frames at a time, with the result of encoding them whole.
 
     As of `decode_in_chunks`. A video whose length is not one more than a multiple of the autoencoder's
@@ -117,7 +66,7 @@ def encode_in_chunks(vae: Any, chunk: Positive = 1) -> "InChunks":
 
     Args:
         vae: a video autoencoder of diffusers, or a pipeline that has one.
-        chunk: how many latent frames to make at a time, from 1. More take more memory.
+        chunk: how many latent frames to make at a time, as of `decode_in_chunks`.
 
     Returns:
         A handle with what the last call was like. As a context manager it restores the autoencoder.
@@ -126,139 +75,88 @@ def encode_in_chunks(vae: Any, chunk: Positive = 1) -> "InChunks":
         TypeError: there is no video autoencoder, or it does not say how much it compresses.
         ValueError: as of `decode_in_chunks`.
     """
-    found, config = _autoencoder(vae, "encoder")
-    names = ("temporal_compression_ratio", "spatial_compression_ratio")
-    step, space = (getattr(found, name, None) or config.get(name) for name in names)
-    if step is None or space is None:
-        raise TypeError(f"{type(found).__name__} does not say how much it compresses time and space")
-    side = Side("encode", found.encoder, found.encode, RGB, step, EDGE * space)
-    return _in_chunks(found, config, side, chunk)
+    side = encoding(vae)
+    _refuse(side)
+    if loop_of(side.vae) is not None:
+        return AsWritten(side.coder, "it encodes in chunks by itself")
+    return _in_chunks(side, chunk)
 
 
-def _autoencoder(vae: Any, side: str) -> tuple[Any, dict[str, Any]]:
-    """The autoencoder, and its configuration."""
-    found = getattr(vae, "vae", vae)
-    if not isinstance(getattr(found, side, None), nn.Module):
-        raise TypeError(f"expected a video autoencoder or a pipeline that has one, got {type(vae).__name__}")
-    return found, dict(getattr(found, "config", {}))
+def _refuse(side: Side) -> None:
+    if side.coder in _chunked:
+        raise ValueError(f"{type(side.vae).__name__} runs in chunks already; remove() that first")
 
 
-def _in_chunks(vae: Any, config: dict[str, Any], side: Side, chunk: int) -> "InChunks":
-    name = type(vae).__name__
-    _refuse(vae, side)
-    kind = digest([name, config, side.name])
-    try:
-        # What its parts remember follows from how it is built, not from its weights.
-        plan = _plans[kind] = _plans.get(kind) or side.plan()
-    except NotChunkedError as why:
-        raise ValueError(f"{name} cannot {side.name} in chunks: {why}") from None
-    return InChunks(side, plan, chunk)
+def _in_chunks(side: Side, chunk: int | None) -> InChunks:
+    side.dropped()
+    trial = found(side)
+    if trial.plan is None:
+        name = type(side.vae).__name__
+        warnings.warn(f"{name} cannot {side.name} in chunks: {trial.why}", Notice, stacklevel=4)
+        return AsWritten(side.coder, trial.why)
+    return CoderInChunks(side, trial, chunk)
 
 
-def _refuse(vae: Any, side: Side) -> None:
-    name, coder = type(vae).__name__, side.coder
-    if compiles(coder):
-        raise ValueError(f"{name} is compiled: {side.name} in chunks without compiling it")
-    if any(weight.is_meta for weight in coder.parameters()):
-        raise ValueError(f"{name} has no weights now: go in chunks before sequential offload is enabled")
-    if coder in _chunked:
-        raise ValueError(f"{name} runs in chunks already; remove() that first")
-    if _calls(vae, side) != 1:
-        raise ValueError(f"{name} goes over a video several times by itself: it has a way of its own")
-
-
-def _calls(vae: Any, side: Side) -> int:
-    """How often the decoder or encoder is called for one video."""
-    calls: list[None] = []
-    hook = side.coder.register_forward_pre_hook(lambda *_: calls.append(None))
-    weight = next(side.coder.parameters())
-    device = getattr(getattr(vae, "_hf_hook", None), "execution_device", None) or weight.device
-    shape = (1, side.channels, side.frames(OWN_LOOP), side.edge, side.edge)
-    try:
-        with torch.no_grad():
-            side.run(torch.zeros(shape, dtype=weight.dtype, device=device))
-    except (RuntimeError, ValueError) as error:
-        name = type(vae).__name__
-        why = f"expected a video autoencoder, got {name}, which cannot {side.name} frames"
-        raise TypeError(why) from error
-    finally:
-        hook.remove()
-    return len(calls)
-
-
-class InChunks:
+class CoderInChunks(InChunks):
     """A decoder or an encoder that runs in chunks, until `remove`.
 
     Args:
         side: it.
-        plan: the units of its parts by name.
-        chunk: how many latent frames to run at a time.
-
-    ``last_call`` tells how the last video was run; None before the first one.
+        trial: what its trial has shown.
+        chunk: how many latent frames to run at a time; None for as many as fit.
     """
 
-    def __init__(self, side: Side, plan: Plan, chunk: int) -> None:
-        self.last_call: ChunkStats | None = None
+    def __init__(self, side: Side, trial: Found, chunk: int | None) -> None:
+        super().__init__()
         self._side = side
-        self._chunk = chunk
-        self._right: dict[Hashable, bool] = {}
-        self._chunked = Chunked(side.coder, plan)
-        self._forward = side.coder.forward
-        self._swap = Swap(side.coder, self._run)
+        self._notes = trial.notes
+        self._asked = chunk
+        self._most: dict[Hashable, int] = {}
+        assert trial.plan is not None
+        self._chunked = self._undo.enter_context(installed(side.coder, trial.plan))
+        self._chunked.for_calls = self._run
+        self._undo.callback(setattr, self._chunked, "for_calls", None)
         _chunked.add(side.coder)
-
-    def remove(self) -> None:
-        """Restore the decoder or encoder; a second call does nothing."""
-        self._swap.undo()
-        self._chunked.remove()
-        _chunked.discard(self._side.coder)
-
-    def __enter__(self) -> "InChunks":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.remove()
+        self._undo.callback(_chunked.discard, side.coder)
 
     def _run(self, video: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The output for a whole video."""
-        why = self._why_whole(video, args, kwargs)
+        size = size_of(self._side.kind, video, *args, *kwargs.values())
+        why = self._why_whole(size, video, args, kwargs)
         if why is not None:
-            self.last_call = ChunkStats(1, why)
-            return self._forward(video, *args, **kwargs)
-        chunks = self._split(video, self._chunk)
-        output = self._in_turn(chunks, args, kwargs)
-        self.last_call = ChunkStats(len(chunks))
+            self.last_call = ChunkStats(1, why, self._notes)
+            return self._chunked.forward(video, *args, **kwargs)
+        sizes = ChunkSizes(self._asked, self._most.get(size))
+        output = halving(sizes, lambda: self._joined(sizes.split(video, self._side.step), args, kwargs))
+        self._most[size] = sizes.most
+        self.last_call = ChunkStats(sizes.chunks, None, (*self._notes, *sizes.notes))
         return output
 
-    def _split(self, video: Tensor, chunk: int) -> Sequence[Tensor]:
-        first, others = video.tensor_split([self._side.frames(chunk)], dim=2)
-        return (first, *torch.split(others, chunk * self._side.step, dim=2))
+    def _joined(self, chunks: Iterable[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        made = list(self._in_turn(chunks, args, kwargs))
+        return with_video(made[-1], torch.cat([video_of(one) for one in made], dim=2))
 
-    def _in_turn(self, chunks: Sequence[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        memory, found, output = Video(), [], None
-        for chunk in chunks:
-            with self._chunked.chunk(memory):
-                output = self._forward(chunk, *args, **kwargs)
-            found.append(video_of(output))
-        return with_video(output, torch.cat(found, dim=2))
+    def _in_turn(
+        self, chunks: Iterable[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[Any]:
+        video = Video()
+        return outputs(video, chunks, lambda chunk: self._chunked.pass_of(video, chunk, *args, **kwargs))
 
-    def _why_whole(self, video: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    def _why_whole(
+        self, size: Hashable, video: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str | None:
         frames, step = video.shape[2], self._side.step
-        if frames <= self._side.frames(self._chunk):
+        if frames <= self._side.frames(self._asked or 1):
             return "it has no more frames than a chunk"
         if (frames - 1) % step:
             return f"its {frames} frames are not one more than a multiple of {step}"
-        size = video.shape[3:], video.dtype, video.device
-        if size not in self._right:
-            few = video[:1, :, : self._side.frames(TRIED)]
-            ours = self._in_turn(self._split(few, 1), args, kwargs)
-            self._right[size] = _same(video_of(ours), video_of(self._forward(few, *args, **kwargs)))
-        return None if self._right[size] else "chunks of this size gave another video"
+        few = video[:1, :, : self._side.frames(TRIED)]
+        first = [few[:, :, :1], few[:, :, 1:]]
 
+        def ours() -> Tensor:
+            return video_of(self._joined(first, args, kwargs))
 
-def _same(ours: Tensor, whole: Tensor) -> bool:
-    """Whether two videos are equal up to rounding; some norms compute in float32 whatever is asked for."""
-    narrow = torch.float32 if whole.dtype is torch.float64 else whole.dtype
-    return alike(ours.to(narrow), whole.to(narrow))
+        def whole() -> Tensor:
+            return video_of(self._chunked.forward(few, *args, **kwargs))
+
+        return None if is_right(size, ours, whole) else OTHERWISE

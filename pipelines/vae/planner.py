@@ -1,7 +1,7 @@
 """Find by trial which parts of a decoder must remember earlier frames, so that chunks give the whole."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skipstone.pipelines.vae.chunked import Chunked, Video
-from skipstone.pipelines.vae.units import Memory, Unit, Window, is_video, video_of
+from skipstone.pipelines.vae.chunked import Chunked, Video, outputs
+from skipstone.pipelines.vae.units import Memory, Trimmed, Unit, Window, is_video, video_of
 
 FRAMES = 9
 """How many latent frames the trial has: more than any window of a part spans."""
@@ -20,6 +20,9 @@ EDGE = 2
 
 TOLERANCE = 1e-5
 """The largest error, of the largest value, at which chunks give the whole: some norms compute in float32."""
+
+ROOM = 4
+"""A device on which the trial runs has room for so many copies."""
 
 Plan = dict[str, Unit]
 
@@ -37,27 +40,60 @@ class Seen:
     output: Tensor
 
 
-def find_plan(coder: nn.Module, channels: int, frames: int = FRAMES, edge: int = EDGE) -> Plan:
+def find_plan(
+    coder: nn.Module, channels: int, frames: int = FRAMES, edge: int = EDGE, others: Sequence[Tensor] = ()
+) -> Plan:
     """The units of the parts of a decoder or an encoder by name.
 
-    The trial runs on a copy in float64, on the CPU: who decodes in chunks is short of other memory.
+    The trial runs on a copy in float64, on the coder's device where that has much room, else on the CPU.
 
     Args:
         coder: the decoder, or the encoder.
         channels: of its input.
         frames: of the trial's input, as many as belong to `FRAMES` latent frames.
         edge: the height and the width of the trial's input.
+        others: its other arguments.
 
     Raises:
-        NotChunkedError: the frames of a part depend on later ones, or on all of them at once.
+        NotChunkedError: the frames of a part depend on all of them at once, or on chance.
     """
-    from accelerate.hooks import remove_hook_from_module
-
-    trial = remove_hook_from_module(copy.deepcopy(coder), recurse=True).to("cpu", torch.float64)
+    device = _device(coder)
+    trial = _copy(coder, device)
     noise = torch.Generator().manual_seed(0)
     video = torch.randn(1, channels, frames, edge, edge, generator=noise, dtype=torch.float64)
+    given = [one.to(device, torch.float64) for one in (video, *others)]
     with torch.no_grad():
-        return _Planner(trial, video).plan("")
+        if _differ(video_of(trial(*given)), video_of(trial(*given))):
+            raise NotChunkedError("it draws random numbers for each chunk")
+        return _Planner(trial, given).plan("")
+
+
+def _device(coder: nn.Module) -> torch.device:
+    """Where the trial runs: who decodes in chunks is short of the coder's own memory."""
+    weights = list(coder.parameters())
+    device = weights[0].device if weights else torch.device("cpu")
+    if device.type != "cuda":
+        return torch.device("cpu")
+    needed = sum(weight.numel() for weight in weights) * torch.float64.itemsize
+    return device if torch.cuda.mem_get_info(device)[0] > ROOM * needed else torch.device("cpu")
+
+
+def _copy(coder: nn.Module, device: torch.device) -> nn.Module:
+    """A copy in float64. Weights that are away or zero, which would hide what a part depends on, are drawn."""
+    from accelerate.hooks import remove_hook_from_module
+
+    trial = remove_hook_from_module(copy.deepcopy(coder), recurse=True)
+    for part in trial.modules():
+        for name, weight in part._parameters.items():
+            if weight is not None:
+                part._parameters[name] = nn.Parameter(_shown(weight, device), requires_grad=False)
+    return trial.to(device, torch.float64)
+
+
+def _shown(weight: Tensor, device: torch.device) -> Tensor:
+    if not weight.is_meta and weight.any():
+        return weight.detach().to(device, torch.float64)
+    return torch.empty(weight.shape, dtype=torch.float64).uniform_(-0.5, 0.5).to(device)
 
 
 class _Planner:
@@ -65,12 +101,12 @@ class _Planner:
 
     Args:
         decoder: the decoder.
-        latents: ``(1, channels, frames, height, width)``.
+        given: its arguments: latents ``(1, channels, frames, height, width)``, and others.
     """
 
-    def __init__(self, decoder: nn.Module, latents: Tensor) -> None:
+    def __init__(self, decoder: nn.Module, given: Sequence[Tensor]) -> None:
         self._parts = dict(decoder.named_modules())
-        self._seen = _watched(self._parts, latents)
+        self._seen = _watched(self._parts, given)
         self._problem: NotChunkedError | None = None
 
     def plan(self, name: str) -> Plan:
@@ -99,16 +135,24 @@ class _Planner:
 
     def _as_one(self, name: str) -> Unit:
         seen, short = self._seen[name], self._shortened(name)
-        if _differ(short, seen.output[:, :, : short.shape[2]]):
-            raise self._refusal(name, "depend on later ones")
+        right = _changed(short, seen.output)
+        if right == short.shape[2]:
+            raise self._refusal(name, "depend on all of them at once")
         given, step = seen.args[0].shape[2], _step(seen.args[0])
         rate = Fraction(seen.output.shape[2] - short.shape[2], step)
         # A window over all of the past would prove nothing.
-        windows: list[Unit] = [Window(left, rate) for left in range(1, given - 2 * step)] if rate else []
+        windows = [Window(left, rate, right) for left in range(1, given - 2 * step)] if rate else []
         for unit in (*windows, Memory()):
             if self._is_exact(name, {name: unit}):
-                return unit
+                return self._trimmed(name, unit)
         raise self._refusal(name, "depend on all earlier ones")
+
+    def _trimmed(self, name: str, unit: Unit) -> Unit:
+        """A unit that computes no frame again, where there is one."""
+        if not isinstance(unit, Window) or unit.right:
+            return unit
+        trimmed = Trimmed(unit.left, unit.rate)
+        return trimmed if self._is_exact(name, {name: trimmed}) else unit
 
     def _refusal(self, name: str, why: str) -> NotChunkedError:
         """Why there are no units, by the first part that has none."""
@@ -128,23 +172,24 @@ class _Planner:
         """Whether a part gives the whole, chunk by chunk, under these units."""
         seen, part = self._seen[name], self._parts[name]
         inner = {key.removeprefix(name).lstrip("."): unit for key, unit in units.items()}
-        chunked, video, pieces = Chunked(part, inner), Video(), []
+        chunked, video = Chunked(part, inner), Video()
+
+        def give(chunk: Tensor) -> Tensor:
+            return video_of(chunked.pass_of(video, chunk, *seen.args[1:], **seen.kwargs))
+
         try:
-            for chunk in _chunks(seen.args[0]):
-                with chunked.chunk(video):
-                    pieces.append(video_of(part(chunk, *seen.args[1:], **seen.kwargs)))
+            made = torch.cat(list(outputs(video, _chunks(seen.args[0]), give)), dim=2)
         except RuntimeError:  # Chunks may not fit the other arguments.
             return False
         finally:
             chunked.remove()
-        made = torch.cat(pieces, dim=2)
         return made.shape == seen.output.shape and not _differ(made, seen.output)
 
 
-def _watched(parts: Mapping[str, nn.Module], latents: Tensor) -> dict[str, Seen]:
+def _watched(parts: Mapping[str, nn.Module], given: Sequence[Tensor]) -> dict[str, Seen]:
     """What one run shows of each part that takes and gives videos."""
     watches = {name: _Watch(part) for name, part in parts.items()}
-    parts[""](latents)
+    parts[""](*given)
     for watch in watches.values():
         watch.stop()
     return {name: watch.seen for name, watch in watches.items() if watch.seen is not None}
@@ -186,6 +231,13 @@ def _chunks(video: Tensor) -> tuple[Tensor, ...]:
 def _step(video: Tensor) -> int:
     """How many frames of a video belong to one latent frame, but for the first one."""
     return max(1, (video.shape[2] - 1) // (FRAMES - 1))
+
+
+def _changed(short: Tensor, whole: Tensor) -> int:
+    """How many of the last frames of a shorter video are not those of the whole one."""
+    errors = (short - whole[:, :, : short.shape[2]]).abs().amax(dim=(0, 1, 3, 4))
+    same = errors <= TOLERANCE * whole.abs().max()
+    return int((~same.cumprod(0).bool()).sum())
 
 
 def _differ(made: Tensor, wanted: Tensor) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +13,16 @@ from torch.overrides import TorchFunctionMode
 Forward = Callable[..., Any]
 
 
+class NothingYet(Exception):  # noqa: N818
+    """A part has no frame that later ones cannot change; nothing after it is to be called."""
+
+
 class Unit(Protocol):
     """A part that needs to remember. It is frozen; what it remembers lives in a decode."""
+
+    @property
+    def right(self) -> int:
+        """How many frames of its output wait for later frames of its input."""
 
     def new_state(self) -> Any:
         """What it remembers at the beginning of a video."""
@@ -28,38 +36,112 @@ class Unit(Protocol):
             args: its arguments, of which the first one holds the new frames, ``(batch, channels, frames,
                 height, width)``.
             kwargs: its other arguments.
+
+        Raises:
+            NothingYet: all of it waits for later frames.
+        """
+
+    def end(self, forward: Forward, state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The output that waits at the end of a video; the new frames do not count.
+
+        Raises:
+            NothingYet: nothing waits.
         """
 
 
 @dataclass
 class Frames:
-    """The last frames that a part was given; None at the beginning."""
+    """The last frames that a part was given, None at the beginning, and how many of its own wait."""
 
     past: Tensor | None = None
+    waiting: int = 0
 
 
 @dataclass(frozen=True)
 class Window:
-    """Run a part on the new frames and some before them, and keep what is new.
+    """Run a part on the new frames and some before them, and keep what is new and final.
 
     Args:
-        left: how many frames before the new ones its output depends on.
+        left: how many frames before the new ones its new output depends on.
         rate: how many frames it makes of one.
+        right: how many frames of its output later frames may change.
     """
 
     left: int
     rate: Fraction
+    right: int = 0
 
     def new_state(self) -> Frames:
         return Frames()
 
     def run(self, forward: Forward, state: Frames, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         new, *others = args
-        given = new if state.past is None else torch.cat([state.past, new], dim=2)
-        output = forward(given, *others, **kwargs)
-        kept = int(self.rate * new.shape[2])
-        is_first, state.past = state.past is None, given[:, :, -self.left :].clone()
-        return output if is_first else with_video(output, video_of(output)[:, :, -kept:])
+        output = self.call(forward, state.past, new, others, kwargs)
+        video = video_of(output)
+        made = video.shape[2] if state.past is None else int(self.rate * new.shape[2])
+        state.past = _after(state.past, new)[:, :, -self.left :].clone()
+        known = state.waiting + made
+        state.waiting = min(known, self.right)
+        ready = known - state.waiting
+        if not ready:
+            raise NothingYet
+        return with_video(output, video[:, :, video.shape[2] - known :][:, :, :ready])
+
+    def end(self, forward: Forward, state: Frames, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not state.waiting:
+            raise NothingYet
+        output = forward(state.past, *args[1:], **kwargs)
+        return with_video(output, video_of(output)[:, :, -state.waiting :])
+
+    def call(
+        self, forward: Forward, past: Tensor | None, new: Tensor, others: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        """The part's output for earlier frames and the new ones; the last frames are right."""
+        return forward(_after(past, new), *others, **kwargs)
+
+
+@dataclass(frozen=True)
+class Trimmed(Window):
+    """Run a causal convolution on the new frames and some before them, and compute no frame again.
+
+    The frames that it pads with are cut off inside, where its input has the length that says so. A
+    convolution that divides a large input by itself runs as a `Window`.
+    """
+
+    def call(
+        self, forward: Forward, past: Tensor | None, new: Tensor, others: list[Any], kwargs: dict[str, Any]
+    ) -> Any:
+        given = _after(past, new)
+        if past is None or past.shape[2] < self.left:
+            return forward(given, *others, **kwargs)
+        with _Cutting(given.shape[2] + self.left, self.left):
+            return forward(given, *others, **kwargs)
+
+
+class _Cutting(TorchFunctionMode):
+    """Cut frames from the beginning of a convolution's input, in this thread.
+
+    Args:
+        frames: of the input that is cut.
+        cut: how many.
+    """
+
+    def __init__(self, frames: int, cut: int) -> None:
+        super().__init__()
+        self._frames = frames
+        self._cut = cut
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        del types
+        if func is functional.conv3d and args[0].shape[2] == self._frames:
+            args = (args[0][:, :, self._cut :], *args[1:])
+        return func(*args, **(kwargs or {}))
+
+
+def _after(past: Tensor | None, new: Tensor) -> Tensor:
+    return new if past is None else torch.cat([past, new], dim=2)
 
 
 @dataclass
@@ -73,12 +155,17 @@ class Kept:
 class Memory:
     """Run an attention on the new frames, each of which sees all frames up to itself."""
 
+    right: ClassVar[int] = 0
+
     def new_state(self) -> Kept:
         return Kept()
 
     def run(self, forward: Forward, state: Kept, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with _Remembering(state, args[0].shape[2]):
             return forward(*args, **kwargs)
+
+    def end(self, forward: Forward, state: Kept, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise NothingYet
 
 
 class _Remembering(TorchFunctionMode):

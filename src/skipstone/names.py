@@ -16,10 +16,11 @@ from skipstone.pipelines.recording.fit import fit_smoothcache as fit_smoothcache
 from skipstone.pipelines.recording.fit import fit_teacache as fit_teacache
 from skipstone.pipelines.recording.record import record as record
 from skipstone.pipelines.run.stats import RunStats as RunStats
-from skipstone.pipelines.vae.in_chunks import ChunkStats as ChunkStats
-from skipstone.pipelines.vae.in_chunks import InChunks as InChunks
+from skipstone.pipelines.vae.handle import ChunkStats as ChunkStats
+from skipstone.pipelines.vae.handle import InChunks as InChunks
 from skipstone.pipelines.vae.in_chunks import decode_in_chunks as decode_in_chunks
 from skipstone.pipelines.vae.in_chunks import encode_in_chunks as encode_in_chunks
+from skipstone.pipelines.vae.stream import stream_decode as stream_decode
 from skipstone.schedules.load import load_plan as load_plan
 from skipstone.schedules.load import load_record as load_record
 from skipstone.schedules.plan import Plan as Plan

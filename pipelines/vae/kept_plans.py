@@ -1,0 +1,120 @@
+"""Plans of decoders and encoders, found once and kept in the user's cache folder."""
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from skipstone.disk.cache_folder import cache_folder
+from skipstone.disk.reading import Name
+from skipstone.disk.reading import Schema
+from skipstone.pipelines.vae.planner import FRAMES, NotChunkedError, Plan, find_plan
+from skipstone.pipelines.vae.side import Side
+from skipstone.pipelines.vae.units import Memory, Trimmed, Unit, Window
+from skipstone.schedules import files
+
+KIND = "chunk plan"
+
+PACKAGES = ("skipstone", "torch", "diffusers")
+"""A plan that was found with other versions of these is found again."""
+
+UNITS: dict[str, type[Window]] = {"window": Window, "trimmed": Trimmed}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the trial of a decoder or an encoder has shown.
+
+    Args:
+        plan: the units of its parts; None if its chunks cannot give the whole.
+        why: why they cannot.
+        notes: what went wrong with the file.
+    """
+
+    plan: Plan | None
+    why: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class UnitFile(Schema):
+    """A unit as it is kept."""
+
+    kind: Literal["window", "trimmed", "memory"]
+    left: Annotated[int, Field(ge=0, le=64)] = 0
+    rate: tuple[Annotated[int, Field(ge=1, le=64)], Annotated[int, Field(ge=1, le=64)]] = (1, 1)
+    right: Annotated[int, Field(ge=0, le=64)] = 0
+
+    @classmethod
+    def of(cls, unit: Unit) -> "UnitFile":
+        if not isinstance(unit, Window):
+            return cls(kind="memory")
+        kind: Any = next(name for name, made in UNITS.items() if made is type(unit))
+        return cls(kind=kind, left=unit.left, rate=unit.rate.as_integer_ratio(), right=unit.right)
+
+    def unit(self) -> Unit:
+        if self.kind == "memory":
+            return Memory()
+        return UNITS[self.kind](self.left, Fraction(*self.rate), self.right)
+
+
+class PlanFile(files.Head):
+    """A plan as it is kept, or why there is none."""
+
+    versions: dict[Name, Name]
+    why: Annotated[str, Field(max_length=500)] = ""
+    units: dict[Name, UnitFile] = {}
+
+
+_found: dict[str, Found] = {}
+"""What was found in this process, by the kind of the decoder or encoder."""
+
+
+def found(side: Side) -> Found:
+    """The plan of a side: that of this process, that of the cache folder, or one by trial."""
+    if side.kind not in _found:
+        _found[side.kind] = _from_file(side)
+    return _found[side.kind]
+
+
+def _from_file(side: Side) -> Found:
+    folder = cache_folder("chunks")
+    path = None if folder is None else folder / f"{side.kind}.json"
+    if path is None or not os.path.isfile(path):
+        return _kept(_tried(side, ()), path)
+    try:
+        kept = files.read(path, KIND, PlanFile)
+    except ValueError as why:
+        return _kept(_tried(side, (f"planned again, as {why}",)), path)
+    if kept.versions != _versions() or not kept.units.keys() <= dict(side.coder.named_modules()).keys():
+        return _kept(_tried(side, ()), path)
+    return Found(None if kept.why else {name: unit.unit() for name, unit in kept.units.items()}, kept.why)
+
+
+def _tried(side: Side, notes: tuple[str, ...]) -> Found:
+    try:
+        plan = find_plan(side.coder, side.channels, side.frames(FRAMES), side.edge, side.others)
+    except NotChunkedError as why:
+        return Found(None, str(why), notes)
+    return Found(plan, "", notes)
+
+
+def _kept(made: Found, path: Path | None) -> Found:
+    """Keep what was found for other processes. A decode does not depend on it."""
+    if path is None:
+        return made
+    units = {name: UnitFile.of(unit).model_dump() for name, unit in (made.plan or {}).items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, KIND, {"versions": _versions(), "why": made.why, "units": units})
+    except (OSError, ValueError) as error:
+        notes = (*made.notes, f"the plan is not kept for other processes: {error}")
+        return Found(made.plan, made.why, notes)
+    return made
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
