@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skipstone.disk.writing import write
+from skipstone.metrics.mp4 import CRF, Mp4
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,10 +20,6 @@ IMAGE = (".png", ".jpg", ".webp")
 
 SHEET = 12
 """The most frames of a contact sheet."""
-
-CRF = 16
-"""H.264 quality, 0 to 51, lower is better: 16 shows no compression to the eye."""
-
 
 def check_extension(path: Path, accepted: tuple[str, ...]) -> None:
     """Refuse a file name whose extension is not accepted.
@@ -49,7 +46,7 @@ def write_video(frames: "Tensor", path: Path, fps: float, scale: int = 1, crf: i
         ValueError: the extension is not that of a video.
     """
     check_extension(path, VIDEO)
-    pixels = _pixels(frames, scale)
+    pixels = pixels_of(frames, scale)
     writers: dict[str, Callable[[Path], None]] = {
         ".mp4": lambda part: _write_mp4(pixels, part, fps, crf),
         ".gif": lambda part: _write_animation(pixels, part, _durations(len(pixels), fps, unit=10)),
@@ -72,7 +69,7 @@ def write_image(frames: "Tensor", path: Path, scale: int = 1) -> None:
         ValueError: the extension is not that of an image.
     """
     check_extension(path, IMAGE)
-    write(path, lambda part: _write_picture(_pixels(frames, scale)[0], part))
+    write(path, lambda part: _write_picture(pixels_of(frames, scale)[0], part))
 
 
 def contact_sheet(pixels: Any) -> Any:
@@ -93,44 +90,15 @@ def contact_sheet(pixels: Any) -> Any:
     return np.concatenate(lines)
 
 
-def _pixels(frames: "Tensor", scale: int) -> Any:
+def pixels_of(frames: "Tensor", scale: int) -> Any:
+    """Frames with values in [0, 1] as bytes, each pixel repeated."""
     values = frames.detach().float().clamp(0, 1).mul(255).round().byte().cpu().numpy()
     return values.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def _write_mp4(pixels: Any, part: Path, fps: float, crf: int) -> None:
-    import imageio.v3 as iio
-
-    options = ["-crf", str(crf), "-movflags", "+faststart"]
-    iio.imwrite(
-        part, _even(pixels), plugin="FFMPEG", fps=fps, codec="libx264", pixelformat="yuv420p", quality=None,
-        macro_block_size=1, output_params=options,
-    )  # fmt: skip
-    _check_mp4(part, len(pixels))
-
-
-def _check_mp4(part: Path, frames: int) -> None:
-    """Count the frames in the file: ffmpeg ends without an error that is seen here when a disk is full.
-
-    Raises:
-        OSError: some are missing.
-    """
-    from imageio_ffmpeg import count_frames_and_secs
-
-    try:
-        found = count_frames_and_secs(part)[0]
-    except RuntimeError:
-        found = 0
-    if found != frames:
-        raise OSError(f"only {found} of {frames} frames could be written")
-
-
-def _even(pixels: Any) -> Any:
-    """Repeat the last line or column where a side is odd: yuv420p has one colour for two pixels."""
-    import numpy as np
-
-    _, height, width, _ = pixels.shape
-    return np.pad(pixels, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    with Mp4(part, fps, crf) as file:
+        file.append(pixels)
 
 
 def _write_animation(pixels: Any, part: Path, durations: list[int], **options: Any) -> None:

@@ -83,17 +83,18 @@ def _copy(coder: nn.Module, device: torch.device) -> nn.Module:
     from accelerate.hooks import remove_hook_from_module
 
     trial = remove_hook_from_module(copy.deepcopy(coder), recurse=True)
+    noise = torch.Generator().manual_seed(0)
     for part in trial.modules():
         for name, weight in part._parameters.items():
             if weight is not None:
-                part._parameters[name] = nn.Parameter(_shown(weight, device), requires_grad=False)
+                part._parameters[name] = nn.Parameter(_shown(weight, noise).to(device), requires_grad=False)
     return trial.to(device, torch.float64)
 
 
-def _shown(weight: Tensor, device: torch.device) -> Tensor:
+def _shown(weight: Tensor, noise: torch.Generator) -> Tensor:
     if not weight.is_meta and weight.any():
-        return weight.detach().to(device, torch.float64)
-    return torch.empty(weight.shape, dtype=torch.float64).uniform_(-0.5, 0.5).to(device)
+        return weight.detach().to(torch.float64)
+    return torch.empty(weight.shape, dtype=torch.float64).uniform_(-0.5, 0.5, generator=noise)
 
 
 class _Planner:
