@@ -73,7 +73,9 @@ MODELS = {
         parts=("ways", "mp4", "lengths"),
     ),
     "mochi": Model("848 x 480, 163 frames", "AutoencoderKLMochi", (1, 12, 28, 60, 106)),
-    "hunyuan-1.5": Model("1280 x 720, 121 frames", "AutoencoderKLHunyuanVideo15", (1, 32, 31, 45, 80), (1, 2)),
+    "hunyuan-1.5": Model(
+        "1280 x 720, 121 frames", "AutoencoderKLHunyuanVideo15", (1, 32, 31, 45, 80), (1, 2)
+    ),
     "hunyuan-1.5-480p": Model(
         "848 x 480, 121 frames", "AutoencoderKLHunyuanVideo15", (1, 32, 31, 30, 53), (1,),
         parts=("ways", "lengths"),
@@ -220,7 +222,7 @@ class Bench:
 
 
 class Peak:
-    """The peak of a device's memory, above what was in use before, though a run inside measures peaks, too."""
+    """The peak of a device's memory, above what was in use before; runs inside may measure peaks, too."""
 
     def __init__(self, device: str) -> None:
         self._is_cuda = device == "cuda"

@@ -21,6 +21,7 @@ IMAGE = (".png", ".jpg", ".webp")
 SHEET = 12
 """The most frames of a contact sheet."""
 
+
 def check_extension(path: Path, accepted: tuple[str, ...]) -> None:
     """Refuse a file name whose extension is not accepted.
 

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from skipstone.disk.cache_folder import cache_folder
-from skipstone.disk.reading import Name
-from skipstone.disk.reading import Schema
+from skipstone.disk.reading import Name, Schema
 from skipstone.pipelines.vae.planner import FRAMES, NotChunkedError, Plan, find_plan
 from skipstone.pipelines.vae.side import Side
 from skipstone.pipelines.vae.units import Memory, Trimmed, Unit, Window
@@ -66,7 +65,7 @@ class PlanFile(files.Head):
 
     versions: dict[Name, Name]
     why: Annotated[str, Field(max_length=500)] = ""
-    units: dict[Name, UnitFile] = {}
+    units: dict[Name, UnitFile]
 
 
 _found: dict[str, Found] = {}

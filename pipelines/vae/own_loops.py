@@ -7,7 +7,6 @@ import inspect
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -28,7 +27,7 @@ def frames_of(vae: Any, loop: Loop, latents: Tensor) -> Iterator[Tensor]:
     hook = getattr(vae, "_hf_hook", None)
     if hook is not None and hasattr(hook, "pre_forward"):
         hook.pre_forward(vae)
-    samples = latents.split(1) if getattr(vae, "use_slicing", False) else (latents,)
+    samples = torch.split(latents, 1) if getattr(vae, "use_slicing", False) else (latents,)
     for pieces in zip(*(loop(vae, sample) for sample in samples), strict=True):
         yield torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
@@ -42,17 +41,16 @@ def _wan(vae: Any, latents: Tensor) -> Iterator[Tensor]:
     """One latent frame at a time; a list of what each convolution keeps goes along."""
     kept: list[Any] = [None] * sum(1 for _ in vae.decoder.modules())
     patch = getattr(vae.config, "patch_size", None)
-    for number, one in enumerate(vae.post_quant_conv(latents).split(1, dim=2)):
-        marks = {"first_chunk": True} if number == 0 and _has_first_chunk(type(vae.decoder)) else {}
+    for number, one in enumerate(torch.split(vae.post_quant_conv(latents), 1, dim=2)):
+        marks = {"first_chunk": True} if number == 0 and _has_first_chunk(vae.decoder) else {}
         frames = vae.decoder(one, feat_cache=kept, feat_idx=[0], **marks)
         if patch is not None:
             frames = import_module(type(vae).__module__).unpatchify(frames, patch_size=patch)
         yield torch.clamp(frames, min=-1.0, max=1.0)
 
 
-@cache
-def _has_first_chunk(decoder: type[nn.Module]) -> bool:
-    return "first_chunk" in inspect.signature(decoder.forward).parameters
+def _has_first_chunk(decoder: nn.Module) -> bool:
+    return "first_chunk" in inspect.signature(type(decoder).forward).parameters
 
 
 def _cogvideox(vae: Any, latents: Tensor) -> Iterator[Tensor]:
@@ -113,7 +111,7 @@ def _first_longer(latents: Tensor, first: int, size: int) -> Iterator[Tensor]:
     """Chunks of one size after a first one of another."""
     yield latents[:, :, :first]
     if latents.shape[2] > first:
-        yield from latents[:, :, first:].split(size, dim=2)
+        yield from torch.split(latents[:, :, first:], size, dim=2)
 
 
 LOOPS: dict[str, Loop] = {

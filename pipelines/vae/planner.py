@@ -79,10 +79,10 @@ def _device(coder: nn.Module) -> torch.device:
 
 
 def _copy(coder: nn.Module, device: torch.device) -> nn.Module:
-    """A copy in float64. Weights that are away or zero, which would hide what a part depends on, are drawn."""
+    """A copy in float64. Weights that are away are drawn, and zeros, which would hide what a part needs."""
     from accelerate.hooks import remove_hook_from_module
 
-    trial = remove_hook_from_module(copy.deepcopy(coder), recurse=True)
+    trial: nn.Module = remove_hook_from_module(copy.deepcopy(coder), recurse=True)
     noise = torch.Generator().manual_seed(0)
     for part in trial.modules():
         for name, weight in part._parameters.items():
@@ -142,8 +142,9 @@ class _Planner:
         given, step = seen.args[0].shape[2], _step(seen.args[0])
         rate = Fraction(seen.output.shape[2] - short.shape[2], step)
         # A window over all of the past would prove nothing.
-        windows = [Window(left, rate, right) for left in range(1, given - 2 * step)] if rate else []
-        for unit in (*windows, Memory()):
+        windows = range(1, given - 2 * step) if rate else ()
+        units: list[Unit] = [*(Window(left, rate, right) for left in windows), Memory()]
+        for unit in units:
             if self._is_exact(name, {name: unit}):
                 return self._trimmed(name, unit)
         raise self._refusal(name, "depend on all earlier ones")

@@ -1,6 +1,6 @@
 """One side of an autoencoder, and what is to be known of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any

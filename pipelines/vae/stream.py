@@ -9,8 +9,9 @@ from torch import Tensor
 
 from skipstone.declared import Positive, checked
 from skipstone.notice import Notice
-from skipstone.pipelines.vae.chunk_sizes import ChunkSizes, give_back
+from skipstone.pipelines.vae.chunk_sizes import ChunkSizes
 from skipstone.pipelines.vae.chunked import Chunked, Video, installed, outputs
+from skipstone.pipelines.vae.device_memory import give_back
 from skipstone.pipelines.vae.kept_plans import found
 from skipstone.pipelines.vae.own_loop import why_as_written
 from skipstone.pipelines.vae.own_loops import Loop, frames_of, loop_of
@@ -21,7 +22,9 @@ from skipstone.pipelines.vae.verdicts import OTHERWISE, TRIED, is_right, size_of
 
 
 @checked
-def stream_decode(vae: Any, latents: Tensor, chunk: Positive | None = None, **decode: Any) -> Iterator[Tensor]:
+def stream_decode(
+    vae: Any, latents: Tensor, chunk: Positive | None = None, **decode: Any
+) -> Iterator[Tensor]:
     """Decode latents and give the frames as they are ready; together they are what decoding them whole gives.
 
     The memory does not grow with the length, but for keys and values where an attention sees all frames. No
@@ -98,9 +101,7 @@ class _Stream:
         decode: other arguments of decode.
     """
 
-    def __init__(
-        self, side: Side, plan: Plan, dropped: int, latents: Tensor, decode: dict[str, Any]
-    ) -> None:
+    def __init__(self, side: Side, plan: Plan, dropped: int, latents: Tensor, decode: dict[str, Any]) -> None:
         self._side = side
         self._plan = plan
         self._dropped = dropped
@@ -116,22 +117,22 @@ class _Stream:
                 yield from _whole(self._side, self._latents, self._decode, why)
                 return
             given = 0
-            while given >= 0:
+            while True:
                 try:
                     for frames in self._after(given, chunked, sizes):
                         given += frames.shape[2]
                         yield frames
-                    given = -1
+                    return
                 except torch.OutOfMemoryError:
                     if not sizes.halve():
                         raise
                 give_back()
+                warnings.warn(sizes.notes[-1], Notice, stacklevel=2)
 
     def _after(self, given: int, chunked: Chunked, sizes: ChunkSizes) -> Iterator[Tensor]:
         """The frames after so many that were given before the memory did not suffice."""
-        for frames in _Passes(self._side, chunked, self._dropped, self._decode).of(
-            sizes.split(self._latents, self._side.step)
-        ):
+        passes = _Passes(self._side, chunked, self._dropped, self._decode)
+        for frames in passes.of(sizes.split(self._latents, self._side.step)):
             new = frames[:, :, min(given, frames.shape[2]) :]
             given -= frames.shape[2] - new.shape[2]
             if new.shape[2]:
@@ -148,7 +149,7 @@ class _Stream:
 
         def ours() -> Tensor:
             passes = _Passes(self._side, chunked, self._dropped, self._decode)
-            return torch.cat(list(passes.of(few.split(1, dim=2))), dim=2)
+            return torch.cat(list(passes.of(torch.split(few, 1, dim=2))), dim=2)
 
         def whole() -> Tensor:
             with chunked.instead(chunked.forward):

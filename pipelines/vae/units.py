@@ -79,7 +79,7 @@ class Window:
         output = self.call(forward, state.past, new, others, kwargs)
         video = video_of(output)
         made = video.shape[2] if state.past is None else int(self.rate * new.shape[2])
-        state.past = _after(state.past, new)[:, :, -self.left :].clone()
+        state.past = _last(self.left, state.past, new)
         known = state.waiting + made
         state.waiting = min(known, self.right)
         ready = known - state.waiting
@@ -138,6 +138,12 @@ class _Cutting(TorchFunctionMode):
         if func is functional.conv3d and args[0].shape[2] == self._frames:
             args = (args[0][:, :, self._cut :], *args[1:])
         return func(*args, **(kwargs or {}))
+
+
+def _last(frames: int, past: Tensor | None, new: Tensor) -> Tensor:
+    """The last frames so far, apart from what they were a part of."""
+    known = new if new.shape[2] >= frames else _after(past, new)
+    return known[:, :, -frames:].clone()
 
 
 def _after(past: Tensor | None, new: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skipstone.pipelines.model.outputs import alike
-from skipstone.pipelines.vae.chunk_sizes import give_back
+from skipstone.pipelines.vae.device_memory import give_back
 
 TRIED = 2
 """How many latent frames of a real video are run whole, too."""

@@ -94,7 +94,10 @@ def kvae() -> Any:
 def kandinsky_6() -> Any:
     blocks = (8, 8, 8)
     return diffusers.Kandinsky6SRVAE(
-        latent_channels=4, encoder_block_out_channels=blocks, decoder_block_out_channels=blocks, layers_per_block=1
+        latent_channels=4,
+        encoder_block_out_channels=blocks,
+        decoder_block_out_channels=blocks,
+        layers_per_block=1,
     )
 
 
