@@ -16,7 +16,7 @@ from skipstone.pipelines.vae.handle import AsWritten, ChunkStats, InChunks
 from skipstone.pipelines.vae.kept_plans import Found, found
 from skipstone.pipelines.vae.own_loop import OwnLoop
 from skipstone.pipelines.vae.own_loops import loop_of
-from skipstone.pipelines.vae.side import Side, decoding, encoding
+from skipstone.pipelines.vae.side import Side, autoencoder_of, decoding, encoding
 from skipstone.pipelines.vae.units import video_of, with_video
 from skipstone.pipelines.vae.verdicts import OTHERWISE, TRIED, is_right, size_of
 
@@ -75,10 +75,11 @@ def encode_in_chunks(vae: Any, chunk: Positive | None = None) -> InChunks:
         TypeError: there is no video autoencoder, or it does not say how much it compresses.
         ValueError: as of `decode_in_chunks`.
     """
+    with_loop = autoencoder_of(vae, "encoder")
+    if loop_of(with_loop) is not None:
+        return AsWritten(with_loop.encoder, "it encodes in chunks by itself")
     side = encoding(vae)
     _refuse(side)
-    if loop_of(side.vae) is not None:
-        return AsWritten(side.coder, "it encodes in chunks by itself")
     return _in_chunks(side, chunk)
 
 
@@ -88,7 +89,6 @@ def _refuse(side: Side) -> None:
 
 
 def _in_chunks(side: Side, chunk: int | None) -> InChunks:
-    side.dropped()
     trial = found(side)
     if trial.plan is None:
         name = type(side.vae).__name__

@@ -1,7 +1,7 @@
 """Plans of decoders and encoders, found once and kept in the user's cache folder."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -31,11 +31,13 @@ class Found:
     Args:
         plan: the units of its parts; None if its chunks cannot give the whole.
         why: why they cannot.
+        dropped: how many frames the autoencoder drops from the beginning of what its coder makes.
         notes: what went wrong with the file.
     """
 
     plan: Plan | None
     why: str = ""
+    dropped: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -64,7 +66,8 @@ class PlanFile(files.Head):
     """A plan as it is kept, or why there is none."""
 
     versions: dict[Name, Name]
-    why: Annotated[str, Field(max_length=500)] = ""
+    why: Annotated[str, Field(max_length=500)]
+    dropped: Annotated[int, Field(ge=0, le=64)]
     units: dict[Name, UnitFile]
 
 
@@ -73,7 +76,11 @@ _found: dict[str, Found] = {}
 
 
 def found(side: Side) -> Found:
-    """The plan of a side: that of this process, that of the cache folder, or one by trial."""
+    """The plan of a side: that of this process, that of the cache folder, or one by trial.
+
+    Raises:
+        TypeError: it cannot run a video.
+    """
     if side.kind not in _found:
         _found[side.kind] = _from_file(side)
     return _found[side.kind]
@@ -90,15 +97,17 @@ def _from_file(side: Side) -> Found:
         return _kept(_tried(side, (f"planned again, as {why}",)), path)
     if kept.versions != _versions() or not kept.units.keys() <= dict(side.coder.named_modules()).keys():
         return _kept(_tried(side, ()), path)
-    return Found(None if kept.why else {name: unit.unit() for name, unit in kept.units.items()}, kept.why)
+    units = {name: unit.unit() for name, unit in kept.units.items()}
+    return Found(None if kept.why else units, kept.why, kept.dropped)
 
 
 def _tried(side: Side, notes: tuple[str, ...]) -> Found:
+    dropped = side.dropped()
     try:
         plan = find_plan(side.coder, side.channels, side.frames(FRAMES), side.edge, side.others)
     except NotChunkedError as why:
-        return Found(None, str(why), notes)
-    return Found(plan, "", notes)
+        return Found(None, str(why), dropped, notes)
+    return Found(plan, "", dropped, notes)
 
 
 def _kept(made: Found, path: Path | None) -> Found:
@@ -106,12 +115,12 @@ def _kept(made: Found, path: Path | None) -> Found:
     if path is None:
         return made
     units = {name: UnitFile.of(unit).model_dump() for name, unit in (made.plan or {}).items()}
+    content = {"versions": _versions(), "why": made.why, "dropped": made.dropped, "units": units}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, KIND, {"versions": _versions(), "why": made.why, "units": units})
+        files.write(path, KIND, content)
     except (OSError, ValueError) as error:
-        notes = (*made.notes, f"the plan is not kept for other processes: {error}")
-        return Found(made.plan, made.why, notes)
+        return replace(made, notes=(*made.notes, f"the plan is not kept for other processes: {error}"))
     return made
 
 

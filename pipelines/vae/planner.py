@@ -63,7 +63,7 @@ def find_plan(
     video = torch.randn(1, channels, frames, edge, edge, generator=noise, dtype=torch.float64)
     given = [one.to(device, torch.float64) for one in (video, *others)]
     with torch.no_grad():
-        if _differ(video_of(trial(*given)), video_of(trial(*given))):
+        if _differ(*(video_of(trial(*(one.clone() for one in given))) for _ in range(2))):
             raise NotChunkedError("it draws random numbers for each chunk")
         return _Planner(trial, given).plan("")
 
@@ -164,7 +164,7 @@ class _Planner:
     def _shortened(self, name: str) -> Tensor:
         """What a part gives without its last step; with it, where other arguments are as long."""
         seen = self._seen[name]
-        shorter = seen.args[0][:, :, : -_step(seen.args[0])]
+        shorter = seen.args[0][:, :, : -_step(seen.args[0])].clone()
         try:
             return video_of(self._parts[name](shorter, *seen.args[1:], **seen.kwargs))
         except RuntimeError:
@@ -177,7 +177,8 @@ class _Planner:
         chunked, video = Chunked(part, inner), Video()
 
         def give(chunk: Tensor) -> Tensor:
-            return video_of(chunked.pass_of(video, chunk, *seen.args[1:], **seen.kwargs))
+            # A copy: the part may write into what it is given.
+            return video_of(chunked.pass_of(video, chunk.clone(), *seen.args[1:], **seen.kwargs))
 
         try:
             made = torch.cat(list(outputs(video, _chunks(seen.args[0]), give)), dim=2)

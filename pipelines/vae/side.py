@@ -66,6 +66,8 @@ class Side:
         try:
             with torch.no_grad():
                 output = self.run(self._still(), *map(self._here, self.others))
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, ValueError, TypeError) as error:
             name = type(self.vae).__name__
             why = f"expected a video autoencoder, got {name}, which cannot {self.name} frames"
@@ -93,7 +95,7 @@ def decoding(vae: Any) -> Side:
     Raises:
         TypeError: there is no video autoencoder.
     """
-    found = _autoencoder(vae, "decoder")
+    found = autoencoder_of(vae, "decoder")
     config = _config(found)
     channels = config.get("latent_channels", config.get("z_dim", config.get("z_channels")))
     if channels is None:
@@ -108,7 +110,7 @@ def encoding(vae: Any) -> Side:
     Raises:
         TypeError: there is no video autoencoder, or it does not say how much it compresses.
     """
-    found = _autoencoder(vae, "encoder")
+    found = autoencoder_of(vae, "encoder")
     names = ("temporal_compression_ratio", "spatial_compression_ratio")
     step, space = (getattr(found, name, None) or _config(found).get(name) for name in names)
     if step is None or space is None:
@@ -116,7 +118,12 @@ def encoding(vae: Any) -> Side:
     return Side("encode", found, written(found.encoder), RGB, step, EDGE * space)
 
 
-def _autoencoder(vae: Any, coder: str) -> Any:
+def autoencoder_of(vae: Any, coder: str) -> Any:
+    """An autoencoder, or that of a pipeline.
+
+    Raises:
+        TypeError: there is none.
+    """
     found = getattr(vae, "vae", vae)
     if not isinstance(getattr(found, coder, None), nn.Module):
         raise TypeError(f"expected a video autoencoder or a pipeline that has one, got {type(vae).__name__}")

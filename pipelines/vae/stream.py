@@ -53,10 +53,10 @@ def stream_decode(
     loop = loop_of(side.vae)
     if loop is not None:
         return _by_loop(side, loop, latents)
-    dropped, trial = side.dropped(), found(side)
+    trial = found(side)
     if trial.plan is None:
         return _whole(side, latents, decode, trial.why)
-    return _Stream(side, trial.plan, dropped, latents, decode).frames(ChunkSizes(chunk))
+    return _Stream(side, trial.plan, trial.dropped, latents, decode).frames(ChunkSizes(chunk))
 
 
 def _check(latents: Tensor, chunk: int | None) -> None:

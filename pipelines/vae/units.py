@@ -76,10 +76,12 @@ class Window:
 
     def run(self, forward: Forward, state: Frames, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         new, *others = args
+        # Before the part may write into what it is given.
+        last = _last(self.left, state.past, new)
         output = self.call(forward, state.past, new, others, kwargs)
         video = video_of(output)
         made = video.shape[2] if state.past is None else int(self.rate * new.shape[2])
-        state.past = _last(self.left, state.past, new)
+        state.past = last
         known = state.waiting + made
         state.waiting = min(known, self.right)
         ready = known - state.waiting

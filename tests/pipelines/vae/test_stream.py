@@ -1,0 +1,159 @@
+"""A stream gives the frames of a video as they are ready, and keeps none of them."""
+
+import weakref
+from itertools import islice
+from typing import Any
+from unittest.mock import patch
+
+import accelerate
+import pytest
+import torch
+from torch import Tensor
+
+import skipstone
+from skipstone.notice import Notice
+from support.vaes import BY_TRIAL, REFUSED, Make, cosmos, decoded, error, latents, ltx, made, mochi, wan
+
+TRIED = pytest.mark.parametrize("make", BY_TRIAL.values(), ids=BY_TRIAL)
+
+
+def within(make: Make) -> float:
+    return 1e-5 if make is ltx else 1e-12
+
+
+def streamed(vae: Any, video: Tensor, chunk: int | None = None) -> Tensor:
+    return torch.cat(list(skipstone.stream_decode(vae, video, chunk)), dim=2)
+
+
+@TRIED
+def test_a_stream_is_the_whole_video_and_leaves_nothing(make: Make) -> None:
+    vae = made(make)
+    attributes = {name: set(part.__dict__) for name, part in vae.named_modules()}
+    for video, chunk in ((latents(1), None), (latents(6), 2), (latents(6), None)):
+        assert error(streamed(vae, video, chunk), decoded(vae, video)) <= within(make)
+    assert {name: set(part.__dict__) for name, part in vae.named_modules()} == attributes
+
+
+@pytest.mark.parametrize("make", [cosmos, mochi])
+def test_the_first_frame_comes_after_one_latent_frame(make: Make) -> None:
+    vae, video = made(make), latents(6)
+    decoded_frames: list[int] = []
+    list(skipstone.stream_decode(vae, video))
+    hook = vae.decoder.register_forward_pre_hook(lambda _, args: decoded_frames.append(args[0].shape[2]))
+    first = next(skipstone.stream_decode(vae, video))
+    hook.remove()
+    assert first.shape[2] == 1
+    assert decoded_frames == [1]
+
+
+@pytest.mark.parametrize("make", [cosmos, ltx, wan])
+def test_frames_that_were_given_are_not_kept(make: Make) -> None:
+    vae, video = made(make), latents(8)
+    before = [weakref.ref(frames) for frames in islice(skipstone.stream_decode(vae, video, 1), 4)]
+    assert not any(frames() is not None for frames in before)
+
+
+def test_a_stream_that_is_given_up_leaves_nothing() -> None:
+    vae, video = made(cosmos), latents(4)
+    attributes = {name: set(part.__dict__) for name, part in vae.named_modules()}
+    stream = skipstone.stream_decode(vae, video)
+    next(stream)
+    del stream
+    assert {name: set(part.__dict__) for name, part in vae.named_modules()} == attributes
+
+
+@pytest.mark.parametrize("make", [mochi, ltx])
+def test_streams_take_turns_beside_a_handle_that_goes_in_the_middle(make: Make) -> None:
+    vae, videos = made(make), [latents(5), -latents(5)]
+    wanted = [decoded(vae, video) for video in videos]
+    pieces: list[list[Tensor]] = [[], []]
+    handle = skipstone.decode_in_chunks(vae, chunk=2)
+    for both in zip(*(skipstone.stream_decode(vae, video, 1) for video in videos), strict=True):
+        for kept, piece in zip(pieces, both, strict=True):
+            kept.append(piece)
+        assert error(decoded(vae, videos[0]), wanted[0]) <= within(make)
+        handle.remove()
+    for kept, whole in zip(pieces, wanted, strict=True):
+        assert error(torch.cat(kept, dim=2), whole) <= within(make)
+    assert "forward" not in vae.decoder.__dict__
+
+
+def test_a_stream_of_tiles_is_the_tiles() -> None:
+    vae, video = made(mochi), latents(4, edge=4)
+    sizes = {f"tile_sample_min_{side}": 8 for side in ("height", "width")}
+    vae.enable_tiling(**sizes, **{name.replace("min", "stride"): 8 for name in sizes})
+    tiled = decoded(vae, video)
+    assert error(streamed(vae, video, 1), tiled) <= 1e-12
+
+
+def test_a_stream_of_a_sliced_batch_is_the_batch() -> None:
+    vae, video = made(cosmos), latents(4, batch=2)
+    whole = decoded(vae, video)
+    vae.enable_slicing()
+    assert error(streamed(vae, video, 1), whole) <= 1e-12
+
+
+@pytest.mark.parametrize("make", [cosmos, wan])
+def test_weights_that_are_moved_for_each_call_are_there(make: Make) -> None:
+    vae, video = made(make), latents(3)
+    whole = decoded(vae, video)
+    _, hook = accelerate.cpu_offload_with_hook(vae, torch.device("cpu"))
+    with patch.object(vae._hf_hook, "pre_forward", wraps=vae._hf_hook.pre_forward) as moved:
+        assert error(streamed(vae, video), whole) <= 1e-12
+    moved.assert_called()
+    hook.remove()
+
+
+def test_other_arguments_of_decode_are_passed_on() -> None:
+    vae, video = made(lambda: ltx(timestep_conditioning=True)), latents(3)
+    moment = torch.tensor([0.5], dtype=torch.float64)
+    whole = decoded(vae, video, temb=moment)
+    frames = torch.cat(list(skipstone.stream_decode(vae, video, 1, temb=moment)), dim=2)
+    assert error(frames, whole) <= 1e-5
+
+
+def test_no_gradients_are_kept() -> None:
+    (frames,) = islice(skipstone.stream_decode(made(cosmos), latents(3).requires_grad_()), 1)
+    assert not frames.requires_grad
+    assert torch.is_grad_enabled()
+
+
+def _tiled(vae: Any) -> Any:
+    vae.enable_tiling()
+    return vae
+
+
+def _framewise(vae: Any) -> Any:
+    vae.use_framewise_decoding = True
+    return vae
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        *[(make, r"\(GroupNorm\) depend on all of them") for make in REFUSED.values()],
+        (lambda: _tiled(ltx()), "slices and tiles of a decoder that looks ahead"),
+        (lambda: _framewise(ltx()), "blends tiles over time"),
+        (lambda: _tiled(wan()), "tiles are decoded as written"),
+    ],
+)
+def test_what_cannot_be_streamed_comes_in_one_piece(make: Make, why: str) -> None:
+    vae, video = made(make), latents(5)
+    whole = decoded(vae, video)
+    with pytest.warns(Notice, match=why):
+        (frames,) = skipstone.stream_decode(vae, video)
+    assert torch.equal(frames, whole)
+
+
+@pytest.mark.parametrize(
+    ("video", "chunk", "message"),
+    [
+        (torch.zeros(1, 4, 3, 3), None, r"latents must be \(batch, channels, frames, height, width\), got"),
+        (latents(3), 4, "chunk must be at most the 3 latent frames that there are, got 4"),
+        (latents(3), 0, "chunk must be"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line_at_once(video: Tensor, chunk: int | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
+        skipstone.stream_decode(made(cosmos), video, chunk)
+    assert "\n" not in str(refused.value)
