@@ -14,7 +14,7 @@ from skipstone.commands.check import check
 from skipstone.commands.doctor import doctor
 from skipstone.commands.generate import generate
 from skipstone.commands.methods import methods
-from skipstone.commands.options import with_groups
+from skipstone.commands.options import with_bare_options, with_groups
 from skipstone.commands.plan import plan
 from skipstone.commands.report import report
 from skipstone.pipelines.opening.sources import LONGEST
@@ -69,7 +69,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         with warnings.catch_warnings():
             _show_notices()
-            code = app(args=list(arguments) or ["--help"], prog_name="skipstone", standalone_mode=False) or 0
+            words = with_bare_options(arguments) or ["--help"]
+            code = app(args=words, prog_name="skipstone", standalone_mode=False) or 0
         # A full disk or a closed pipe shows here at the latest.
         sys.stdout.flush()
         return code

@@ -1,7 +1,8 @@
 """`skipstone generate`: check the request, load the pipeline, run it, measure, write."""
 
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +11,10 @@ import typer
 from rich.console import Console
 
 from skipstone.commands.choice import Choice
+from skipstone.commands.film import Film, check_finite
 from skipstone.commands.generated import Generated
 from skipstone.commands.opening import Opening
-from skipstone.commands.options import FpsOption, JsonOption, QualityOption, SeedOption, finite
+from skipstone.commands.options import FITTING, FpsOption, JsonOption, QualityOption, SeedOption, finite
 from skipstone.commands.output import show
 from skipstone.disk.writing import check_folder
 from skipstone.metrics import media
@@ -44,6 +46,27 @@ class RunOptions:
         bool,
         typer.Option("--compare", help="Also run without a cache; write both side by side, and measure."),
     ] = False
+    chunked_vae: Annotated[
+        str | None,
+        typer.Option(
+            "--chunked-vae", metavar="[N]",
+            help="Decode N latent frames at a time, or as many as fit; an mp4 is written meanwhile.",
+        ),
+    ] = None  # fmt: skip
+
+    @property
+    def chunk(self) -> int | None:
+        """How many latent frames to decode at a time; None for as many as fit.
+
+        Raises:
+            ValueError: no number from 1.
+        """
+        asked = self.chunked_vae
+        if asked is None or asked == FITTING:
+            return None
+        if not asked.isdecimal() or not int(asked):
+            raise ValueError(f"--chunked-vae takes a number from 1, or nothing for what fits; got {asked}")
+        return int(asked)
 
     def check(self, choice: Choice) -> None:
         """Refuse options that contradict each other.
@@ -58,6 +81,7 @@ class RunOptions:
             raise ValueError(
                 f"--no-cache leaves nothing for {', '.join(ways or others)} to do: drop one of them"
             )
+        _ = self.chunk
         if len(ways) > 1 and ways != ["--method", "--set"]:
             raise ValueError(f"{', '.join(ways)}: each of them says how to skip, give one")
 
@@ -158,13 +182,15 @@ def generate(
         _check_file(output, media.VIDEO + media.IMAGE)
         method = options.method(choice, opening.model)
         rate = opening.frame_rate(fps)
+        if rate is None and options.chunked_vae is not None:
+            raise ValueError("--chunked-vae decodes videos, and this model makes images: drop it")
         _check_format(output, rate, fps)
         pipe, arguments = opening.open(prompt)
-        with StepLines(Console(stderr=True)) as lines:
+        with StepLines(Console(stderr=True)) as lines, _film(pipe, options, output, rate, scale) as film:
             runs = Runs(pipe, arguments, seed, lines, options.label(choice, method))
-            clips = _clips(runs, runs.fit(choice) if choice.is_fitted else method, options)
-        made = Generated(output, opening.model, type(pipe).__name__, arguments, seed, rate, *clips)
-        _write(made, scale)
+            clips = _clips(runs, runs.fit(choice) if choice.is_fitted else method, options, film)
+            made = Generated(output, opening.model, type(pipe).__name__, arguments, seed, rate, *clips)
+            _write(made, scale, film)
     show(made, as_json)
 
 
@@ -182,20 +208,44 @@ def _check_format(output: Path, rate: float | None, fps: float | None) -> None:
         )
 
 
-def _clips(runs: Runs, method: "Cacher[Any] | None", options: RunOptions) -> tuple[Any, ...]:
+@contextmanager
+def _film(
+    pipe: Any, options: RunOptions, output: Path, rate: float | None, scale: int
+) -> Iterator[Film | None]:
+    """With ``--chunked-vae``, decode in chunks; a film for a clip that need not be in memory."""
+    from skipstone.pipelines.vae.in_chunks import decode_in_chunks
+
+    if options.chunked_vae is None:
+        yield None
+    elif rate is not None and output.suffix.lower() == ".mp4" and not options.compare:
+        with Film(pipe, options.chunk, rate, scale) as film:
+            yield film
+    else:
+        with decode_in_chunks(pipe, options.chunk):
+            yield None
+
+
+def _clips(
+    runs: Runs, method: "Cacher[Any] | None", options: RunOptions, film: Film | None
+) -> tuple[Any, ...]:
     """The clip; with ``--compare`` also the uncached clip, and how close the two are."""
+    kept = _in_memory if film is None else film.of
     if options.no_cache:
-        return (runs.uncached(),)
+        return (kept(runs.uncached),)
     if options.quality is not None:
         method = _planned(runs, options.quality)
     if not options.compare:
-        return (runs.cached(method, options),)
+        return (kept(lambda: runs.cached(method, options)),)
     from skipstone.metrics.quality import quality
 
     runs.warm_up(method)
     uncached = runs.uncached()
     cached = runs.cached(method, options)
     return cached, uncached, quality(cached.frames, uncached.frames)
+
+
+def _in_memory(make: Callable[[], "Clip"]) -> "Clip":
+    return make()
 
 
 def _planned(runs: Runs, quality: float) -> "Cacher[Any]":
@@ -207,15 +257,14 @@ def _planned(runs: Runs, quality: float) -> "Cacher[Any]":
     return make(find_plan(runs.pipe, runs.arguments, runs.seed, Asked(Target(quality=quality)), runs.lines))
 
 
-def _write(made: Generated, scale: int) -> None:
+def _write(made: Generated, scale: int, film: Film | None) -> None:
     import torch
 
+    if film is not None:
+        film.write(made.output)
+        return
     frames = made.clip.frames
-    if not frames.isfinite().all():
-        raise ValueError(
-            "values of the picture are not finite numbers, so it is not written: try --dtype float32, other "
-            "--guidance, or --no-cache to see whether the model itself makes them"
-        )
+    check_finite(frames)
     if made.uncached is not None:
         frames = torch.cat([made.uncached.frames, frames], dim=2)
     if made.fps is None:

@@ -14,8 +14,23 @@ import typer
 EMPTY = {"prompt", "negative"}
 """What may be an empty text."""
 
+FITTING = "fitting"
+"""What ``--chunked-vae`` without a number stands for."""
+
 NO_FILE = Path("")
 """What an empty file name becomes; it is the folder where the command runs, which is no file either."""
+
+
+def with_bare_options(arguments: Sequence[str]) -> list[str]:
+    """The words of a command line, with a value for ``--chunked-vae`` where no number follows it."""
+    completed: list[str] = []
+    for number, word in enumerate(arguments, 1):
+        completed.append(word)
+        if word == "--":
+            return [*completed, *arguments[number:]]
+        if word == "--chunked-vae" and not "".join(arguments[number : number + 1]).lstrip("-").isdecimal():
+            completed.append(FITTING)
+    return completed
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
