@@ -1,9 +1,11 @@
 """Write compatibility.md from runs of the tests' tiny models; ``--check`` only says whether it is stale."""
 
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import diffusers
@@ -13,8 +15,12 @@ from torch import nn
 import skipstone
 from skipstone import FORA, Cacher, DeepCache, EasyCache, FirstBlock, RunStats, TeaCache
 from skipstone.cachers.contract.words import LayerKind, Site
+from skipstone.notice import Notice
 from skipstone.pipelines.model.models import MODELS
 from skipstone.pipelines.model.probes import model_input, time_embeddings
+from skipstone.pipelines.vae import kept_plans
+from skipstone.pipelines.vae.own_loops import loop_of
+from skipstone.pipelines.vae.side import encoding
 
 DOCS = Path(__file__).parents[1]
 PAGE = DOCS / "compatibility.md"
@@ -25,6 +31,8 @@ from written import written  # noqa: E402
 from support.tiny_pipelines import PIPELINES  # noqa: E402
 from support.toy import ToyPipeline  # noqa: E402
 from support.unets import UNETS, made  # noqa: E402
+from support.vaes import BY_OWN_LOOP, BY_TRIAL, REFUSED, Make, decoded, error, latents  # noqa: E402
+from support.vaes import made as made_vae  # noqa: E402
 from support.zoo import ZOO, drawn  # noqa: E402
 
 HEAD = f"""# Compatibility
@@ -44,6 +52,20 @@ model with random weights, run with a method that may skip every step. Do not ed
 
 | model | sites | first block | modulated input | time embedding | model input | layers | pipelines | notes |
 |---|---|---|---|---|---|---|---|---|
+"""
+AUTOENCODERS = """
+## Video autoencoders
+What [`decode_in_chunks`, `stream_decode` and `encode_in_chunks`](long_video.md) do with each, tiny and with
+random weights, one latent frame at a time.
+
+- **by**: a *trial*, or the class's *own chunks*.
+- **error**: at most; the largest difference of a decode in chunks from the whole one, of the largest value,
+  in float64 and float32. 0 is equal in all bits. The norms of LTX 0.9 always compute in float32.
+- **stream**: how many frames come first, of those that 9 latent frames give.
+- **encodes in chunks**: with the error in float64.
+
+| autoencoder | decodes in chunks | by | error, float64 | float32 | stream | encodes in chunks |
+|---|---|---|---|---|---|---|
 """
 OUTPUT = "the whole output is estimated instead"
 
@@ -108,6 +130,56 @@ class Row:
         return f"| {' | '.join(cells)} |\n"
 
 
+def autoencoders() -> Iterator[str]:
+    """A line for each video autoencoder."""
+    for name, make in sorted({**BY_TRIAL, **BY_OWN_LOOP, **REFUSED}.items()):
+        kind, _, version = name.partition(" ")
+        yield f"| `{kind}`{version and ' ' + version} | {' | '.join(_in_chunks(make))} |\n"
+
+
+def _in_chunks(make: Make) -> Iterator[str]:
+    with skipstone.decode_in_chunks(vae := made_vae(make), chunk=1) as handle:
+        decoded(vae, latents(9))
+    assert handle.last_call is not None
+    why = handle.last_call.why_whole
+    yield f"no: {why}" if why else "yes"
+    yield "" if why else "own chunks" if loop_of(vae) else "trial"
+    for dtype in (torch.float64, torch.float32):
+        yield "" if why else _error(make, dtype)
+    first = next(iter(skipstone.stream_decode(vae, latents(9), 1)))
+    yield "all" if why else f"{first.shape[2]} of {decoded(vae, latents(9)).shape[2]}"
+    yield _encodes(make)
+
+
+def _error(make: Make, dtype: torch.dtype) -> str:
+    vae, video = made_vae(make, dtype), latents(9, dtype=dtype)
+    whole = decoded(vae, video)
+    with skipstone.decode_in_chunks(vae, chunk=1):
+        return _at_most(error(decoded(vae, video), whole))
+
+
+def _at_most(found: float) -> str:
+    """A bound: the digits of an error differ between processors."""
+    bounds = (bound for bound in (0, 1e-12, 1e-5) if found <= bound)
+    return f"{next(bounds, found):.0g}"
+
+
+@torch.no_grad()
+def _encodes(make: Make) -> str:
+    vae = made_vae(make)
+    if loop_of(vae) is not None:
+        return "by itself"
+    side = encoding(vae)
+    noise = torch.Generator().manual_seed(0)
+    shape = (1, side.channels, side.frames(5), side.edge, side.edge)
+    video = torch.randn(shape, generator=noise, dtype=torch.float64)
+    whole = vae.encode(video, return_dict=False)[0].mode()
+    with skipstone.encode_in_chunks(vae, chunk=1) as handle:
+        found = error(vae.encode(video, return_dict=False)[0].mode(), whole)
+    assert handle.last_call is not None
+    return "no" if handle.last_call.why_whole else f"yes, {_at_most(found)}"
+
+
 def rows() -> Iterator[Row]:
     """Every transformer class, then the UNets."""
     found = layouts()
@@ -166,7 +238,10 @@ def _yes(value: bool) -> str:
 
 def main() -> int:
     torch.set_num_threads(1)
-    new = HEAD + "".join(map(str, rows()))
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)
+        kept_plans.cache_folder = lambda name: Path(folder)
+        new = HEAD + "".join(map(str, rows())) + AUTOENCODERS + "".join(autoencoders())
     return written({PAGE: new}, "--check" in sys.argv)
 
 

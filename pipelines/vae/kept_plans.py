@@ -1,6 +1,7 @@
 """Plans of decoders and encoders, found once and kept in the user's cache folder."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version
@@ -65,6 +66,7 @@ class UnitFile(Schema):
 class PlanFile(files.Head):
     """A plan as it is kept, or why there is none."""
 
+    coder: Name
     versions: dict[Name, Name]
     why: Annotated[str, Field(max_length=500)]
     dropped: Annotated[int, Field(ge=0, le=64)]
@@ -86,17 +88,28 @@ def found(side: Side) -> Found:
     return _found[side.kind]
 
 
-def _from_file(side: Side) -> Found:
+def kept_trials() -> Iterator[tuple[str, str]]:
+    """The decoders and encoders whose trials are kept, and what they have shown."""
     folder = cache_folder("chunks")
+    for path in sorted(folder.glob("*.json")) if folder is not None else ():
+        try:
+            kept = files.read(path, KIND, PlanFile)
+        except ValueError:  # It is made again when it is needed.
+            continue
+        yield kept.coder, f"runs as written: {kept.why}" if kept.why else "runs in chunks"
+
+
+def _from_file(side: Side) -> Found:
+    folder, name = cache_folder("chunks"), f"{type(side.vae).__name__} {side.name}"
     path = None if folder is None else folder / f"{side.kind}.json"
     if path is None or not os.path.isfile(path):
-        return _kept(_tried(side, ()), path)
+        return _kept(_tried(side, ()), name, path)
     try:
         kept = files.read(path, KIND, PlanFile)
     except ValueError as why:
-        return _kept(_tried(side, (f"planned again, as {why}",)), path)
+        return _kept(_tried(side, (f"planned again, as {why}",)), name, path)
     if kept.versions != _versions() or not kept.units.keys() <= dict(side.coder.named_modules()).keys():
-        return _kept(_tried(side, ()), path)
+        return _kept(_tried(side, ()), name, path)
     units = {name: unit.unit() for name, unit in kept.units.items()}
     return Found(None if kept.why else units, kept.why, kept.dropped)
 
@@ -110,15 +123,15 @@ def _tried(side: Side, notes: tuple[str, ...]) -> Found:
     return Found(plan, "", dropped, notes)
 
 
-def _kept(made: Found, path: Path | None) -> Found:
+def _kept(made: Found, name: str, path: Path | None) -> Found:
     """Keep what was found for other processes. A decode does not depend on it."""
     if path is None:
         return made
     units = {name: UnitFile.of(unit).model_dump() for name, unit in (made.plan or {}).items()}
-    content = {"versions": _versions(), "why": made.why, "dropped": made.dropped, "units": units}
+    content = {"why": made.why, "dropped": made.dropped, "units": units}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, KIND, content)
+        files.write(path, KIND, {"coder": name, "versions": _versions(), **content})
     except (OSError, ValueError) as error:
         return replace(made, notes=(*made.notes, f"the plan is not kept for other processes: {error}"))
     return made

@@ -77,6 +77,7 @@ def examine() -> list[Diagnosis]:
         _device(),
         *(_model(name) for name in bundled.DEFAULTS),
         _lpips(),
+        *_autoencoders(),
     ]
 
 
@@ -177,6 +178,21 @@ def _lpips() -> Diagnosis:
 
     advice = lpips.obstacle() or ""
     return Diagnosis("LPIPS", "" if advice else "its weights are there", advice, needed=False)
+
+
+def _autoencoders() -> Iterator[Diagnosis]:
+    """Which video autoencoders decode in chunks, as far as that is known without a trial."""
+    try:
+        import diffusers
+
+        from skipstone.pipelines.vae.kept_plans import kept_trials
+        from skipstone.pipelines.vae.own_loops import LOOPS
+    except ImportError:  # The packages are diagnosed above.
+        return
+    own = (name for name in sorted(LOOPS) if hasattr(diffusers, name))
+    yield Diagnosis("decoding in chunks", f"{', '.join(own)} have their own; others are tried when used")
+    for name, found in sorted(set(kept_trials())):
+        yield Diagnosis(name, found)
 
 
 def _problem(folder: Path) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import skipstone
+from skipstone.commands.doctor import examine
 from skipstone.notice import Notice
 from skipstone.pipelines.vae import kept_plans
 from support.mutations import changed_bytes, changed_values, fuzzed
@@ -122,6 +124,19 @@ def test_without_a_folder_the_plan_lasts_as_long_as_the_process(
     stats(vae)
     monkeypatch.setattr(kept_plans, "find_plan", no_trial)
     assert stats(vae) == skipstone.ChunkStats(3)
+
+
+def test_the_doctor_tells_what_trials_have_shown(folder: Path) -> None:
+    skipstone.decode_in_chunks(ToyAutoencoder()).remove()
+    normed = ToyAutoencoder(nn.Sequential(nn.Conv3d(4, 4, 1), nn.GroupNorm(2, 4)).double())
+    with pytest.warns(Notice, match="GroupNorm"):
+        skipstone.decode_in_chunks(normed).remove()
+    (folder / "damaged.json").write_text("{")
+    found = [(one.found, one.status) for one in examine() if one.name == "ToyAutoencoder decode"]
+    why = "frames of 1 (GroupNorm) depend on all of them at once"
+    assert found == [("runs as written: " + why, "ok"), ("runs in chunks", "ok")]
+    own = next(one.found for one in examine() if one.name == "decoding in chunks")
+    assert "AutoencoderKLWan" in own
 
 
 def test_a_folder_that_cannot_be_written_is_told(folder: Path) -> None:
