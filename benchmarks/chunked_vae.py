@@ -208,6 +208,8 @@ class Bench:
                 result = run()
         except torch.OutOfMemoryError:
             problem = "out of memory"
+        except RuntimeError as error:  # Convolutions refuse tensors that are too large.
+            problem = str(error).partition("\n")[0][:100]
         seconds = round(time.perf_counter() - begin, 3)
         if problem:
             return None, {"problem": problem, "seconds": None, "peak_gib": None}
