@@ -12,6 +12,7 @@ from torch import Tensor
 
 import skipstone
 from skipstone.notice import Notice
+from support.live_bytes import LiveBytes
 from support.vaes import BY_TRIAL, REFUSED, Make, cosmos, decoded, error, latents, ltx, made, mochi, wan
 
 TRIED = pytest.mark.parametrize("make", BY_TRIAL.values(), ids=BY_TRIAL)
@@ -51,6 +52,24 @@ def test_frames_that_were_given_are_not_kept(make: Make) -> None:
     vae, video = made(make), latents(8)
     before = [weakref.ref(frames) for frames in islice(skipstone.stream_decode(vae, video, 1), 4)]
     assert not any(frames() is not None for frames in before)
+
+
+@pytest.mark.parametrize("make", [mochi, ltx, wan])
+def test_the_peak_of_memory_does_not_grow_with_the_video(make: Make) -> None:
+    vae = made(make, torch.float32)
+
+    def peak(frames: int) -> int:
+        video = latents(frames, dtype=torch.float32)
+        with LiveBytes() as live:
+            for _ in skipstone.stream_decode(vae, video, 1):
+                pass
+        return live.peak
+
+    with LiveBytes() as whole:
+        decoded(vae, latents(16, dtype=torch.float32))
+    peak(2)  # A size is compared with the whole once.
+    assert peak(16) <= 1.1 * peak(8)
+    assert peak(16) < whole.peak
 
 
 def test_a_stream_that_is_given_up_leaves_nothing() -> None:
