@@ -165,21 +165,22 @@ def installed(decoder: nn.Module, units: Mapping[str, Unit]) -> Iterator[Chunked
 
 
 class Swap:
-    """Another forward for one module, until `undo`. Whatever replaced it before comes back.
+    """Another method for one module, until `undo`. Whatever replaced it before comes back.
 
     It is not compiled: what it remembers is not for a compiler.
     """
 
-    def __init__(self, part: nn.Module, forward: Forward) -> None:
+    def __init__(self, part: nn.Module, method: Forward, name: str = "forward") -> None:
         self._part = part
-        self._before = part.__dict__.get("forward")
-        self._forward = uncompiled(forward)
-        part.forward = self._forward
+        self._name = name
+        self._before = part.__dict__.get(name)
+        self._method = uncompiled(method)
+        setattr(part, name, self._method)
 
     def undo(self) -> None:
-        if self._part.__dict__.get("forward") is not self._forward:
+        if self._part.__dict__.get(self._name) is not self._method:
             return
         if self._before is None:
-            del self._part.forward
+            delattr(self._part, self._name)
         else:
-            self._part.forward = self._before
+            setattr(self._part, self._name, self._before)

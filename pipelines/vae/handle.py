@@ -1,5 +1,6 @@
 """What `decode_in_chunks` and `encode_in_chunks` return."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -34,6 +35,10 @@ class InChunks:
     def __init__(self) -> None:
         self.last_call: ChunkStats | None = None
         self._undo = ExitStack()
+
+    def when_removed(self, undo: Callable[[], None]) -> None:
+        """Call a function on removal."""
+        self._undo.callback(undo)
 
     def remove(self) -> None:
         """Restore the autoencoder; a second call does nothing."""

@@ -54,7 +54,7 @@ def decode_in_chunks(vae: Any, chunk: Positive | None = None) -> InChunks:
     side = decoding(vae)
     _refuse(side)
     loop = loop_of(side.vae)
-    return _in_chunks(side, chunk) if loop is None else OwnLoop(side, loop)
+    return _only(side, _in_chunks(side, chunk) if loop is None else OwnLoop(side, loop))
 
 
 @checked
@@ -80,7 +80,14 @@ def encode_in_chunks(vae: Any, chunk: Positive | None = None) -> InChunks:
         return AsWritten(with_loop.encoder, "it encodes in chunks by itself")
     side = encoding(vae)
     _refuse(side)
-    return _in_chunks(side, chunk)
+    return _only(side, _in_chunks(side, chunk))
+
+
+def _only(side: Side, handle: InChunks) -> InChunks:
+    """Note that a side runs in chunks, until the handle is removed."""
+    _chunked.add(side.coder)
+    handle.when_removed(lambda: _chunked.discard(side.coder))
+    return handle
 
 
 def _refuse(side: Side) -> None:
@@ -116,8 +123,6 @@ class CoderInChunks(InChunks):
         self._chunked = self._undo.enter_context(installed(side.coder, trial.plan))
         self._chunked.for_calls = self._run
         self._undo.callback(setattr, self._chunked, "for_calls", None)
-        _chunked.add(side.coder)
-        self._undo.callback(_chunked.discard, side.coder)
 
     def _run(self, video: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The output for a whole video."""
@@ -150,7 +155,7 @@ class CoderInChunks(InChunks):
             return "it has no more frames than a chunk"
         if (frames - 1) % step:
             return f"its {frames} frames are not one more than a multiple of {step}"
-        few = video[:1, :, : self._side.frames(TRIED)]
+        few = video[:, :, : self._side.frames(TRIED)]
         first = [few[:, :, :1], few[:, :, 1:]]
 
         def ours() -> Tensor:

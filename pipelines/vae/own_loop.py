@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skipstone.pipelines.vae.chunked import Swap
 from skipstone.pipelines.vae.handle import ChunkStats, InChunks
 from skipstone.pipelines.vae.own_loops import Loop, frames_of, is_tiled
 from skipstone.pipelines.vae.side import Side
@@ -31,8 +32,7 @@ class OwnLoop(InChunks):
         self._side = side
         self._loop = loop
         self._decode = side.vae.decode
-        side.vae.decode = self._run
-        self._undo.callback(side.vae.__dict__.pop, "decode", None)
+        self._undo.callback(Swap(side.vae, self._run, "decode").undo)
 
     def _run(self, z: Tensor, return_dict: bool = True) -> Any:
         why = why_as_written(self._side, self._loop, z)

@@ -112,7 +112,7 @@ def encoding(vae: Any) -> Side:
     """
     found = autoencoder_of(vae, "encoder")
     names = ("temporal_compression_ratio", "spatial_compression_ratio")
-    step, space = (getattr(found, name, None) or _config(found).get(name) for name in names)
+    step, space = (_config(found).get(name) or getattr(found, name, None) for name in names)
     if step is None or space is None:
         raise TypeError(f"{type(found).__name__} does not say how much it compresses time and space")
     return Side("encode", found, written(found.encoder), RGB, step, EDGE * space)

@@ -1,7 +1,7 @@
 """Decode a video and give its frames as they are ready, in memory that does not grow with its length."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import torch
@@ -12,13 +12,15 @@ from skipstone.notice import Notice
 from skipstone.pipelines.vae.chunk_sizes import ChunkSizes
 from skipstone.pipelines.vae.chunked import Chunked, Video, installed, outputs
 from skipstone.pipelines.vae.device_memory import give_back
-from skipstone.pipelines.vae.kept_plans import found
+from skipstone.pipelines.vae.kept_plans import Found, found
 from skipstone.pipelines.vae.own_loop import why_as_written
 from skipstone.pipelines.vae.own_loops import Loop, frames_of, loop_of
-from skipstone.pipelines.vae.planner import Plan
 from skipstone.pipelines.vae.side import Side, decoding
 from skipstone.pipelines.vae.units import video_of, with_video
 from skipstone.pipelines.vae.verdicts import OTHERWISE, TRIED, is_right, size_of
+
+Run = Callable[[Tensor], Tensor]
+"""Decodes latents as the user does."""
 
 
 @checked
@@ -48,15 +50,28 @@ def stream_decode(
         TypeError: there is no video autoencoder.
         ValueError: latents that are no videos, or a chunk below 1 or longer than they are.
     """
+    return stream_call(vae, chunk, latents, (), decode)
+
+
+def stream_call(
+    vae: Any, chunk: int | None, latents: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[Tensor]:
+    """What `stream_decode` does, for a call of decode with these other arguments."""
     side = decoding(vae)
     _check(latents, chunk)
+
+    def run(latents: Tensor) -> Tensor:
+        frames: Tensor = side.run(latents, *args, **kwargs)
+        return frames
+
     loop = loop_of(side.vae)
     if loop is not None:
-        return _by_loop(side, loop, latents)
+        return _by_loop(side, loop, latents, run)
     trial = found(side)
     if trial.plan is None:
-        return _whole(side, latents, decode, trial.why)
-    return _Stream(side, trial.plan, trial.dropped, latents, decode).frames(ChunkSizes(chunk))
+        return _whole(side, latents, run, trial.why)
+    size = size_of(side.kind, latents, "stream", *args, *kwargs.values())
+    return _Stream(side, trial, latents, run, size).frames(ChunkSizes(chunk))
 
 
 def _check(latents: Tensor, chunk: int | None) -> None:
@@ -71,19 +86,19 @@ def _check(latents: Tensor, chunk: int | None) -> None:
 
 
 @torch.no_grad()
-def _by_loop(side: Side, loop: Loop, latents: Tensor) -> Iterator[Tensor]:
+def _by_loop(side: Side, loop: Loop, latents: Tensor, run: Run) -> Iterator[Tensor]:
     why = why_as_written(side, loop, latents)
     if why is None:
         yield from frames_of(side.vae, loop, latents)
     else:
-        yield from _whole(side, latents, {}, why)
+        yield from _whole(side, latents, run, why)
 
 
 @torch.no_grad()
-def _whole(side: Side, latents: Tensor, decode: dict[str, Any], why: str) -> Iterator[Tensor]:
+def _whole(side: Side, latents: Tensor, run: Run, why: str) -> Iterator[Tensor]:
     name = type(side.vae).__name__
     warnings.warn(f"{name} gives all frames in one piece: {why}", Notice, stacklevel=2)
-    yield side.run(latents, **decode)
+    yield run(latents)
 
 
 class _Stream:
@@ -95,18 +110,19 @@ class _Stream:
 
     Args:
         side: the side that decodes.
-        plan: the units of the decoder's parts.
-        dropped: how many frames the autoencoder drops from the beginning of what its decoder makes.
+        trial: what its trial has shown.
         latents: the video.
-        decode: other arguments of decode.
+        run: decodes latents as the user does.
+        size: what a verdict on chunks of this size holds for.
     """
 
-    def __init__(self, side: Side, plan: Plan, dropped: int, latents: Tensor, decode: dict[str, Any]) -> None:
+    def __init__(self, side: Side, trial: Found, latents: Tensor, run: Run, size: Hashable) -> None:
         self._side = side
-        self._plan = plan
-        self._dropped = dropped
+        self._plan = trial.plan or {}
+        self._dropped = trial.dropped
         self._latents = latents
-        self._decode = decode
+        self._run = run
+        self._size = size
 
     @torch.no_grad()
     def frames(self, sizes: ChunkSizes) -> Iterator[Tensor]:
@@ -114,7 +130,7 @@ class _Stream:
         with installed(self._side.coder, self._plan) as chunked:
             why = self._why_whole(chunked)
             if why is not None:
-                yield from _whole(self._side, self._latents, self._decode, why)
+                yield from _whole(self._side, self._latents, self._run, why)
                 return
             given = 0
             while True:
@@ -131,7 +147,7 @@ class _Stream:
 
     def _after(self, given: int, chunked: Chunked, sizes: ChunkSizes) -> Iterator[Tensor]:
         """The frames after so many that were given before the memory did not suffice."""
-        passes = _Passes(self._side, chunked, self._dropped, self._decode)
+        passes = _Passes(self._run, chunked, self._dropped)
         for frames in passes.of(sizes.split(self._latents, self._side.step)):
             new = frames[:, :, min(given, frames.shape[2]) :]
             given -= frames.shape[2] - new.shape[2]
@@ -145,36 +161,32 @@ class _Stream:
         is_sliced = getattr(vae, "use_slicing", False) and len(self._latents) > 1
         if chunked.looks_ahead and (is_sliced or getattr(vae, "use_tiling", False)):
             return "slices and tiles of a decoder that looks ahead are not ready at the same time"
-        few = self._latents[:1, :, :TRIED]
+        few = self._latents[:, :, :TRIED]
 
         def ours() -> Tensor:
-            passes = _Passes(self._side, chunked, self._dropped, self._decode)
+            passes = _Passes(self._run, chunked, self._dropped)
             return torch.cat(list(passes.of(torch.split(few, 1, dim=2))), dim=2)
 
         def whole() -> Tensor:
             with chunked.instead(chunked.forward):
-                made: Tensor = self._side.run(few, **self._decode)
-                return made
+                return self._run(few)
 
-        size = size_of(self._side.kind, few, "stream", *self._decode.values())
-        return None if is_right(size, ours, whole) else OTHERWISE
+        return None if is_right(self._size, ours, whole) else OTHERWISE
 
 
 class _Passes:
     """Call an autoencoder's decode with chunks of latents.
 
     Args:
-        side: the side that decodes.
-        chunked: its decoder.
+        decode: decodes latents as the user does.
+        chunked: the decoder.
         dropped: how many frames the autoencoder drops of each call.
-        decode: other arguments of decode.
     """
 
-    def __init__(self, side: Side, chunked: Chunked, dropped: int, decode: dict[str, Any]) -> None:
-        self._side = side
+    def __init__(self, decode: Run, chunked: Chunked, dropped: int) -> None:
+        self._decode = decode
         self._chunked = chunked
         self._dropped = dropped
-        self._decode = decode
         self._videos = [Video()]
         self._begun: set[int] = set()
         self._call = 0
@@ -186,8 +198,7 @@ class _Passes:
     def _give(self, chunk: Tensor) -> Tensor:
         self._call = 0
         with self._chunked.instead(self._run):
-            frames: Tensor = self._side.run(chunk, **self._decode)
-            return frames
+            return self._decode(chunk)
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         """A call of the decoder, which goes on with one of the videos."""

@@ -1,14 +1,14 @@
 """A pipeline whose frames go elsewhere as they are decoded."""
 
-import inspect
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from torch import Tensor
 
+from skipstone.pipelines.vae.chunked import Swap
 from skipstone.pipelines.vae.side import decoding
-from skipstone.pipelines.vae.stream import stream_decode
+from skipstone.pipelines.vae.stream import stream_call
 
 Take = Callable[[Tensor], None]
 """Takes frames, ``(frames, height, width, 3)``, values in [0, 1]."""
@@ -38,37 +38,29 @@ class StreamedCalls:
         self._begin = begin
 
     def __enter__(self) -> "StreamedCalls":
-        self._before = self._vae.__dict__.get("decode")
-        self._vae.decode = self._decode
+        self._swap = Swap(self._vae, self._decode, "decode")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        if self._before is None:
-            self._vae.__dict__.pop("decode", None)
-        else:
-            self._vae.decode = self._before
+        self._swap.undo()
 
     def _decode(self, latents: Tensor, *args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
         from diffusers.models.autoencoders.vae import DecoderOutput
 
-        self._restore()
+        self._swap.undo()
         try:
-            others = inspect.signature(self._vae.decode).bind(latents, *args, **kwargs).arguments
-            last = self._give(latents, dict(list(others.items())[1:]))
+            last = self._give(latents, args, kwargs)
         finally:
-            self._vae.decode = self._decode
+            self._swap = Swap(self._vae, self._decode, "decode")
         return DecoderOutput(sample=last) if return_dict else (last,)
 
-    def _give(self, latents: Tensor, decode: dict[str, Any]) -> Tensor:
+    def _give(self, latents: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """Give all frames; returns the last piece."""
         chunk = None if self._chunk is None else min(self._chunk, latents.shape[2])
         take, last = self._begin(), None
-        for last in stream_decode(self._vae, latents, chunk, **decode):
+        for last in stream_call(self._vae, chunk, latents, args, kwargs):
             take(self._processor.postprocess_video(last, output_type="pt")[0].permute(0, 2, 3, 1))
         assert last is not None
         return last

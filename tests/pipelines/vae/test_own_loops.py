@@ -87,6 +87,14 @@ def test_a_failed_decode_leaves_nothing_behind(make: Make) -> None:
     assert torch.equal(decoded(vae, video), whole)
 
 
+def test_a_second_handle_is_refused() -> None:
+    vae = made(wan)
+    with skipstone.decode_in_chunks(vae), pytest.raises(ValueError, match="runs in chunks already"):
+        skipstone.decode_in_chunks(vae)
+    skipstone.decode_in_chunks(vae).remove()
+    assert "decode" not in vae.__dict__
+
+
 def test_tiles_and_slices_are_those_of_the_class() -> None:
     vae, video = made(wan), latents(3, batch=2, edge=6)
     whole = decoded(vae, video)

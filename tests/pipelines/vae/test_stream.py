@@ -2,16 +2,19 @@
 
 import weakref
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import accelerate
 import pytest
 import torch
+from diffusers.video_processor import VideoProcessor
 from torch import Tensor
 
 import skipstone
 from skipstone.notice import Notice
+from skipstone.pipelines.vae.streamed_calls import StreamedCalls
 from support.live_bytes import LiveBytes
 from support.vaes import BY_TRIAL, REFUSED, Make, cosmos, decoded, error, latents, ltx, made, mochi, wan
 
@@ -129,6 +132,30 @@ def test_other_arguments_of_decode_are_passed_on() -> None:
     whole = decoded(vae, video, temb=moment)
     frames = torch.cat(list(skipstone.stream_decode(vae, video, 1, temb=moment)), dim=2)
     assert error(frames, whole) <= 1e-5
+
+
+def test_a_pipeline_s_frames_go_elsewhere_and_it_returns_the_last_ones() -> None:
+    vae, video = (
+        made(lambda: ltx(timestep_conditioning=True), torch.float32),
+        latents(3, 2, dtype=torch.float32),
+    )
+    pipe = SimpleNamespace(vae=vae, video_processor=VideoProcessor())
+    moment = torch.tensor([0.05, 0.5])
+    whole = pipe.video_processor.postprocess_video(decoded(vae, video, temb=moment), output_type="pt")[0]
+    taken: list[Tensor] = []
+    with StreamedCalls(pipe, 1, lambda: taken.append):
+        for _ in range(2):  # As a pipeline does: the time by its place.
+            last = vae.decode(video, moment, return_dict=False)[0]
+    first, second = torch.cat(taken, dim=0).chunk(2)
+    assert error(first, whole.permute(0, 2, 3, 1)) <= 1e-5
+    assert torch.equal(first, second)
+    assert last.shape[2] < len(first)
+    assert "decode" not in vae.__dict__
+
+
+def test_a_pipeline_without_a_video_processor_is_refused() -> None:
+    with pytest.raises(ValueError, match="SimpleNamespace has no video processor"):
+        StreamedCalls(SimpleNamespace(vae=made(cosmos)), None, lambda: lambda frames: None)
 
 
 def test_no_gradients_are_kept() -> None:
