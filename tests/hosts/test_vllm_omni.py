@@ -17,7 +17,7 @@ from skipstone.hosts import vllm_omni
 from skipstone.pipelines.run.ranks import process_group
 from skipstone.pipelines.run.stats import RunLog
 from support import tiny
-from support.engines import RUNNER, SELECTOR, STATE, VLLMOmni, install, piece, wheel
+from support.engines import ADAPTER, RUNNER, SELECTOR, STATE, VLLMOmni, install, piece, wheel
 
 STEPS = 12
 
@@ -95,6 +95,7 @@ def test_requests_follow_a_plan_as_single_runs(engine: VLLMOmni, tmp_path: Path)
     plan = plan_file(tmp_path)
     pipe = tiny.wan().pipe
     engine.load(lambda config: engine.Adapter(config, pipe), "skipstone", plan=str(plan))
+    assert engine.od_config.cache_backend == "skipstone"
     made = [engine.execute(**asked(seed)).frames for seed in range(3)]
     for seen, expected in zip(made, alone(plan, [asked(seed) for seed in range(3)]), strict=True):
         assert torch.equal(seen, expected)
@@ -158,10 +159,11 @@ def test_a_second_call_adds_nothing(engine: VLLMOmni) -> None:
     assert sys.modules[SELECTOR].get_cache_backend is before  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("names", [{"vllm_omni.other": {}}, {SELECTOR: {}, ADAPTER: {}}])
 def test_an_engine_that_is_built_otherwise_goes_on_without(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, names: Any
 ) -> None:
-    install(monkeypatch, {"vllm_omni.other": {}})
+    install(monkeypatch, names)
     vllm_omni.register()
     assert "takes no cache backend 'skipstone'" in caplog.text
 

@@ -34,17 +34,17 @@ def register() -> None:
         from vllm_omni.diffusion.models.diffusers_adapter.pipeline_diffusers_adapter import (
             DiffusersAdapterPipeline,
         )
-    except ImportError as error:
+
+        known, refuse = getattr(selector, CHOOSES), DiffusersAdapterPipeline._raise_unsupported_features
+    except (ImportError, AttributeError) as error:
         logger.warning("this vLLM-Omni takes no cache backend %r: %s", NAME, error)
         return
-    known = getattr(selector, CHOOSES)
     if known.__module__ == __name__:
         return
     chosen = _choosing(known)
     for module in (selector, sys.modules.get(RUNNER)):
         if module is not None:
             setattr(module, CHOOSES, chosen)
-    refuse = DiffusersAdapterPipeline._raise_unsupported_features
     DiffusersAdapterPipeline._raise_unsupported_features = _admitting(refuse)
 
 
