@@ -94,7 +94,8 @@ class Planned(Cacher[State]):
         return [found.get(one.index, 0.0) for one in computed]
 
     def remarks(self) -> Sequence[str]:
-        return [self.plan.outlook] if self.plan.outlook else []
+        origin = self.plan.origin and f"shared as {self.plan.origin}"
+        return [*filter(None, (origin, self.plan.outlook))]
 
     def describe(self) -> str:
         return f"{self.name} {self.plan.computed} of {len(self.plan.strip)} steps"

@@ -27,7 +27,7 @@ from skipstone.pipelines.model.spread_weights import WRAPPED, is_wrapped
 from skipstone.pipelines.opening.devices import find_device
 from skipstone.pipelines.planning.autoplan import Autoplan
 from skipstone.pipelines.planning.conditions import of_runs
-from skipstone.pipelines.planning.promised import with_promise
+from skipstone.pipelines.planning.promised import lost_by, with_promise
 from skipstone.pipelines.run.call_log import CallLog
 from skipstone.pipelines.run.controls import Controls
 from skipstone.pipelines.run.pipeline_calls import PipelineCall, PipelineCalls
@@ -37,6 +37,7 @@ from skipstone.pipelines.run.stats import RunStats
 from skipstone.pipelines.run.stopwatch import Mark
 from skipstone.schedules.plan import Plan
 from skipstone.schedules.search import Speedup
+from skipstone.schedules.shared import SharedPlans
 
 Watcher = Callable[[Step, int, int], None]
 """Called after each step with the step and its numbers of computed and skipped evaluations. An evaluation
@@ -57,6 +58,7 @@ def attach(
     /,
     *,
     speedup: Speedup | None = None,
+    plans: str | None = None,
     cache_device: str | torch.device | None = None,
     snapshots: str | None = None,
     graphs: bool = False,
@@ -72,6 +74,9 @@ def attach(
         speedup: the target speedup against computing every step, above 1, instead of a method. The first run
             of a kind computes every step and is recorded. Later runs follow a plan made from the record,
             which is kept in the user's cache folder.
+        plans: a repository of the Hugging Face hub, such as ``me/plans``, beside a speedup. Before a run is
+            recorded, its plans are looked through for one that was made for such runs. Where the hub does not
+            answer, the run is recorded as always, and its line says so.
         cache_device: the device that keeps residuals between steps; by default the one that computed them.
             ``cpu`` saves GPU memory, but every computed and every skipped step copies them.
         snapshots: ``int8`` or ``fp8`` keeps residuals in 8 bits, with a scale for each 128 elements: half the
@@ -89,8 +94,8 @@ def attach(
         A handle with the statistics of the last run. As a context manager it removes the cache at its end.
 
     Raises:
-        TypeError: ``pipe`` is not a pipeline, the method lacks a hyper-parameter, or not exactly one of
-            method and speedup is given.
+        TypeError: ``pipe`` is not a pipeline, the method lacks a hyper-parameter, not exactly one of method
+            and speedup is given, or plans without a speedup.
         ValueError: an unknown method, device or type of snapshots; a hyper-parameter outside its range; a
             model that the method cannot work on; or a model that already has a cache, of skipstone without
             ``replace`` or of another package.
@@ -104,6 +109,9 @@ def attach(
     if speedup is not None and hyperparameters:
         given = ", ".join(hyperparameters)
         raise TypeError(f"a speedup has no hyper-parameters, got {given}: leave them out")
+    if plans is not None and speedup is None:
+        raise TypeError("plans are looked through for a speed: give speedup=..., or attach load_plan(...)")
+    shared = None if plans is None else SharedPlans(plans)
     cacher = None if method is None else make(method, **hyperparameters)
     models = _models(pipe)
     _refuse_models(pipe, models, replace)
@@ -111,8 +119,8 @@ def attach(
     form = storage(device, snapshots)
     if cacher is None:
         assert speedup is not None
-        cacher = Autoplan(models, speedup, of_runs(pipe, models)).method
-    cacher = with_promise(cacher, pipe, models, snapshots)
+        cacher = Autoplan(models, speedup, of_runs(pipe, models), shared, lost_by(snapshots)).method
+    cacher = with_promise(cacher, pipe, models, lost_by(snapshots))
     engines = [Engine(name, model, cacher, tuple(models), form, graphs) for name, model in models.items()]
     if any(engine.cacher.shares_prefix for engine in engines):
         refuse_prefix(pipe)

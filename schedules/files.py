@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, Field, ValidationError
 
 from skipstone.disk.errors import FileError
-from skipstone.disk.reading import Schema, parsed, read_bytes
+from skipstone.disk.reading import Schema, parsed
 from skipstone.disk.writing import write_text
 
 SCHEMAS = {"record": 2, "plan": 3, "chunk plan": 1}
@@ -45,23 +45,31 @@ def write(path: str | Path, kind: str, content: Mapping[str, Any]) -> None:
         FileError: it cannot be written.
         ValueError: a number is not finite.
     """
-    text = json.dumps({"format": f"skipstone {kind}", "schema": SCHEMAS[kind], **content}, allow_nan=False)
-    write_text(Path(path), text + "\n")
+    write_text(Path(path), text_of(kind, content))
 
 
-def read(path: str | Path, kind: str, schema: type[F]) -> F:
-    """Read a file that `write` wrote.
-
-    Args:
-        path: the file.
-        kind: one of `SCHEMAS`.
-        schema: what such a file may hold.
+def text_of(kind: str, content: Mapping[str, Any]) -> str:
+    """The text of such a file.
 
     Raises:
-        FileError: the file cannot be read, is damaged, is something else, or was written by another
-            skipstone.
+        ValueError: a number is not finite.
     """
-    content, place = read_bytes(path), repr(str(path))
+    head = {"format": f"skipstone {kind}", "schema": SCHEMAS[kind]}
+    return json.dumps({**head, **content}, allow_nan=False) + "\n"
+
+
+def read(content: bytes, kind: str, schema: type[F], place: str) -> F:
+    """Read what a file holds that `write` wrote.
+
+    Args:
+        content: its bytes.
+        kind: one of `SCHEMAS`.
+        schema: what such a file may hold.
+        place: where it comes from, for errors.
+
+    Raises:
+        FileError: it is damaged, is something else, or was written by another skipstone.
+    """
     _check_head(content, kind, place)
     return parsed(content, schema, place, f"make the {kind} again")
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,8 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from skipstone.disk.reading import Name, Plain, Schema
+from skipstone.disk import hub
+from skipstone.disk.reading import Name, Plain, Schema, read_bytes
 from skipstone.schedules import files
 from skipstone.schedules.importance import Prediction
 from skipstone.schedules.moments import Floats, Moments
@@ -45,16 +47,34 @@ def load_record(path: str | Path) -> Record:
     Raises:
         ValueError: the file is not a record, is damaged, or was written by another skipstone.
     """
-    return files.read(path, "record", RecordFile).record()
+    return files.read(read_bytes(path), "record", RecordFile, repr(str(path))).record()
 
 
 def load_plan(path: str | Path) -> Plan:
-    """Read a plan from a file.
+    """Read a plan from a file, or from the Hugging Face hub.
+
+    Args:
+        path: a file; or ``OWNER/REPOSITORY/NAME`` of the hub, if there is no such file.
 
     Raises:
-        ValueError: the file is not a plan, is damaged, or was written by another skipstone.
+        ValueError: the file is not a plan, is damaged, or was written by another skipstone; or the hub has no
+            such plan or does not answer.
     """
-    return files.read(path, "plan", PlanFile).plan()
+    address = hub.address(path)
+    if address is None:
+        return plan_of(read_bytes(path), repr(str(path)))
+    return shared_plan(hub.Repository(address[0]), address[1])
+
+
+def shared_plan(repository: hub.Repository, name: str) -> Plan:
+    """The plan of this name in a repository of the hub; the errors are those of `load_plan`."""
+    origin = f"{repository.name}/{name}"
+    return replace(plan_of(repository.read(f"{name}.json"), repr(origin)), origin=origin)
+
+
+def plan_of(content: bytes, place: str) -> Plan:
+    """The plan that the bytes of a file hold; the place is for errors, which are those of `load_plan`."""
+    return files.read(content, "plan", PlanFile, place).plan()
 
 
 class KeptMoments(Schema):

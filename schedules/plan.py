@@ -12,7 +12,8 @@ import numpy as np
 
 import skipstone.pictures as pictures
 import skipstone.plotting as plotting
-from skipstone.schedules import files
+from skipstone.disk import hub
+from skipstone.schedules import card, files
 from skipstone.schedules.best_steps import best_choices, share_budget
 from skipstone.schedules.expectation import SAFE, estimated_psnr, seen_at
 from skipstone.schedules.moments import Moments
@@ -60,6 +61,7 @@ class Plan:
         strip: one character for each step, ``#`` computed and ``.`` skipped.
         validations: the runs of this plan and of other candidates, its own last.
         promise: the quality that a calibration promises; None without one.
+        origin: the plan's address on the hub; empty for one that is not from there.
     """
 
     record: Profile
@@ -67,6 +69,7 @@ class Plan:
     strip: str
     validations: tuple[Validation, ...] = ()
     promise: Promise | None = None
+    origin: str = ""
 
     @property
     def computed(self) -> int:
@@ -194,7 +197,7 @@ class Plan:
             return self
         record = self.record.resampled(levels)
         computed = max(fewest(record), round(self.computed * len(levels) / len(self.strip)))
-        return make_plan(record, self.recipe, computed)
+        return replace(make_plan(record, self.recipe, computed), origin=self.origin)
 
     def curve(self) -> list[tuple[float, float]]:
         """The speedup and the PSNR in dB to expect, for every number of computed steps; empty if unknown.
@@ -308,6 +311,32 @@ class Plan:
     def save(self, path: str | Path) -> None:
         """Write the plan to a JSON file."""
         files.write(path, "plan", self.as_dict())
+
+    def push_to_hub(self, repo: str, *, name: str, private: bool = False) -> str:
+        """Share the plan on the Hugging Face hub; others load it by ``load_plan("OWNER/REPOSITORY/NAME")``.
+
+        The repository's card gets a section with the plan's strip, its measured quality, its promise and what
+        it was made for, names of adapters among it.
+
+        Args:
+            repo: the repository, such as ``me/plans``; it is made if there is none.
+            name: the plan's name in it; a plan of that name is replaced.
+            private: whether a new repository is closed to others.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ValueError: a name that is none, no right to the repository, or no connection.
+        """
+        address = f"{repo}/{name}"
+        repo, name = hub.checked_address(address)
+
+        def contents(present: str) -> dict[str, str]:
+            described = card.with_plan(present, address, self.explain(), self.record.made_for)
+            return {f"{name}.json": files.text_of("plan", self.as_dict()), hub.CARD: described}
+
+        return hub.push(repo, contents, f"Add the plan {name}", private)
 
 
 def make_plan(record: Profile, recipe: Recipe, computed: int) -> Plan:

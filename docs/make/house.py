@@ -18,6 +18,7 @@ PARTS = {
     "pipelines": ROOT,
     "metrics": ROOT,
     "disk": PACKAGE,
+    "hosts": PACKAGE,
     "testing": PACKAGE,
     "report": PACKAGE,
     "commands": PACKAGE,

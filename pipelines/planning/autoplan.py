@@ -17,8 +17,10 @@ from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Planned, Unplanned
 from skipstone.cachers.recorders.run import Recorder, Tape
 from skipstone.disk.cache_folder import cache_folder
+from skipstone.disk.errors import FileError
 from skipstone.notice import Notice
 from skipstone.pipelines.planning.conditions import digest
+from skipstone.pipelines.planning.promised import promised, unlike
 from skipstone.pipelines.planning.record_of_run import record_of
 from skipstone.pipelines.run.ranks import from_first, group_of, is_first, of_all
 from skipstone.schedules.expectation import POOR
@@ -26,6 +28,7 @@ from skipstone.schedules.load import load_record
 from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan, expected_speedup, fewest
 from skipstone.schedules.profile import Profile
 from skipstone.schedules.search import Target, find
+from skipstone.schedules.shared import SharedPlans
 
 
 def records_folder() -> Path | None:
@@ -44,15 +47,26 @@ class Autoplan:
         models: the program's models by name.
         speedup: the target speedup of planned runs against computing every step.
         describe: says of each run what a record of it is made for.
+        shared: plans of others, which are looked through before a run is recorded; None for no others.
+        loses: what takes away the promises of shared plans, in words.
 
     Raises:
         ValueError: a speedup outside its range.
     """
 
-    def __init__(self, models: Mapping[str, nn.Module], speedup: float, describe: Describe) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, nn.Module],
+        speedup: float,
+        describe: Describe,
+        shared: SharedPlans | None = None,
+        loses: Sequence[str] = (),
+    ) -> None:
         self._models = models
         self._describe = describe
         self._speedup = Target(speedup=speedup).speedup or 1.0
+        self._shared = shared
+        self._loses = loses
         self._is_poor = False
         self._methods: dict[str, Cacher[Any]] = {}
         self.unkept: list[str] = []
@@ -89,6 +103,11 @@ class Autoplan:
             return []
         return [f"later runs: {', '.join((method.describe(), *method.remarks()))}"]
 
+    def promised(self, session: "Session") -> list[str]:
+        """What a shared plan promises to a run that it fits."""
+        plan = session.method.plan if isinstance(session.method, Planned) else None
+        return [] if plan is None or plan.promise is None else [promised(plan.promise, self._loses)]
+
     def _learn_tapes(self, made_for: Mapping[str, Any], tapes: Mapping[str, Tape]) -> None:
         try:
             self._learn(record_of(made_for, tapes))
@@ -105,7 +124,7 @@ class Autoplan:
         made_for = _together(of_all(self._group, self._describe(run)))
         key = digest(made_for)
         # Processes that share a model do as their first one: another may have no file.
-        method = self._methods[key] = from_first(self._group, lambda: self._known(key, run))
+        method = self._methods[key] = from_first(self._group, lambda: self._known(key, made_for, run))
         return Session(run.steps, made_for, method)
 
     @property
@@ -113,8 +132,27 @@ class Autoplan:
         """The processes that share the models; None for this one alone."""
         return group_of(self._models.values())
 
-    def _known(self, key: str, run: RunFacts) -> Cacher[Any]:
-        return self._methods[key] if key in self._methods else self._from_file(key, run)
+    def _known(self, key: str, made_for: Mapping[str, Any], run: RunFacts) -> Cacher[Any]:
+        if key in self._methods:
+            return self._methods[key]
+        found = self._from_file(key, run)
+        if not isinstance(found, Recorder) or self._shared is None:
+            return found
+        try:
+            fitting = [plan for plan in self._shared.plans if not any(unlike(plan.record.made_for, made_for))]
+        except FileError as why:
+            return replace(found, why=f"as {why}")
+        if not fitting:
+            return replace(found, why=f"as no plan of {self._shared.repo!r} was made for runs like this one")
+        return self._of_others(fitting)
+
+    def _of_others(self, plans: Sequence[Plan]) -> Cacher[Any]:
+        """The shared plan that has the asked speed; else a new plan from the record in one of them."""
+        made = self._planned(plans[0].record)
+        if not isinstance(made, Planned):
+            return made
+        alike = [plan for plan in plans if plan.computed == made.plan.computed]
+        return Planned(alike[0] if alike else replace(made.plan, origin=plans[0].origin))
 
     def _from_file(self, key: str, run: RunFacts) -> Cacher[Any]:
         path = _path(key)
@@ -224,7 +262,7 @@ class InSession(Wrapper):
 
     def remarks(self) -> Sequence[str]:
         said = self.autoplan.forecast(self.session) or self.cacher.remarks()
-        return [*said, *self.autoplan.unkept]
+        return [*said, *self.autoplan.promised(self.session), *self.autoplan.unkept]
 
     def describe(self) -> str:
         return self.cacher.describe()

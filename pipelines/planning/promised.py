@@ -1,4 +1,4 @@
-"""Say after each run whether the quality that a plan promises holds for it."""
+"""Say after each run whether it is one that a plan was made for, and whether its promise holds."""
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,60 +38,79 @@ OF_MODELS = {
 
 @dataclass(frozen=True)
 class Promised(Wrapper):
-    """Follow a plan that has a promise; withdraw it from runs unlike the calibrated ones.
+    """Follow a plan that has a promise or comes from others; say where runs are unlike those it was made for.
 
     Args:
         cacher: the plan at work.
-        promise: what it promises.
-        made_for: the runs that it was calibrated on.
+        promise: what it promises; None if it promises nothing.
+        made_for: the runs that it was made for.
         pipe: the pipeline.
         models: its models by name.
         loses: what else takes the promise away, in words.
-        said: whether it holds for the present run; each run sets it.
+        said: what holds for the present run; each run sets it.
     """
 
     name: ClassVar[str] = "promised"
 
-    promise: Promise
+    promise: Promise | None
     made_for: Mapping[str, Any]
     pipe: "weakref.ref[Any]"
     models: Mapping[str, nn.Module]
-    loses: tuple[str, ...] = ()
+    loses: Sequence[str] = ()
     said: str = ""
 
     def for_model(self, model: ModelFacts) -> Cacher[Any]:
         return replace(self, cacher=self.cacher.for_model(model))
 
     def for_run(self, run: RunFacts) -> Cacher[Any]:
-        models = {name: self.models[name] for name in self.made_for["models"] if name in self.models}
+        models = {name: self.models[name] for name in self.made_for.get("models", {}) if name in self.models}
         here = conditions(self.pipe(), models, run)
-        other = [*dict.fromkeys(unlike(self.made_for, here)), *self.loses]
-        withdrawn = f"{self.promise.goal} is not promised to this run, which has {', '.join(other)}"
-        return replace(self, cacher=self.cacher.for_run(run), said=withdrawn if other else str(self.promise))
+        said = promised(self.promise, [*dict.fromkeys(unlike(self.made_for, here)), *self.loses])
+        return replace(self, cacher=self.cacher.for_run(run), said=said)
 
     def remarks(self) -> Sequence[str]:
-        return [*self.cacher.remarks(), self.said]
+        return [*self.cacher.remarks(), *filter(None, [self.said])]
 
     def describe(self) -> str:
         return self.cacher.describe()
 
 
 def with_promise(
-    cacher: Cacher[Any], pipe: Any, models: Mapping[str, nn.Module], snapshots: str | None
+    cacher: Cacher[Any], pipe: Any, models: Mapping[str, nn.Module], loses: Sequence[str]
 ) -> Cacher[Any]:
-    """The method, which says what its plan promises if that is a promise.
+    """The method, which says what its plan promises, and what a shared plan was not made for.
 
     Args:
         cacher: any method; a plan that others are wrapped around promises nothing.
         pipe: the pipeline.
         models: its models by name.
-        snapshots: the 8-bit type that residuals are kept in; None for the computed one.
+        loses: what takes a promise away from all runs, in words.
     """
-    if not isinstance(cacher, Planned) or cacher.plan.promise is None:
+    if not isinstance(cacher, Planned) or not (cacher.plan.promise or cacher.plan.origin):
         return cacher
-    loses = () if snapshots is None else (f"residuals kept as {snapshots}",)
-    made_for = cacher.plan.record.made_for
-    return Promised(cacher, cacher.plan.promise, made_for, weakref.ref(pipe), models, loses)
+    plan = cacher.plan
+    loses = loses if plan.promise else ()
+    return Promised(cacher, plan.promise, plan.record.made_for, weakref.ref(pipe), models, loses)
+
+
+def lost_by(snapshots: str | None) -> Sequence[str]:
+    """What takes promises away, in words, for the 8-bit type that residuals are kept in."""
+    return () if snapshots is None else (f"residuals kept as {snapshots}",)
+
+
+def promised(promise: Promise | None, other: Sequence[str]) -> str:
+    """What a plan promises to a run; empty for nothing.
+
+    Args:
+        promise: the plan's promise; None if it has none.
+        other: in what the run differs from those that the plan was made for, in words.
+    """
+    if not other:
+        return "" if promise is None else str(promise)
+    differing = ", ".join(other)
+    if promise is None:
+        return f"the plan was not made for this run, which has {differing}: record a run like this one"
+    return f"{promise.goal} is not promised to this run, which has {differing}"
 
 
 def unlike(made_for: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
@@ -104,7 +123,7 @@ def unlike(made_for: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str
     for name, words in OF_RUNS.items():
         if digest(made_for.get(name)) != digest(here.get(name)):
             yield words
-    for model, known in made_for["models"].items():
+    for model, known in made_for.get("models", {}).items():
         found = here["models"].get(model, {})
         yield from (
             f"other {words} of {model}" for name, words in OF_MODELS.items()

@@ -1,5 +1,6 @@
 """What all processes that share a model must agree on."""
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -10,17 +11,32 @@ from torch import nn
 T = TypeVar("T")
 
 
+_told: "weakref.WeakKeyDictionary[nn.Module, Any]" = weakref.WeakKeyDictionary()
+"""The processes that a program has named, by the models that they share."""
+
+
+def shared_by(model: nn.Module, group: Any) -> None:
+    """Say which processes share a model, for programs that share it in a way of their own.
+
+    Args:
+        model: the model.
+        group: the processes, all of which call the model on each step; None for this one alone.
+    """
+    if group is not None:
+        _told[model] = group
+
+
 def process_group(model: nn.Module) -> Any:
     """The processes that share one evaluation of a model; None if a single process runs it.
 
-    They come from diffusers' ``enable_parallelism`` and from weights that ``fully_shard`` has spread. Both
-    may follow after attaching, so they are read for each run. Processes that run the model on other samples,
-    with all weights of their own, decide for themselves.
+    They come from diffusers' ``enable_parallelism``, from weights that ``fully_shard`` has spread, and from
+    `shared_by`. All may follow after attaching, so they are read for each run. Processes that run the model
+    on other samples, with all weights of their own, decide for themselves.
 
     Raises:
         ValueError: it is shared in two ways, by processes of which none share it in both.
     """
-    shared = (token_group(model), _tensor_parallel(model), *_holding_weights(model))
+    shared = (_told.get(model), token_group(model), _tensor_parallel(model), *_holding_weights(model))
     groups = [group for group in shared if group is not None]
     if not groups:
         return None

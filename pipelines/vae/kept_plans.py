@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from skipstone.disk.cache_folder import cache_folder
-from skipstone.disk.reading import Name, Schema
+from skipstone.disk.reading import Name, Schema, read_bytes
 from skipstone.pipelines.vae.planner import FRAMES, NotChunkedError, Plan, find_plan
 from skipstone.pipelines.vae.side import Side
 from skipstone.pipelines.vae.units import Memory, Trimmed, Unit, Window
@@ -93,7 +93,7 @@ def kept_trials() -> Iterator[tuple[str, str]]:
     folder = cache_folder("chunks")
     for path in sorted(folder.glob("*.json")) if folder is not None else ():
         try:
-            kept = files.read(path, KIND, PlanFile)
+            kept = files.read(read_bytes(path), KIND, PlanFile, repr(str(path)))
         except ValueError:  # It is made again when it is needed.
             continue
         yield kept.coder, f"runs as written: {kept.why}" if kept.why else "runs in chunks"
@@ -105,7 +105,7 @@ def _from_file(side: Side) -> Found:
     if path is None or not os.path.isfile(path):
         return _kept(_tried(side, ()), name, path)
     try:
-        kept = files.read(path, KIND, PlanFile)
+        kept = files.read(read_bytes(path), KIND, PlanFile, repr(str(path)))
     except ValueError as why:
         return _kept(_tried(side, (f"planned again, as {why}",)), name, path)
     if kept.versions != _versions() or not kept.units.keys() <= dict(side.coder.named_modules()).keys():

@@ -10,6 +10,7 @@ import skipstone
 from skipstone import cli
 from skipstone.pipelines.run.stats import RunLog
 from support import saved
+from support.hub import hub
 
 SMALL = ["--size", "32x32", "--frames", "5", "--steps", "16"]
 
@@ -112,7 +113,27 @@ def test_a_quality_is_promised_from_a_file_of_prompts(video: str, capsys: pytest
     assert "PSNR of at least 25 dB, promised to 75 in 100 prompts like these" in out
 
 
+def test_a_plan_is_shared_and_pulled(
+    video: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hub(monkeypatch, tmp_path / "cache"):
+        assert plan("--model", video, *SMALL, "--computed", "7", "--push", "me/plans/made") == 0
+        assert "\nshared: http://127.0.0.1:" in capsys.readouterr().out
+        assert cli.run(["plan", "--show", "plan.json", "--push", "me/plans/shown"]) == 0
+        made = skipstone.load_plan("plan.json")
+        for name in ("made", "shown"):
+            capsys.readouterr()
+            assert cli.run(["plan", "--pull", f"me/plans/{name}", "-o", f"{name}.json"]) == 0
+            assert capsys.readouterr().out == f"{made.explain()}\nwrote {name}.json\n"
+            assert skipstone.load_plan(f"{name}.json").as_dict() == made.as_dict()
+        assert generate("--model", video, *SMALL, "--plan", "me/plans/made", "--json") == 0
+        assert object_of(capsys)["statistics"]["strip"] == made.strip
+
+
 REFUSED = {
+    "two plans": (["plan", "--show", "a.json", "--pull", "me/plans/a"], "each of them names a plan"),
+    "pushed nowhere": (["plan", "a", "--computed", "3", "--push", "plan.json"], "expected OWNER/REPOSITORY"),
+    "pulled from nowhere": (["plan", "--pull", "plan.json"], "expected OWNER/REPOSITORY/NAME"),
     "nothing asked": (["plan", "a", *SMALL], "exactly one of speedup, computed, quality, ssim and lpips"),
     "share of a speed": (["plan", "a", "--speedup", "2", "--share", "0.9"], "a share is promised of a"),
     "no such prompts": (["plan", "--quality", "30", "--prompts", "no.txt"], "cannot read the prompts"),

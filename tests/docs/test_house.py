@@ -10,7 +10,7 @@ import pytest
 ORDER = (
     *("disk", "declared", "ending", "notice", "pictures", "plotting", "printable", "quiet"),
     *("schedules", "cachers", "settings", "pipelines", "names", ""),
-    *("testing", "report", "commands", "cli", "comfyui"),
+    *("testing", "hosts", "report", "commands", "cli", "comfyui"),
 )
 """Each may import what stands before it; the package itself is the empty name."""
 

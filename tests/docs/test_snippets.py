@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from diffusers import WanPipeline
 import skipstone
 from skipstone.cli import app
 from skipstone.pipelines import bundled
+from support.hub import hub
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,8 +43,11 @@ COMMANDS = [
 
 
 @pytest.fixture
-def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Stands for every model that a document loads: pebble-video, on clips small enough for a test."""
+def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Stands for every model that a document loads: pebble-video, on clips small enough for a test.
+
+    A stand-in of the hub is there, too.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     size = {"height": 32, "width": 32, "num_frames": 5, "num_inference_steps": 8}
@@ -52,7 +57,8 @@ def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     made.set_progress_bar_config(disable=True)
     monkeypatch.setattr(WanPipeline, "from_pretrained", lambda *args, **kwargs: made)
     monkeypatch.setattr(WanPipeline, "to", lambda self, *args: self)
-    return made
+    with hub(monkeypatch, tmp_path / "hub"):
+        yield made
 
 
 @pytest.mark.parametrize("document", WITH_PYTHON)

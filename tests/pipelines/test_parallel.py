@@ -35,6 +35,7 @@ from support.processes import (
     run_twice,
     runs_of_spread_weights,
     share,
+    share_as_told,
     shared_runs,
     split_prompts,
     spread_weights,
@@ -152,7 +153,9 @@ def test_one_process_whose_check_of_the_stack_fails_makes_all_leave_it() -> None
 
 
 @pytest.mark.parametrize(
-    "way", [pytest.param(share, marks=needs_context_parallel), spread_weights], ids=["context", "weights"]
+    "way",
+    [pytest.param(share, marks=needs_context_parallel), spread_weights, share_as_told],
+    ids=["context", "weights", "told"],
 )
 def test_a_shared_model_is_planned_as_by_one_process(way: Callable[[Any], None], tmp_path: Path) -> None:
     """One process records and keeps the record; the other has no file, and follows the same plan."""

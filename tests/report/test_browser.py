@@ -77,16 +77,6 @@ def press(page: Page, heading: str) -> None:
     page.run(f"{buttons}.find(button => button.innerText.startsWith('{heading}')).click()")
 
 
-def settled(page: Page, condition: str) -> bool:
-    """Whether a condition comes true; a busy machine has minutes for it."""
-    return bool(
-        page.run(
-            "new Promise(done => { const look = n => { if (" + condition + ") done(true);"
-            " else if (n > 6000) done(false); else setTimeout(() => look(n + 1), 50); }; look(0); })"
-        )
-    )
-
-
 def test_nothing_is_fetched_and_nothing_complained_about(page: Page) -> None:
     assert page.complaints == []
     assert {url.split(":")[0] for url in page.requests} == {"file", "blob"}
@@ -94,7 +84,7 @@ def test_nothing_is_fetched_and_nothing_complained_about(page: Page) -> None:
 
 
 def test_every_clip_can_be_played(page: Page) -> None:
-    assert settled(page, "[...document.querySelectorAll('video')].every(v => v.readyState >= 2)")
+    assert page.settles("[...document.querySelectorAll('video')].every(v => v.readyState >= 2)")
     lengths = page.run("[...document.querySelectorAll('video')].map(v => v.duration)")
     # Of six settings three clips each; those of fewer steps were not kept.
     assert lengths == pytest.approx([FRAMES / FPS] * 18, abs=0.02)
@@ -103,9 +93,9 @@ def test_every_clip_can_be_played(page: Page) -> None:
 def test_clips_play_when_they_are_seen_and_stop_together(page: Page) -> None:
     page.run("document.querySelector('.clips').scrollIntoView()")
     first = "[...document.querySelector('.clips').querySelectorAll('video')]"
-    assert settled(page, f"{first}.every(v => !v.paused && v.currentTime > 0.3)")
+    assert page.settles(f"{first}.every(v => !v.paused && v.currentTime > 0.3)")
     page.run("document.querySelector('.clips button').click()")
-    assert settled(page, f"{first}.every(v => v.paused && !v.seeking)")
+    assert page.settles(f"{first}.every(v => v.paused && !v.seeking)")
     times = page.run(f"{first}.map(v => v.currentTime)")
     assert max(times) - min(times) < 1 / FPS
     last = "[...document.querySelectorAll('.clips')].at(-1).querySelector('video')"
@@ -116,7 +106,7 @@ def test_the_slider_moves_all_clips_of_a_case(page: Page) -> None:
     slider = "document.querySelector('.clips input')"
     page.run(f"{slider}.value = 0.5; {slider}.dispatchEvent(new Event('input'))")
     first = "[...document.querySelector('.clips').querySelectorAll('video')]"
-    assert settled(page, f"{first}.every(v => !v.seeking && Math.abs(v.currentTime - v.duration / 2) < 0.05)")
+    assert page.settles(f"{first}.every(v => !v.seeking && Math.abs(v.currentTime - v.duration / 2) < 0.05)")
 
 
 def test_the_table_sorts_by_numbers_and_by_words(page: Page) -> None:
@@ -207,7 +197,7 @@ def test_pictures_are_shown(tmp_path: Path) -> None:
     write_page(rows(tmp_path, None), tmp_path / "page.html", tmp_path)
     with chromium() as page:
         page.open(tmp_path / "page.html")
-        assert settled(page, "[...document.querySelectorAll('.clips img')].every(i => i.naturalWidth === 64)")
+        assert page.settles("[...document.querySelectorAll('.clips img')].every(i => i.naturalWidth === 64)")
         assert page.run("document.querySelectorAll('.clips img').length") == 18
         assert page.run("document.querySelectorAll('video, .controls').length") == 0
         assert page.complaints == []

@@ -37,12 +37,16 @@ class Page:
 
     def open(self, path: Path) -> None:
         """Show a file, and wait until it is loaded."""
+        self.visit(path.resolve().as_uri())
+
+    def visit(self, address: str) -> None:
+        """Show what is at an address, and wait until it is loaded."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self._loaded = False
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=address)
         while not self._loaded:
             self._note(self._read())
 
@@ -63,6 +67,15 @@ class Page:
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def settles(self, condition: str) -> bool:
+        """Whether a condition comes true; a busy machine has minutes for it."""
+        return bool(
+            self.run(
+                "new Promise(done => { const look = n => { if (" + condition + ") done(true);"
+                " else if (n > 6000) done(false); else setTimeout(() => look(n + 1), 50); }; look(0); })"
+            )
+        )
 
     def look(self, width: int, height: int, scheme: str = "light") -> None:
         """As on a screen of this size, in a light or a dark scheme."""

@@ -26,6 +26,7 @@ from skipstone.pipelines import engine
 from skipstone.pipelines.memory.shared_coordinates import SharedCoordinates
 from skipstone.pipelines.model.blocks import block_lists
 from skipstone.pipelines.planning import autoplan
+from skipstone.pipelines.run.ranks import shared_by
 from skipstone.pipelines.run.stats import RunLog
 from skipstone.schedules.search import Target, find
 from support import tiny
@@ -73,6 +74,11 @@ def share(model: Any) -> None:
     """Ulysses attention over both processes."""
     torch.accelerator.device_count = lambda: 1  # diffusers counts accelerators; gloo needs none.
     model.enable_parallelism(config=diffusers.ContextParallelConfig(ulysses_degree=2))
+
+
+def share_as_told(model: Any) -> None:
+    """Whole copies in both processes, which a program says to serve each request together."""
+    shared_by(model, dist.group.WORLD)
 
 
 def shared_runs(

@@ -1,4 +1,4 @@
-"""`skipstone plan`: record a run, find the best plan and write it; or show a plan."""
+"""`skipstone plan`: record a run, find the best plan and write it; show a plan, or share it."""
 
 import sys
 from contextlib import redirect_stdout
@@ -56,18 +56,37 @@ def plan(
     show: Annotated[
         Path | None, typer.Option(help="Show this plan; record nothing.", show_default=False)
     ] = None,
+    pull: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/REPOSITORY/NAME",
+            help="Show this plan of the Hugging Face hub and write it; record nothing.",
+        ),
+    ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/REPOSITORY/NAME", help="Share the plan on the Hugging Face hub under this name."
+        ),
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Record one run, and plan which steps later runs like it compute."""
+    from skipstone.disk.hub import checked_address
     from skipstone.report.prompts import read_prompts
     from skipstone.schedules.load import load_plan
     from skipstone.schedules.promise import check_enough
     from skipstone.schedules.search import Target
 
     with redirect_stdout(sys.stderr):
+        shared = None if push is None else checked_address(push)
+        if show is not None and pull is not None:
+            raise ValueError("--show and --pull: each of them names a plan, give one")
         if show is not None:
             found, written = load_plan(show), ""
+        elif pull is not None:
+            found, written = _pull(pull, output), f"\nwrote {output}"
         else:
             target = Target(speedup, computed, quality, ssim, lpips, share)
             known = None if prompts is None else read_prompts(prompts)
@@ -78,10 +97,25 @@ def plan(
                 check_enough(len(known or [recorded]), share)
             asked = Asked(target, refine, known)
             found, written = _make(opening, recorded, output, asked, seed), f"\nwrote {output}"
+        if shared is not None:
+            repo, name = shared
+            written += f"\nshared: {found.push_to_hub(repo, name=name)}"
     if as_json:
         print_json(found.summary())
     else:
         print_text(found.explain() + written)
+
+
+def _pull(address: str, output: Path) -> "Plan":
+    """The plan of this address on the hub, whatever files lie here; it is written, too."""
+    from skipstone.disk.hub import Repository, checked_address
+    from skipstone.schedules.load import shared_plan
+
+    check_folder(output)
+    repo, name = checked_address(address)
+    found = shared_plan(Repository(repo), name)
+    found.save(output)
+    return found
 
 
 @dataclass(frozen=True)
