@@ -98,7 +98,7 @@ def test_a_picture_of_nan_is_not_written() -> None:
     frames[0, 3, 3, 1] = NAN
     made = Generated(Path("a.png"), "m", "P", {"prompt": "a"}, 0, None, Clip(frames, 1, 1.0, 1.0))
     with pytest.raises(ValueError, match="not finite numbers, so it is not written: try --dtype float32"):
-        generating._write(made, 1)
+        generating._write(made, 1, None)
     assert not Path("a.png").exists()
 
 

@@ -40,17 +40,37 @@ def test_weights_that_stay_are_read_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert statistics(model) == before
 
 
-@pytest.mark.parametrize("change", ["data", "exchanged", "inference"])
-def test_weights_that_torch_does_not_see_change_count(change: str) -> None:
-    model = torch.nn.Linear(8, 8)
-    with torch.inference_mode(change == "inference"):
-        model.weight = torch.nn.Parameter(model.weight.clone())
+def fuse(values: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(0)
+    return values + ((torch.randn(64, 4) @ torch.randn(4, 64)) * 5e-4).to(values.dtype)
+
+
+CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "an adapter": fuse,
+    "negation": torch.neg,
+    "exchanged rows": lambda values: values.flip(0),
+    "two rows": lambda values: values[[1, 0, *range(2, 64)]],
+    "one value": lambda values: values.index_fill(0, torch.tensor([3]), 0.5),
+}
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_that_torch_does_not_count(change: str, dtype: torch.dtype, inference: bool) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(64, 64).to(dtype).requires_grad_(False)
+    with torch.inference_mode(inference):
+        model.weight = torch.nn.Parameter(model.weight.clone(), requires_grad=False)
         before = statistics(model)
-        if change == "exchanged":
-            model.weight.data = model.weight.data.flip(0)
-        else:
-            model.weight.data[3, 3] += 0.01
+        model.weight.data.copy_(CHANGES[change](model.weight.data))
         assert statistics(model) != before
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_signs_show_any_change(change: str) -> None:
+    values = torch.randn(64, 64).bfloat16()
+    assert weights.signs([values]) != weights.signs([CHANGES[change](values)])
 
 
 def test_exchanged_values_count_where_they_are_looked_at() -> None:
