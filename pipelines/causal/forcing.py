@@ -9,7 +9,7 @@ from torch import Tensor
 from skipstone.cachers.contract.words import Reason
 from skipstone.pipelines.causal.attention import Attend, KeysValues, Rotary, rotated
 from skipstone.pipelines.causal.rotary import last_tokens
-from skipstone.pipelines.run.conditioning import Conditionings
+from skipstone.pipelines.run.conditioning import Conditioning, Conditionings, same_content
 from skipstone.pipelines.run.run import Run
 
 CHANGED = (
@@ -17,6 +17,7 @@ CHANGED = (
     "into them), so they were computed again"
 )
 ADAPTERS = "adapters changed during the run, so finished frames were computed again"
+WRITTEN = "a prompt was written in place, so finished frames were computed again"
 MOVED = "the window of frames moved, so its finished frames were computed again"
 
 
@@ -133,17 +134,47 @@ class Forcing:
     conditionings: Conditionings = field(default_factory=Conditionings)
     _asked: dict[int, Needed] = field(default_factory=dict)
     _forgotten_at: int = -1
+    _seen: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    _input: tuple[int, Tensor] | None = None
 
     @property
     def nbytes(self) -> int:
         return sum(kept.nbytes for kept in self.kept.values())
 
-    def step_of(self, row: object) -> int | None:
-        """The step whose times these are, told by their place in memory; None if they are others."""
-        if not isinstance(row, Tensor) or row.device != self.times.device or row.dtype != self.times.dtype:
+    def step_of(self, row: object, latents: object, times: object) -> int | None:
+        """The step that a call belongs to; None if the loop does not make it.
+
+        All calls that the loop makes in a step have the same latents, and its times.
+
+        Args:
+            row: where the loop is, a row of its times.
+            latents: the frames of the call.
+            times: their times.
+        """
+        step = self._place(row)
+        if step is None or not isinstance(latents, Tensor) or not self._are_of(step, times):
             return None
-        place, rest = divmod(row.data_ptr() - self.times.data_ptr(), self.times[:1].nbytes)
-        return place if rest == 0 and 0 <= place < len(self.times) else None
+        if self._input is None or self._input[0] != step:
+            self._input = step, latents.clone()
+        return step if same_content(self._input[1], latents) else None
+
+    def branch(self, given: Conditioning, step: int) -> int:
+        """The number of a call's conditioning; drops what was computed before it was written in place.
+
+        Tensors made in inference mode do not count what is written into them, so they are compared.
+        """
+        number = self.conditionings.number(given, step)
+        tensors = {path: value for path, value in given.values.items() if isinstance(value, Tensor)}
+        uncounted = {path: value for path, value in tensors.items() if value.is_inference()}
+        seen = self._seen.get(number, {})
+        if all(path in seen and same_content(seen[path], value) for path, value in uncounted.items()):
+            return number
+        if seen:
+            self.kept.pop(number, None)
+            self.run.forget(Reason.CONDITION_CHANGED)
+            self.run.log.note(WRITTEN)
+        self._seen[number] = {path: value.clone() for path, value in uncounted.items()}
+        return number
 
     def follow(self, adapters: Hashable) -> None:
         """Drop what was computed with other adapters."""
@@ -189,6 +220,21 @@ class Forcing:
         # Clones, because the pipeline may write into its tensors.
         frames, their = latents[:, :, : needed.first].clone(), times[:, : needed.first].clone()
         self.kept[branch] = Kept(needed.start, frames, their, new)
+
+    def _place(self, row: object) -> int | None:
+        """The step whose times these are, told by their place in memory; None if they are others."""
+        if not isinstance(row, Tensor) or row.device != self.times.device or row.dtype != self.times.dtype:
+            return None
+        place, rest = divmod(row.data_ptr() - self.times.data_ptr(), self.times[:1].nbytes)
+        return place if rest == 0 and 0 <= place < len(self.times) else None
+
+    def _are_of(self, step: int, times: object) -> bool:
+        """Whether these are a step's times. Frames that no step changes may have others, with noise."""
+        window = slice(*self.windows[step])
+        row, changed = self.times[step, window], self.changes[:, window].any(dim=0)
+        if not isinstance(times, Tensor) or times.shape[1:] != row.shape:
+            return False
+        return bool(((times == row) | ~changed.to(row.device)).all())
 
     def _changed(self, step: int) -> tuple[int, int]:
         """The first frame that a step changes and one after the last, in whole blocks."""

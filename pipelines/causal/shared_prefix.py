@@ -31,7 +31,7 @@ BIDIRECTIONAL = (
     "are computed"
 )
 ALL_CHANGE = "every step changes all blocks of frames (see ar_step), so none was left out"
-NOT_FOLLOWED = "a call was not at a step of the pipeline's own loop, so all of its blocks were computed"
+NOT_FOLLOWED = "a call was not one of the pipeline's own loop, so all of its blocks were computed"
 
 
 def refuse_prefix(pipe: Any) -> None:
@@ -153,7 +153,8 @@ class SharedPrefix:
         loop = None if call is None else self._loops.get(call)
         if call is None or loop is None:
             return run(**given)
-        step = loop.step_of(call.pipe._current_timestep)
+        row, latents, times = call.pipe._current_timestep, given.get("hidden_states"), given.get("timestep")
+        step = loop.step_of(row, latents, times)
         why = NOT_FOLLOWED if step is None else self._why_whole()
         if step is not None:
             self._runs.tell(loop.run, step)
@@ -174,7 +175,7 @@ class SharedPrefix:
         self, run: Callable[..., Any], loop: Forcing, step: int, given: dict[str, Any]
     ) -> Any:
         latents, times = given["hidden_states"], given["timestep"]
-        branch = loop.conditionings.number(conditioning(self._model, (), given), step)
+        branch = loop.branch(conditioning(self._model, (), given), step)
         loop.follow(self._adapters())
         needed = loop.needed(step, branch, latents, times)
         rule = loop.rule(branch, needed, self._tokens(latents))

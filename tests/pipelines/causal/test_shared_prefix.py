@@ -165,6 +165,57 @@ def test_a_prompt_that_changes_is_followed() -> None:
     assert blocks(stats)[0] == 41
 
 
+@pytest.mark.parametrize("in_mode", [torch.no_grad, torch.inference_mode])
+def test_a_prompt_that_is_written_in_place_is_followed(in_mode: Callable[[], Any]) -> None:
+    """Tensors made in inference mode do not count what is written into them."""
+
+    def fainter(pipe: Any, step: int, time: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if step == 8:
+            kwargs["prompt_embeds"].mul_(0.5)
+        return {}
+
+    def given() -> dict[str, Any]:
+        return {**{name: value.clone() for name, value in pair("prompt_embeds", 1, 6, 8).items()}, **callback}
+
+    callback = {"callback_on_step_end": fainter, "callback_on_step_end_tensor_inputs": ["prompt_embeds"]}
+    run = forcing()
+    with in_mode():
+        expected = run(**given())
+        found, stats = shared(run, **given())
+    assert same(found, expected)
+    assert not same(found, run.uncached)
+    assert blocks(stats)[0] == 41
+
+
+@pytest.mark.parametrize("other", ["times", "latents"])
+def test_a_call_that_a_callback_makes_is_computed_whole_and_named(other: str) -> None:
+    """It may ask for frames that the loop's own step does not need."""
+    answers = list[Tensor]()
+
+    def ask(pipe: Any, step: int, times: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        if step != 2:
+            return {}
+        latents, prompt = kwargs["latents"], kwargs["prompt_embeds"]
+        times = torch.full_like(times, 500) if other == "times" else times
+        velocity = pipe.transformer(
+            latents, times[None], prompt, enable_diffusion_forcing=True, return_dict=False
+        )[0]
+        answers.append(velocity)
+        return {"latents": latents - 0.1 * velocity}
+
+    run = forcing()
+    given = {
+        "callback_on_step_end": ask,
+        "callback_on_step_end_tensor_inputs": ["latents", "prompt_embeds"],
+    }
+    expected = run(**given)
+    found, stats = shared(run, **given)
+    assert same(answers[1], answers[0])
+    assert same(found, expected)
+    assert shared_prefix.NOT_FOLLOWED in stats.notes
+    assert sum(blocks(stats)) == 2 * 12 * 3
+
+
 def test_adapters_that_change_are_followed() -> None:
     def stronger(pipe: Any, step: int, time: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         if step == 8:
