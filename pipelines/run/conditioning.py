@@ -73,6 +73,7 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _sign(value: Any) -> Hashable:
     if not isinstance(value, Tensor):
         return type(value), value
+    # Torch does not count writes into tensors of inference mode; comparing them would wait for their device.
     version = 0 if value.is_inference() else value._version
     return value.data_ptr(), value.shape, version
 
