@@ -151,7 +151,9 @@ def _differing(known: Conditioning, given: Conditioning) -> set[str]:
     return {
         path
         for path, sign in given.signs
-        if sign != signs[path] and not _same(known.values[path], given.values[path])
+        # A known value that was written in place since is not what it was known for.
+        if sign != signs[path]
+        and not (_sign(known.values[path]) == signs[path] and _same(known.values[path], given.values[path]))
     }
 
 

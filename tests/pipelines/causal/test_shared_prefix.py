@@ -166,13 +166,15 @@ def test_a_prompt_that_changes_is_followed() -> None:
 
 
 @pytest.mark.parametrize("in_mode", [torch.no_grad, torch.inference_mode])
-def test_a_prompt_that_is_written_in_place_is_followed(in_mode: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_prompt_that_is_written_in_place_is_followed(in_mode: Callable[[], Any], copied: bool) -> None:
     """Tensors made in inference mode do not count what is written into them."""
 
     def fainter(pipe: Any, step: int, time: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-        if step == 8:
-            kwargs["prompt_embeds"].mul_(0.5)
-        return {}
+        if step != 8:
+            return {}
+        prompt = kwargs["prompt_embeds"].mul_(0.5)
+        return {"prompt_embeds": prompt.clone()} if copied else {}
 
     def given() -> dict[str, Any]:
         return {**{name: value.clone() for name, value in pair("prompt_embeds", 1, 6, 8).items()}, **callback}
