@@ -97,7 +97,7 @@ class Compared:
             "plan file": self.sampled(by_file),
             "own record": self.sampled(by_speed),
         }
-        said = text(by_speed.get_attachment(KEY).runs()[-1:])
+        said = text(by_speed.get_attachment(KEY).remembered.tell(None).runs[-1:])
         return {"psnr": {name: self.decibels(latents) for name, latents in made.items()}, "said": said}
 
     def decibels(self, latents: list[torch.Tensor]) -> list[float]:

@@ -218,7 +218,7 @@ def test_windows_that_moved_on_are_not_held(bench: Bench) -> None:
     for moves in (False, True):
         bench.options = {"context_handler": Windows(3, moves=moves)}
         patcher, _ = bench.planned()
-        (run,) = patcher.get_attachment("skipstone").runs()
+        (run,) = patcher.get_attachment("skipstone").remembered.tell(None).runs
         held.append(run.stats.bytes_held)
     assert held[1] <= 3 * held[0]
 
@@ -239,7 +239,7 @@ def test_what_was_computed_with_others_of_its_batch_is_estimated_from(bench: Ben
     bench.negative, bench.cfg = [ones], 2.0
     patcher, _ = bench.planned()
     bench.sample(patcher)
-    (plan,) = [run.plan for run in patcher.get_attachment("skipstone").runs() if run.plan is not None]
+    (plan,) = patcher.get_attachment("skipstone").remembered.tell(None).plans
     only_first = replace(plan, recipe=plan.recipe.reusing, strip="#" + "." * (STEPS - 1))
     only_first.save(tmp_path / "plan.json")
     (patcher,) = NODE_CLASS_MAPPINGS["SkipstoneUsePlanFile"]().attach(

@@ -69,10 +69,16 @@ class Sampling:
         return str(getattr(function, "__name__", type(function).__name__))
 
     @property
-    def is_controlled(self) -> bool:
-        """Whether a condition has a ControlNet."""
+    def controls(self) -> list[Any]:
+        """The ControlNets of the conditions."""
         conds = getattr(self.guider, "conds", {}).values()
-        return any(one.get("control") is not None for several in conds for one in several or ())
+        found = [one.get("control") for several in conds for one in several or ()]
+        return [control for control in found if control is not None]
+
+    @property
+    def is_hooked(self) -> bool:
+        """Whether adapters or other changes of the model belong to single conditions or steps."""
+        return self.guider.model_options.get("registered_hooks") is not None
 
     @property
     def other_caches(self) -> list[str]:

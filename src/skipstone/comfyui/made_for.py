@@ -1,7 +1,7 @@
 """What a record is made for in ComfyUI: model, adapters, sampler, noise levels, guidance and size."""
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from skipstone.cachers.contract.words import RunFacts
 from skipstone.comfyui.contract import DIFFUSION_MODEL, Sampling
 from skipstone.comfyui.noise_levels import prediction_of
+from skipstone.comfyui.plain import numbers, plain
 from skipstone.pipelines.model.compiled import written
 from skipstone.pipelines.planning.conditions import digest
 from skipstone.pipelines.planning.weights import statistics_of, stored
@@ -28,16 +29,17 @@ def made_for(sampling: Sampling, run: RunFacts) -> dict[str, Any]:
         "models": {DIFFUSION_MODEL: model_facts(patcher)},
         "scheduler": {
             "class": sampling.sampler_name,
-            "config": digest(_plain(getattr(sampling.sampler, "extra_options", {}), _shape)),
+            "config": digest(plain(getattr(sampling.sampler, "extra_options", {}), _shape)),
         },
         "steps": len(run.steps),
         "prediction": prediction_of(run.steps, patcher.get_model_object("model_sampling")),
         "timesteps": digest([f"{step.timestep:.5g}" for step in run.steps]),
         "guidance": dict(run.scales),
-        "guider": [type(guider).__name__, _numbers(guider)],
-        "options": digest(_plain(guider.model_options, _shape)),
-        "windows": _numbers(guider.model_options.get("context_handler")),
-        "control": sampling.is_controlled,
+        "guider": [type(guider).__name__, numbers(guider)],
+        "options": digest(plain(guider.model_options, _shape)),
+        "windows": numbers(guider.model_options.get("context_handler")),
+        "conditions": digest(_conditions(guider)),
+        "control": digest(_controls(sampling)),
         "masked": sampling.masked,
         "shape": list(run.shape),
         "dtype": run.dtype,
@@ -58,7 +60,7 @@ def model_facts(patcher: Any) -> dict[str, Any]:
     return {
         "class": type(model).__name__,
         "weights": _weights[model],
-        "adapters": digest(_plain(patcher.patches, _values)),
+        "adapters": digest(plain(patcher.patches, _values)),
     }
 
 
@@ -69,18 +71,31 @@ def _unpatched(patcher: Any) -> Iterator[Tensor]:
         yield from stored(weight if copy is None else copy.weight)
 
 
-def _plain(value: Any, of_tensor: Callable[[Tensor], Any]) -> Any:
-    """Nested values as plain ones: of an object its class and its ``weights``, of a function its name."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Tensor):
-        return of_tensor(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part, of_tensor) for key, part in value.items()}
+def _conditions(guider: Any) -> dict[str, list[dict[str, Any]]]:
+    """What conditions say in numbers, such as a model's own guidance; their prompts do not count."""
+    conds = getattr(guider, "conds", {}).items()
+    return {
+        name: [{key: value for key, value in one.items() if _is_number(value)} for one in several or ()]
+        for name, several in conds
+    }
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number, nothing, or a list of such."""
     if isinstance(value, (list, tuple)):
-        return [_plain(part, of_tensor) for part in value]
-    weights = _plain(getattr(value, "weights", None), of_tensor)
-    return [getattr(value, "__qualname__", type(value).__name__), weights]
+        return all(map(_is_number, value))
+    return value is None or isinstance(value, (int, float))
+
+
+def _controls(sampling: Sampling) -> list[Any]:
+    """The ControlNets, how strong each is, and in which part of a run."""
+    found = []
+    for control in sampling.controls:
+        while control is not None:
+            settings = (getattr(control, name, None) for name in ("strength", "timestep_percent_range"))
+            found.append([type(control).__name__, *settings])
+            control = getattr(control, "previous_controlnet", None)
+    return found
 
 
 def _shape(tensor: Tensor) -> list[int]:
@@ -89,9 +104,3 @@ def _shape(tensor: Tensor) -> list[int]:
 
 def _values(tensor: Tensor) -> list[list[Any]]:
     return statistics_of(list(stored(tensor)))
-
-
-def _numbers(of: Any) -> dict[str, float]:
-    """An object's own settings that are numbers."""
-    settings = getattr(of, "__dict__", {}).items()
-    return {name: value for name, value in settings if isinstance(value, (int, float)) and name[:1] != "_"}

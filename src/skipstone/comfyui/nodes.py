@@ -8,10 +8,10 @@ from skipstone.cachers.contract.words import ModelFacts, RunFacts
 from skipstone.cachers.planned import Planned
 from skipstone.comfyui.contract import DIFFUSION_MODEL, KEY
 from skipstone.comfyui.made_for import PROGRAM, made_for, model_of
-from skipstone.comfyui.plan_files import find_plan, keep_plan
+from skipstone.comfyui.plan_files import find_plan, fingerprint, keep_plan
+from skipstone.comfyui.remembered import Telling
 from skipstone.comfyui.run import MethodFor, SamplerRun
 from skipstone.comfyui.sampler_cache import SamplerCache
-from skipstone.comfyui.told import text
 from skipstone.pipelines.planning.autoplan import Autoplan
 
 CATEGORY = "skipstone"
@@ -54,6 +54,11 @@ class UsePlanFile:
         about = "The name that a plan was kept under, or the path of a plan's file."
         return {"required": {"model": ("MODEL", {}), "plan": ("STRING", {"default": "", "tooltip": about})}}
 
+    @classmethod
+    def IS_CHANGED(cls, model: Any, plan: str) -> str:  # noqa: N802
+        """What ComfyUI asks for before it takes an earlier result of the node: the same for the same file."""
+        return fingerprint(plan)
+
     def attach(self, model: Any, plan: str) -> tuple[Any]:
         """The model, whose runs follow the plan.
 
@@ -95,21 +100,25 @@ class WhatHappened:
         Raises:
             ValueError: the model comes from no skipstone node, or the plan cannot be kept.
         """
-        del samples
         cache = model.get_attachment(KEY)
         if not isinstance(cache, SamplerCache):
             raise ValueError("connect the model that a skipstone node gives: this one has no plan")
-        runs = cache.runs()
-        said = text(runs)
+        latents = samples.get("samples")
+        telling = cache.remembered.tell(None if latents is None else tuple(latents.shape))
+        said = telling.words
         if keep_plan_as:
-            plan = next((run.plan for run in reversed(runs) if run.plan is not None), None)
-            said += "\n" + (
-                "No plan was followed, so none was kept."
-                if plan is None
-                else f"Kept the plan in {str(keep_plan(plan, keep_plan_as))!r}."
-            )
+            said += "\n" + _kept(telling, keep_plan_as)
         logging.getLogger(CATEGORY).info("%s", said)
         return {"ui": {"text": [said]}, "result": (said,)}
+
+
+def _kept(telling: Telling, name: str) -> str:
+    """Keep the plan that the latents were made with under a name; what became of it."""
+    if not telling.plans:
+        return "No plan was followed, so none was kept."
+    if not telling.is_certain:
+        return "Several plans were followed, so none was kept: sample once more with this one sampler alone."
+    return f"Kept the plan in {str(keep_plan(telling.plans[-1], name))!r}."
 
 
 def _with_cache(model: Any, method_for: MethodFor) -> tuple[Any]:

@@ -21,6 +21,12 @@ OF_OUTPUT: dict[Prediction, Callable[[float], float]] = {
 CLOSE = 1e-5
 """How far rounding may take a noise level from that of its step, as a share."""
 
+ABOVE = 0.06
+"""How far above its step's level a sampler may call that adds noise first (``s_churn``), as a share."""
+
+OF_GAP = 0.25
+"""How far at most as a share of the way to the step before: samplers of higher order call in between."""
+
 
 def steps_of(sigmas: Sequence[float], sampling: Any) -> tuple[Step, ...]:
     """One step for each noise level but the last.
@@ -35,13 +41,18 @@ def steps_of(sigmas: Sequence[float], sampling: Any) -> tuple[Step, ...]:
 
 
 def step_at(steps: Sequence[Step], sigma: float) -> Step:
-    """The step that a noise level belongs to: the last one that begins at it or above.
+    """The step that a noise level belongs to: the last one that begins at it or above, or just below.
 
     Samplers of higher order call the model several times a step, at the step's own level, between it and the
-    next one, or at the next one's.
+    next one, or at the next one's. Samplers that add noise before a step call it above the step's level.
     """
     inside = [step for step in steps if step.timestep >= sigma * (1 - CLOSE)]
-    return inside[-1] if inside else steps[0]
+    if not inside or inside[-1] is steps[-1]:
+        return inside[-1] if inside else steps[0]
+    before, after = inside[-1], steps[inside[-1].index + 1]
+    above = sigma - after.timestep
+    gap = before.timestep - after.timestep
+    return after if above <= min(ABOVE * after.timestep, OF_GAP * gap) else before
 
 
 def prediction_of(steps: Sequence[Step], sampling: Any) -> Prediction:

@@ -1,5 +1,6 @@
 """Plans by name in the user's cache folder, or by the path of a file."""
 
+import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -37,14 +38,31 @@ def find_plan(name: str) -> Plan:
     Raises:
         ValueError: there is no such plan, it is damaged, or it is for several models.
     """
-    is_kept = bool(NAME.fullmatch(name)) and (_folder() / f"{name}.json").is_file()
-    plan = load_plan(_folder() / f"{name}.json" if is_kept else name)
+    plan = load_plan(_file(name))
     if len(plan.record.models) > 1:
         models = ", ".join(plan.record.models)
         raise ValueError(
             f"{name!r} is for {models} together, and a sampler runs one model: take a plan for it alone"
         )
     return plan if plan.record.made_for.get("pipeline") == PROGRAM else _for_whole_outputs(plan)
+
+
+def fingerprint(name: str) -> str:
+    """A short name for what the file of a plan holds; what the user wrote, where it cannot be read.
+
+    Args:
+        name: as of `find_plan`.
+    """
+    try:
+        return hashlib.sha256(Path(_file(name)).read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return name
+
+
+def _file(name: str) -> Path | str:
+    """The file that was kept under a name; else the name, as a path."""
+    kept = _folder() / f"{name}.json" if NAME.fullmatch(name) else None
+    return kept if kept is not None and kept.is_file() else name
 
 
 def _for_whole_outputs(plan: Plan) -> Plan:

@@ -145,9 +145,10 @@ class SamplerRun:
         self.log.bytes_held = max(self.log.bytes_held, held)
 
     def end(self) -> None:
-        """Learn from a run that has taken all its steps."""
+        """Learn from a run that was not interrupted, if it has taken all its steps."""
         self.log.end = Mark(self.log.entries[-1].device) if self.log.entries else None
-        self.method.end_run(self.log.skip_cost)
+        if self.log.is_over:
+            self.method.end_run(self.log.skip_cost)
         self.ended = True
 
     def _may_skip(self, step: Step) -> bool:
@@ -190,6 +191,11 @@ class SamplerRun:
             others = sum(one.is_uncond == condition.is_uncond for one in self._names)
             self._names[condition] = condition.name + (f" {others + 1}" if others else "")
         return self._names[condition]
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether a prediction was seen."""
+        return bool(self._visits)
 
     @property
     def _is_recorded(self) -> bool:

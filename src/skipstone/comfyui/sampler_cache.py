@@ -1,6 +1,5 @@
 """The attachment of a method to a model in ComfyUI."""
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +14,9 @@ from skipstone.comfyui.contract import (
     Executor,
     Sampling,
 )
+from skipstone.comfyui.remembered import Remembered
 from skipstone.comfyui.run import Call, MethodFor, SamplerRun
-from skipstone.comfyui.told import Told, told
+from skipstone.comfyui.told import told
 from skipstone.pipelines.model.compiled import uncompiled
 
 CHOOSES_STEPS = "adaptive"
@@ -25,15 +25,14 @@ CHOOSES_STEPS = "adaptive"
 ADDS_NOISE = ("ancestral", "sde", "lcm", "ddpm", "seeds", "sa_solver")
 """In the names of samplers that add new noise on their steps."""
 
-MOST_TOLD = 8
-"""How many runs are remembered until they are told of."""
-
 
 class SamplerCache:
     """Skip evaluations of one model, and remember what the last runs did.
 
     Nothing of a run is held after it. A model may be cloned, patched, unloaded and sampled with by others:
     what is known of a run belongs to it alone.
+
+    ``remembered`` has the last runs.
 
     Args:
         method_for: chooses the method of each run.
@@ -43,8 +42,7 @@ class SamplerCache:
         self._method_for = method_for
         self._begin, self._finish = uncompiled(self._begun), uncompiled(self._finished)
         self._run: SamplerRun | None = None
-        self._untold: deque[Told] = deque(maxlen=MOST_TOLD)
-        self._last_told: list[Told] = []
+        self.remembered = Remembered()
 
     def attach(self, patcher: Any) -> None:
         """Let a model's runs go through this; another cache of skipstone on it is replaced."""
@@ -54,13 +52,6 @@ class SamplerCache:
             patcher.remove_wrappers_with_key(kind, KEY)
             patcher.add_wrapper_with_key(kind, KEY, wrapper)
         patcher.set_attachments(KEY, self)
-
-    def runs(self) -> list[Told]:
-        """What happened in the runs since this was last asked for; the same again if there were none."""
-        if self._untold:
-            self._last_told = list(self._untold)
-            self._untold.clear()
-        return self._last_told
 
     def _sample(
         self,
@@ -86,7 +77,7 @@ class SamplerCache:
         finally:
             self._run = outer
             self._note(run)
-            self._untold.append(told(run))
+            self.remembered.add(told(run))
         return made
 
     def _predict(self, executor: Executor, *args: Any, **kwargs: Any) -> Any:
@@ -117,6 +108,8 @@ class SamplerCache:
             return Unplanned("the sampler chooses its own steps: take one with fixed steps")
         if sampling.other_caches:
             return Unplanned(f"{sampling.other_caches[0]} is on this model too: remove one of the two")
+        if sampling.is_hooked:
+            return Unplanned("hooks of its conditions change the model: take LoRA nodes without hooks")
         return self._method_for(run)
 
     def _note(self, run: SamplerRun) -> None:

@@ -1,6 +1,6 @@
 """What happened in a sampler's runs, in words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,17 +8,21 @@ from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Reason
 from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Planned
-from skipstone.comfyui.made_for import PROGRAM
+from skipstone.comfyui.made_for import PROGRAM, model_of
 from skipstone.comfyui.run import SamplerRun
 from skipstone.pipelines.run.stats import RunStats
 from skipstone.schedules.plan import Plan
 
 NO_RUN = "No run yet: connect the latents that the sampler gives, so that this node waits for it."
 
-NOT_SEEN = (
+NO_PREDICTION = (
     "Nothing was skipped: the sampler made no noise prediction that a node can see. ComfyUI shows them since "
     "it has its EasyCache node: update it."
 )
+
+NO_CALL = "ComfyUI does not show this model's calls to nodes (class {}): every step was computed."
+
+Shape = tuple[int, ...]
 
 LEGEND = "# computed   . skipped   + in part"
 
@@ -31,24 +35,54 @@ class Told:
         stats: its statistics.
         plan: the plan that it followed, if it did.
         ended: whether it was not interrupted.
+        shape: that of the latents.
+        model: the model's class.
+        predicted: whether a prediction was seen.
     """
 
     stats: RunStats
     plan: Plan | None
     ended: bool
+    shape: Shape
+    model: str
+    predicted: bool
 
 
 def told(run: SamplerRun) -> Told:
     """What is kept of a run."""
-    return Told(run.log.stats(), _plan_of(run.method), run.ended)
+    sampling = run.sampling
+    return Told(
+        run.log.stats(),
+        _plan_of(run.method),
+        run.ended,
+        tuple(sampling.noise.shape),
+        type(model_of(sampling.patcher)).__name__,
+        run.is_predicted,
+    )
 
 
-def text(runs: Sequence[Told]) -> str:
-    """What happened, a paragraph for each run."""
+def of_shape(runs: Iterable[Told], shape: Shape | None) -> list[Told]:
+    """The runs that may have made latents of this shape; all if it is not known."""
+    return [run for run in runs if shape is None or run.shape == shape]
+
+
+def text(runs: Sequence[Told], shape: Shape | None = None) -> str:
+    """What happened, a paragraph for each run.
+
+    Args:
+        runs: the runs.
+        shape: that of the latents that it is told for; None if it is not known.
+    """
     paragraphs = ["\n".join(_lines(run)) for run in runs]
-    if len(runs) > 1:
-        paragraphs = [f"Run {n} of {len(runs)}\n{one}" for n, one in enumerate(paragraphs, 1)]
+    if len(runs) > 1 or not of_shape(runs, shape):
+        heads = (_head(n, len(runs), run, shape) for n, run in enumerate(runs, 1))
+        paragraphs = [f"{head}\n{one}" for head, one in zip(heads, paragraphs, strict=True)]
     return "\n\n".join(paragraphs) or NO_RUN
+
+
+def _head(number: int, count: int, run: Told, shape: Shape | None) -> str:
+    head = f"Run {number} of {count}"
+    return head if of_shape([run], shape) else f"{head}, of other latents ({'x'.join(map(str, run.shape))})"
 
 
 def _plan_of(method: Cacher[Any]) -> Plan | None:
@@ -60,7 +94,7 @@ def _plan_of(method: Cacher[Any]) -> Plan | None:
 def _lines(run: Told) -> Iterator[str]:
     stats = run.stats
     if not stats.evaluations:
-        yield NOT_SEEN
+        yield NO_CALL.format(run.model) if run.predicted else NO_PREDICTION
         return
     yield stats.strip
     if stats.skipped:
@@ -80,7 +114,8 @@ def _what(run: Told) -> str:
         return f"interrupted in step {stats.steps} of {stats.planned_steps}: nothing was kept of this run"
     if stats.steps < stats.planned_steps:
         used = f"the sampler used {stats.steps} of its {stats.planned_steps} noise levels"
-        return f"{used}, so nothing was recorded: {_computed(stats)}"
+        unrecorded = ", so nothing was recorded" if str(Reason.RECORDING) in stats.reasons else ""
+        return f"{used}{unrecorded}: {_computed(stats)}"
     if str(Reason.RECORDING) in stats.reasons:
         return f"all {stats.steps} steps were computed in {stats.seconds:.1f} s and recorded"
     return _computed(stats)
