@@ -3,14 +3,15 @@
 import inspect
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from comfyui.bench import STEPS, Bench, said, tiny_model
-from comfyui.stand_in import BaseModel, Patcher, WrappedModel, condition
-from comfyui.stand_in_models import Flow, TinyTransformer
+from comfyui.stand_in import BaseModel, ControlNet, Patcher, WrappedModel, condition
+from comfyui.stand_in_models import Flow, TinyTransformer, context
 from torch import Tensor
 
 import skipstone
@@ -119,6 +120,71 @@ def changed(**values: Any) -> Any:
     return lambda bench: [setattr(bench, name, value) for name, value in values.items()]
 
 
+def rescaled(by: float) -> dict[str, Any]:
+    """As nodes that patch guidance: the function holds the node's number."""
+
+    def combine(cond: Tensor, uncond: Tensor, cfg: float) -> Tensor:
+        made = uncond + (cond - uncond) * cfg
+        return made * (by * cond.std() / made.std() + 1 - by)
+
+    return {"sampler_cfg_function": combine}
+
+
+def by_default(by: float) -> dict[str, Any]:
+    def combine(cond: Tensor, uncond: Tensor, cfg: float, by: float = by) -> Tensor:
+        return uncond + (cond - uncond) * cfg * by
+
+    return {"sampler_cfg_function": combine}
+
+
+def by_part(by: float) -> dict[str, Any]:
+    def combine(by: float, cond: Tensor, uncond: Tensor, cfg: float) -> Tensor:
+        return uncond + (cond - uncond) * cfg * by
+
+    return {"sampler_cfg_function": partial(combine, by)}
+
+
+class Times:
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def __call__(self, cond: Tensor, uncond: Tensor, cfg: float) -> Tensor:
+        return uncond + (cond - uncond) * cfg * self.by
+
+
+SETTINGS: dict[str, Any] = {
+    "closure": lambda by: changed(options=rescaled(by)),
+    "default": lambda by: changed(options=by_default(by)),
+    "partial": lambda by: changed(options=by_part(by)),
+    "object": lambda by: changed(options={"sampler_cfg_function": Times(by)}),
+    "method": lambda by: changed(options={"sampler_cfg_function": Times(by).__call__}),
+    "condition": lambda by: changed(positive=[condition(context=context(1)) | {"guidance": by}]),
+    "list in a condition": lambda by: changed(positive=[condition(context=context(1)) | {"strengths": [by]}]),
+    "control": lambda by: changed(positive=[condition(context=context(1), control=Strong(by))]),
+}
+
+
+class Strong(ControlNet):
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_has_a_record_for_each_value(bench: Bench, folder: Path, setting: str) -> None:
+    for by, records in ((0.5, 1), (0.7, 2), (0.5, 2)):
+        SETTINGS[setting](by)(bench)
+        bench.sample(bench.faster())
+        assert len(list(folder.iterdir())) == records
+
+
+def test_a_run_with_hooks_is_computed_and_said(bench: Bench) -> None:
+    patcher, _ = bench.planned()
+    said(patcher)
+    bench.options = {"registered_hooks": object()}
+    assert bench.calls(patcher) == STEPS
+    assert "hooks of its conditions change the model" in said(patcher)
+
+
 OTHER_RUNS = {
     "guidance": changed(cfg=5.0),
     "size": changed(size=(1, 4, 8, 12)),
@@ -163,9 +229,48 @@ def test_what_is_told_of_a_recorded_and_a_planned_run(bench: Bench) -> None:
     assert any("PSNR about" in line for line in more)
 
 
-def test_the_same_is_told_again_without_a_new_run(bench: Bench) -> None:
+def test_the_same_is_told_again_without_a_new_run_and_said_to_be_old(bench: Bench) -> None:
     patcher, _ = bench.planned()
-    assert said(patcher) == said(patcher)
+    first = said(patcher)
+    assert said(patcher) == said(patcher) == f"told before: {first}"
+
+
+def of_latents(patcher: Patcher, size: Any, **given: Any) -> str:
+    """What is told for latents of a size."""
+    latents = {"samples": torch.zeros(size)}
+    made: str = NODE_CLASS_MAPPINGS["SkipstoneWhatHappened"]().tell(patcher, latents, **given)["result"][0]
+    return made
+
+
+def test_two_samplers_of_one_model_are_told_of_apart(bench: Bench, folder: Path) -> None:
+    patcher = bench.faster()
+    other = Bench(bench.patcher, sigmas=torch.linspace(0.6, 0, 11), size=(1, 4, 16, 16))
+    for _ in range(2):
+        bench.sample(patcher)
+        of_latents(patcher, bench.size)
+        other.sample(patcher)
+        of_latents(patcher, other.size)
+    text = of_latents(patcher, bench.size, keep_plan_as="first")
+    assert text.startswith("told before: ")
+    assert "8 of 16 steps skipped" in text
+    assert len(skipstone.load_plan(folder.parent / "plans" / "first.json").strip) == STEPS
+
+
+def test_no_plan_is_kept_where_two_samplers_give_latents_of_one_shape(bench: Bench, folder: Path) -> None:
+    patcher = bench.faster()
+    other = Bench(bench.patcher, sigmas=torch.linspace(0.6, 0, 11))
+    for _ in range(2):
+        bench.sample(patcher)
+        of_latents(patcher, bench.size)
+        other.sample(patcher)
+        of_latents(patcher, other.size)
+    assert "Several plans were followed, so none was kept" in said(patcher, keep_plan_as="first")
+    assert not (folder.parent / "plans").exists()
+
+
+def test_a_run_of_other_latents_is_told_of_as_such(bench: Bench) -> None:
+    patcher, _ = bench.planned()
+    assert of_latents(patcher, (1, 4, 2, 2)).startswith("Run 1 of 1, of other latents (1x4x8x8)\n")
 
 
 def test_a_model_from_no_node_is_refused(bench: Bench) -> None:
@@ -178,7 +283,28 @@ def test_calls_that_belong_to_no_prediction_are_passed_on(bench: Bench) -> None:
     patcher = bench.faster()
     patcher.remove_wrappers_with_key("predict_noise", "skipstone")
     assert torch.equal(bench.sample(patcher), bench.sample())
-    assert said(patcher).startswith("Nothing was skipped: ")
+    assert "ComfyUI shows them since it has its EasyCache node: update it." in said(patcher)
+
+
+def test_a_model_that_shows_its_calls_to_no_node_is_said(bench: Bench) -> None:
+    class Hidden(TinyTransformer):
+        def forward(self, x: Tensor, time: Tensor, **kwargs: Any) -> Any:
+            return self._forward(x, time, **kwargs)
+
+    bench.patcher = Patcher(BaseModel(Hidden().eval().requires_grad_(False), Flow()))
+    patcher, _ = bench.planned()
+    wanted = "ComfyUI does not show this model's calls to nodes (class Hidden): every step was computed."
+    assert said(patcher) == wanted
+
+
+def test_a_plan_file_that_was_written_anew_is_another_input(tmp_path: Path) -> None:
+    node, path = NODE_CLASS_MAPPINGS["SkipstoneUsePlanFile"], tmp_path / "plan.json"
+    assert node.IS_CHANGED(None, str(path)) == str(path)
+    seen = []
+    for content in ("one", "two", "one"):
+        path.write_text(content)
+        seen.append(node.IS_CHANGED(None, str(path)))
+    assert seen[0] == seen[2] != seen[1]
 
 
 def test_a_plan_is_kept_under_a_name_and_used_by_it(bench: Bench, folder: Path) -> None:

@@ -34,7 +34,19 @@ def test_levels_are_flow_times() -> None:
 
 @pytest.mark.parametrize(
     ("sigma", "index"),
-    [(4.0, 0), (4.0 - 1e-6, 0), (4.2, 0), (3.0, 0), (2.0, 1), (2.0 + 1e-6, 1), (0.6, 2), (0.01, 3)],
+    [
+        (4.0, 0),
+        (4.0 - 1e-6, 0),
+        (4.2, 0),
+        (3.0, 0),
+        (2.0, 1),
+        (2.0 + 1e-6, 1),
+        (2.1, 1),
+        (0.525, 3),
+        (2.2, 0),
+        (0.6, 2),
+        (0.01, 3),
+    ],
 )
 def test_a_level_belongs_to_the_step_that_begins_at_it_or_above(sigma: float, index: int) -> None:
     assert step_at(steps_of(SIGMAS, Epsilon()), sigma).index == index
@@ -45,3 +57,8 @@ def test_the_raw_output_is_what_gave_the_clean_sample(sampling: Any) -> None:
     latents, output = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
     clean = sampling.calculate_denoised(torch.tensor([0.6, 0.6]), output, latents)
     assert torch.allclose(raw_output(sampling, 0.6, latents, clean), output, atol=1e-5)
+
+
+def test_a_level_between_close_steps_belongs_to_the_one_before() -> None:
+    """Many steps lie close together, and samplers of higher order call at half of the way."""
+    assert step_at(steps_of((1.0, 0.97, 0.94, 0.0), Flow()), 0.985).index == 0

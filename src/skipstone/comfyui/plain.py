@@ -74,8 +74,10 @@ def _made_with(value: Any) -> Iterator[Any]:
 
 
 def _closure(function: FunctionType) -> Iterator[Any]:
+    """The values of a closure. Lists and mappings count by type: functions keep there what a run changes."""
     for cell in function.__closure__ or ():
         try:
-            yield cell.cell_contents
+            held = cell.cell_contents
         except ValueError:  # Nothing was put into it yet.
-            yield None
+            held = None
+        yield type(held).__name__ if isinstance(held, (list, Mapping)) else held
