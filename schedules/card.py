@@ -32,14 +32,16 @@ def with_plan(card: str, address: str, explained: str, made_for: Mapping[str, An
         made_for: the runs that its record was made for.
     """
     name = address.rpartition("/")[2]
-    begin, end = f"<!-- plan: {name} -->\n", f"<!-- end of {name} -->\n"
+    begin, end = f"<!-- plan: {name} -->", f"<!-- end of {name} -->"
     rows = "".join(f"| {_cell(key)} | {_cell(value)} |\n" for key, value in _conditions(made_for))
     section = (
-        f"{begin}## {name}\n```text\n{explained}\n```\n"
+        f"{begin}\n## {name}\n```text\n{explained}\n```\n"
         f"Made for runs like this one; skipstone says where a run differs.\n\n| | |\n|---|---|\n{rows}\n"
-        f'```python\ncache = skipstone.attach(pipe, skipstone.load_plan("{address}"))\n```\n{end}'
+        f'```python\ncache = skipstone.attach(pipe, skipstone.load_plan("{address}"))\n```\n{end}\n'
     )
-    former = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    # Where somebody has removed an end, what follows is another's.
+    within = r"(?:(?!<!-- (?:plan: |end of )).)*"
+    former = re.compile(rf"{re.escape(begin)}{within}{re.escape(end)}(?:\r?\n)?", re.DOTALL)
     if former.search(card):
         return former.sub(lambda _: section, card, count=1)
     return f"{card.rstrip() or BEGINNING.rstrip()}\n\n{section}"

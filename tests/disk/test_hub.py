@@ -8,7 +8,7 @@ import pytest
 from skipstone.disk.errors import FileError
 from skipstone.disk.hub import CARD, Repository, UnreachableError, address, check_repo, push
 from skipstone.disk.reading import MOST
-from support.hub import Hub, hub
+from support.hub import Handler, Hub, hub
 
 NOWHERE = "http://127.0.0.1:9"
 """Where nobody answers."""
@@ -106,3 +106,25 @@ def test_what_another_has_pushed_meanwhile_is_not_lost(shared: Hub) -> None:
     with pytest.raises(FileError, match=r"the hub refuses 'me/plans': .*try again$"):
         push("me/plans", lambda card: {CARD: f"{card} and mine"}, "Add", private=False)
     assert shared.files["me/plans"][CARD] == b"newer"
+
+
+def test_a_push_adds_to_the_newest_card_alone(shared: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared.put("me/plans", CARD, b"mine")
+    assert Repository("me/plans").read(CARD) == b"mine"
+    shared.put("me/plans", CARD, b"theirs")
+    newest = f"/me/plans/resolve/{shared.head('me/plans')}/{CARD}"
+    with monkeypatch.context() as patch:
+        patch.setattr(Handler, "_file", lambda self, *_: self._answer(403, {"error": "closed"}))
+        with pytest.raises(UnreachableError, match=r"^cannot reach 'me/plans' on the hub: [^\n]+$"):
+            push("me/plans", lambda card: {CARD: f"{card} and more"}, "Add", private=False)
+    assert shared.files["me/plans"][CARD] == b"theirs"
+    push("me/plans", lambda card: {CARD: f"{card} and more"}, "Add", private=False)
+    assert shared.files["me/plans"][CARD] == b"theirs and more"
+    assert ("GET", newest) in shared.requests
+
+
+def test_a_card_that_is_no_utf_8_stays_as_it_is(shared: Hub) -> None:
+    shared.put("me/plans", CARD, b"caf\xe9")
+    with pytest.raises(FileError, match=r"cannot add to 'README\.md' of 'me/plans': save it as UTF-8 first$"):
+        push("me/plans", lambda card: {CARD: f"{card} and more"}, "Add", private=False)
+    assert shared.files["me/plans"] == {CARD: b"caf\xe9"}

@@ -1,6 +1,6 @@
 """Plans on the hub: what others read is what was pushed, the card tells it, and bad content is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,23 @@ def test_each_plan_has_one_section_and_other_text_stays(shared: Hub) -> None:
     assert [text.count(f"{n} of 12 steps computed") for n in (5, 6, 7)] == [0, 1, 1]
     assert text.endswith("\nMy own words.\n")
     assert text.count("library_name") == 1
+
+
+def test_a_section_ends_at_the_next_one_where_its_end_was_removed() -> None:
+    card = with_plan(with_plan("", "me/plans/a", "old", {}), "me/plans/b", "of b", {})
+    card = card.replace("<!-- end of a -->\n", "") + "\nMy own words.\n"
+    for explained in ("newer", "newest"):
+        card = with_plan(card, "me/plans/a", explained, {})
+    assert [text in card for text in ("old", "of b", "My own words.", "newer", "newest")] == [
+        True, True, True, False, True
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [lambda text: text.replace("\n", "\r\n"), str.rstrip])
+def test_a_section_is_found_however_its_lines_end(change: Callable[[str], str]) -> None:
+    card = change(with_plan("My own words.\n", "me/plans/a", "old", {}))
+    assert with_plan(card, "me/plans/a", "new", {}).count("## a") == 1
+    assert "old" not in with_plan(card, "me/plans/a", "new", {})
 
 
 def test_conditions_cannot_write_into_the_card() -> None:

@@ -109,6 +109,20 @@ class Repository:
             path = kept
         return read_bytes(path)
 
+    def present(self, file: str) -> str:
+        """The text of a file at the newest commit, which may then be replaced; empty if there is no file.
+
+        Raises:
+            FileError: it is too large or no UTF-8, or the hub does not answer.
+        """
+        if file not in self.sizes:
+            return ""
+        self._check(file)
+        try:
+            return read_bytes(self._fetched(file, self.commit)).decode()
+        except UnicodeDecodeError:
+            raise FileError(f"cannot add to {file!r} of {self.name!r}: save it as UTF-8 first") from None
+
     def _check(self, file: str) -> None:
         if file not in self.sizes:
             known = ", ".join(sorted(self.sizes)[:10])
@@ -116,11 +130,11 @@ class Repository:
         if self.sizes[file] > MOST:
             raise FileError(f"cannot read {file!r} of {self.name!r}: it has more than {MOST // MEGABYTE} MB")
 
-    def _fetched(self, file: str) -> Path:
+    def _fetched(self, file: str, commit: str | None = None) -> Path:
         from huggingface_hub import HfApi
 
         with _said(self.name):
-            return Path(HfApi().hf_hub_download(self.name, file))
+            return Path(HfApi().hf_hub_download(self.name, file, revision=commit))
 
     def _kept(self, file: str) -> Path | None:
         """The file as it was fetched before; None if it was not."""
@@ -143,15 +157,16 @@ def push(repo: str, files: Callable[[str], Mapping[str, str]], message: str, pri
         The address of the commit.
 
     Raises:
-        FileError: there is no right to it, no connection, or somebody else has pushed meanwhile.
+        FileError: there is no right to it, no connection, the card cannot be read, or somebody else has
+            pushed meanwhile.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
     with _said(repo):
         HfApi().create_repo(repo, private=private, exist_ok=True)
     there = Repository(repo)
-    present = there.read(CARD).decode("utf-8", "replace") if CARD in there.sizes else ""
-    added = [CommitOperationAdd(name, text.encode()) for name, text in files(present).items()]
+    texts = files(there.present(CARD))
+    added = [CommitOperationAdd(name, text.encode()) for name, text in texts.items()]
     with _said(repo):
         done = HfApi().create_commit(repo, added, commit_message=message, parent_commit=there.commit)
     return done.commit_url
