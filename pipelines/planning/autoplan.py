@@ -139,7 +139,7 @@ class Autoplan:
         if not isinstance(found, Recorder) or self._shared is None:
             return found
         try:
-            fitting = [plan for plan in self._shared.plans if not any(unlike(plan.record.made_for, made_for))]
+            fitting = [plan for plan in self._shared.plans if self._fits(plan.record, made_for, run)]
         except FileError as why:
             return replace(found, why=f"as {why}")
         if not fitting:
@@ -162,14 +162,18 @@ class Autoplan:
             record = load_record(path)
         except ValueError as why:
             return Recorder(why=f"as {why}")
-        if not self._serves(record, key, run):
+        if digest(record.made_for) != key or not self._serves(record, run):
             return Recorder(why=f"as {str(path)!r} was made for other runs than its name says")
         return self._planned(record)
 
-    def _serves(self, record: Profile, key: str, run: RunFacts) -> bool:
-        """Whether a record is of these models and this kind of run."""
+    def _fits(self, record: Profile, made_for: Mapping[str, Any], run: RunFacts) -> bool:
+        """Whether a record of others was made for runs like this one, and is what it says."""
+        return self._serves(record, run) and not any(unlike(record, made_for))
+
+    def _serves(self, record: Profile, run: RunFacts) -> bool:
+        """Whether a record is of some of these models, and of a run with these noise levels."""
         alike = record.steps == len(run.levels) and np.allclose(record.levels, run.levels, atol=1e-4)
-        return alike and digest(record.made_for) == key and set(record.models) <= set(self._models)
+        return alike and set(record.models) <= set(self._models)
 
     def _learn(self, record: Profile) -> None:
         key = digest(record.made_for)

@@ -12,6 +12,7 @@ from skipstone.cachers.contract.words import ModelFacts, RunFacts
 from skipstone.cachers.contract.wrapper import Wrapper
 from skipstone.cachers.planned import Planned
 from skipstone.pipelines.planning.conditions import conditions, digest
+from skipstone.schedules.profile import Profile
 from skipstone.schedules.promise import Promise
 
 OF_RUNS = {
@@ -43,7 +44,7 @@ class Promised(Wrapper):
     Args:
         cacher: the plan at work.
         promise: what it promises; None if it promises nothing.
-        made_for: the runs that it was made for.
+        record: what it was made from.
         pipe: the pipeline.
         models: its models by name.
         loses: what else takes the promise away, in words.
@@ -53,7 +54,7 @@ class Promised(Wrapper):
     name: ClassVar[str] = "promised"
 
     promise: Promise | None
-    made_for: Mapping[str, Any]
+    record: Profile
     pipe: "weakref.ref[Any]"
     models: Mapping[str, nn.Module]
     loses: Sequence[str] = ()
@@ -63,9 +64,9 @@ class Promised(Wrapper):
         return replace(self, cacher=self.cacher.for_model(model))
 
     def for_run(self, run: RunFacts) -> Cacher[Any]:
-        models = {name: self.models[name] for name in self.made_for.get("models", {}) if name in self.models}
+        models = {name: self.models[name] for name in _models(self.record) if name in self.models}
         here = conditions(self.pipe(), models, run)
-        said = promised(self.promise, [*dict.fromkeys(unlike(self.made_for, here)), *self.loses])
+        said = promised(self.promise, [*dict.fromkeys(unlike(self.record, here)), *self.loses])
         return replace(self, cacher=self.cacher.for_run(run), said=said)
 
     def remarks(self) -> Sequence[str]:
@@ -90,7 +91,7 @@ def with_promise(
         return cacher
     plan = cacher.plan
     loses = loses if plan.promise else ()
-    return Promised(cacher, plan.promise, plan.record.made_for, weakref.ref(pipe), models, loses)
+    return Promised(cacher, plan.promise, plan.record, weakref.ref(pipe), models, loses)
 
 
 def lost_by(snapshots: str | None) -> Sequence[str]:
@@ -113,19 +114,32 @@ def promised(promise: Promise | None, other: Sequence[str]) -> str:
     return f"{promise.goal} is not promised to this run, which has {differing}"
 
 
-def unlike(made_for: Mapping[str, Any], here: Mapping[str, Any]) -> Iterator[str]:
+def unlike(record: Profile, here: Mapping[str, Any]) -> Iterator[str]:
     """In what a run differs from those that a record was made for, in words.
 
     Args:
-        made_for: as `conditions` describes the recorded run.
-        here: the same of this run.
+        record: any; of what it does not say, it was made for something else.
+        here: as `conditions` describes this run.
     """
+    made_for = record.made_for
     for name, words in OF_RUNS.items():
         if digest(made_for.get(name)) != digest(here.get(name)):
             yield words
-    for model, known in made_for.get("models", {}).items():
-        found = here["models"].get(model, {})
-        yield from (
-            f"other {words} of {model}" for name, words in OF_MODELS.items()
-            if digest(known.get(name)) != digest(found.get(name))
-        )  # fmt: skip
+    for model in _models(record):
+        known, found = made_for.get("models", {}).get(model), here["models"].get(model)
+        yield from (f"other {words} of {model}" for words in _other(known, found))
+
+
+def _models(record: Profile) -> Sequence[str]:
+    """The models that a record names, and those that it plans without a word on them."""
+    return list(dict.fromkeys([*record.made_for.get("models", {}), *record.models]))
+
+
+def _other(known: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> Iterator[str]:
+    """In what a model differs from the recorded one; one that nothing is known of has other weights."""
+    if known is None or found is None:
+        yield OF_MODELS["weights"]
+        return
+    for name, words in OF_MODELS.items():
+        if digest(known.get(name)) != digest(found.get(name)):
+            yield words

@@ -1,6 +1,7 @@
 """Plans of others on a pipeline at hand: followed where they were made for its runs, otherwise said."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,45 @@ def test_a_run_that_no_plan_was_made_for_is_recorded(shared: Hub, change: Any) -
         assert is_recording(seen)
         assert "recorded, as no plan of 'me/plans' was made for runs like this one" in seen.method
         assert not is_recording(run(cache, case, **changes))
+
+
+def change_record(shared: Hub, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the record in the shared plan, as its owner could."""
+    plan = json.loads(shared.files["me/plans"]["wan.json"])
+    change(plan["record"])
+    shared.put("me/plans", "wan.json", json.dumps(plan).encode())
+
+
+UNNAMED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no model": lambda record: record["made_for"].update(models={}),
+    "no word on models": lambda record: record["made_for"].pop("models"),
+    "no fact": lambda record: record["made_for"]["models"].update(transformer={}),
+}
+
+
+@pytest.mark.parametrize("change", UNNAMED.values(), ids=UNNAMED)
+def test_a_plan_that_does_not_say_for_which_weights_fits_none(shared: Hub, change: Any) -> None:
+    push(6)
+    change_record(shared, change)
+    case, plan = tiny.wan(), skipstone.load_plan("me/plans/wan")
+    with skipstone.attach(case.pipe, plan) as cache:
+        assert "other weights of transformer" in str(run(cache, case))
+    with skipstone.attach(case.pipe, speedup=2.0, plans="me/plans") as cache:
+        assert is_recording(run(cache, case))
+
+
+@pytest.mark.parametrize("steps", [6, STEPS])
+def test_a_plan_from_other_noise_levels_than_it_says_is_not_followed(shared: Hub, steps: int) -> None:
+    made_for = push(6).record.made_for
+    push(3, num_inference_steps=steps)
+
+    def other(record: dict[str, Any]) -> None:
+        record.update(made_for=made_for, levels=[level / 2 for level in record["levels"]])
+
+    change_record(shared, other)
+    case = tiny.wan()
+    with skipstone.attach(case.pipe, speedup=2.0, plans="me/plans") as cache:
+        assert is_recording(run(cache, case))
 
 
 def test_without_a_connection_a_run_is_recorded(shared: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
