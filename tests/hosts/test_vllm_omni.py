@@ -143,6 +143,27 @@ def test_a_request_that_fails_leaves_nothing_to_the_next_one(engine: VLLMOmni, t
     assert torch.equal(engine.execute(**asked(1)).frames, alone(plan, [asked(1)])[0])
 
 
+def test_a_request_may_leave_its_number_of_steps_to_the_pipeline(tmp_path: Path) -> None:
+    plan, pipe = plan_file(tmp_path), tiny.wan().pipe
+    backend = vllm_omni.Backend({"plan": str(plan)})
+    backend.enable(pipe)
+    for seed in range(2):
+        backend.refresh(pipe, None)
+        assert torch.equal(pipe(**asked(seed)).frames, alone(plan, [asked(seed)])[0])
+
+
+def test_a_request_that_is_refused_leaves_nothing_to_the_next_one(tmp_path: Path) -> None:
+    plan, pipe = plan_file(tmp_path), tiny.wan().pipe
+    backend = vllm_omni.Backend({"plan": str(plan)})
+    backend.enable(pipe)
+    backend.refresh(pipe, STEPS)
+    for _ in range(2):
+        with pytest.raises(TypeError):
+            backend.refresh(pipe, "many")  # type: ignore[arg-type]
+    backend.refresh(pipe, STEPS)
+    assert torch.equal(pipe(**asked(1)).frames, alone(plan, [asked(1)])[0])
+
+
 def test_other_backends_stay_what_they_are(engine: VLLMOmni) -> None:
     for name in (SELECTOR, RUNNER):
         choose: Any = sys.modules[name].get_cache_backend  # type: ignore[attr-defined]

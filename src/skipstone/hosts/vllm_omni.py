@@ -97,12 +97,13 @@ class Backend:
         self._cache = attach_as_set(pipe, _settings(self.config))
         logger.info("skipstone is attached to %s: %s", type(pipe).__name__, self._cache.method)
 
-    def refresh(self, pipeline: Any, num_inference_steps: int, verbose: bool = True) -> None:
+    def refresh(self, pipeline: Any, num_inference_steps: int | None, verbose: bool = True) -> None:
         """Begin a run; all calls of the models belong to it until the next request."""
         assert self._cache is not None
         self._leave(verbose)
-        self._run = self._cache.run((NAME, next(self._numbers)), steps=max(1, num_inference_steps))
-        self._run.__enter__()
+        # A request may leave the number to the pipeline, whose scheduler tells it.
+        run = self._cache.run((NAME, next(self._numbers)), steps=max(1, num_inference_steps or 1))
+        self._run = run.__enter__()
 
     def is_enabled(self) -> bool:
         """Whether it is attached."""
@@ -110,12 +111,13 @@ class Backend:
 
     def _leave(self, verbose: bool) -> None:
         """End the last request's run, however that request has ended."""
-        if self._run is None:
+        run, self._run = self._run, None
+        if run is None:
             return
-        self._run.__exit__(None, None, None)
-        self._run.end()
-        if verbose and self._run.stats.evaluations:
-            logger.info("skipstone: %s", self._run.stats)
+        run.__exit__(None, None, None)
+        run.end()
+        if verbose and run.stats.evaluations:
+            logger.info("skipstone: %s", run.stats)
 
 
 def _settings(config: Any) -> Mapping[str, Any]:
