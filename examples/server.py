@@ -13,6 +13,7 @@ import io
 import sys
 import uuid
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,7 +23,9 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers import FluxPipeline
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel, Field, model_validator
 
@@ -34,6 +37,8 @@ AT_ONCE = 16
 SIZE = {"height": 128, "width": 128, "negative_prompt": "", "true_cfg_scale": 4.0}
 """The arguments of each call, which the record is made with, too."""
 
+PICTURES = "/pictures"
+
 plan_of_request: ContextVar[skipstone.Plan] = ContextVar("plan_of_request")
 
 
@@ -42,8 +47,10 @@ class Asked(BaseModel):
 
     prompt: str = Field(max_length=2000)
     seed: int = Field(0, ge=0, lt=2**63)
-    speedup: float | None = Field(None, ge=1, le=1000)
-    quality: float | None = Field(None, description="the least PSNR in dB to expect against every step")
+    speedup: float | None = Field(None, ge=1, le=1000, allow_inf_nan=False)
+    quality: float | None = Field(
+        None, allow_inf_nan=False, description="the least PSNR in dB to expect against every step"
+    )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Asked":
@@ -122,7 +129,9 @@ class Server:
         self.seconds = Histogram("request_seconds", "From the request to its picture.", **ours)
         self.now = Gauge("requests_now", "Requests under way.", **ours)
         self.app = FastAPI(title="skipstone")
-        self.app.post("/pictures")(self.make)
+        self.app.middleware("http")(self._counted)
+        self.app.exception_handler(RequestValidationError)(refused)
+        self.app.post(PICTURES)(self.make)
         self.app.get("/metrics")(self.measured)
 
     def make(self, asked: Asked) -> dict[str, Any]:
@@ -130,10 +139,8 @@ class Server:
         try:
             plan = self.plans.for_request(asked)
         except ValueError as why:
-            self.answers.labels("refused").inc()
             raise HTTPException(422, str(why)) from None
         if not self.places.acquire(blocking=False):
-            self.answers.labels("busy").inc()
             raise HTTPException(503, f"{AT_ONCE} requests are under way", {"Retry-After": "1"})
         try:
             with self.now.track_inprogress(), self.seconds.time():
@@ -151,7 +158,6 @@ class Server:
                 callback_on_step_end=self._next_turn,
                 **self.arguments,
             ).images[0]
-        self.answers.labels("made").inc()
         self.evaluations.labels("computed").inc(run.stats.computed)
         self.evaluations.labels("skipped").inc(run.stats.skipped)
         return {
@@ -171,9 +177,26 @@ class Server:
         self.turns.pass_on()
         return {}
 
+    async def _counted(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        """Count each answer by its status, also where answering fails."""
+        status = 500
+        try:
+            answered = await answer(request)
+            status = answered.status_code
+            return answered
+        finally:
+            if request.url.path == PICTURES:
+                self.answers.labels(status).inc()
+
     def measured(self) -> Response:
         """What Prometheus reads."""
         return Response(generate_latest(self.metrics), media_type="text/plain; version=0.0.4")
+
+
+def refused(_: Request, error: RequestValidationError) -> Response:
+    """Say in one line what is wrong, without what was sent: not all of it can be written as JSON."""
+    wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+    return JSONResponse({"detail": "; ".join(wrong)}, 422)
 
 
 def png(picture: Any) -> str:

@@ -66,11 +66,16 @@ def server(pipe: Any, record: skipstone.Record) -> Iterator[Any]:
 
 def answers(server: Any, requests: list[dict[str, Any]]) -> list[Any]:
     """What the server answers to requests that come at once."""
+    return posted(server, *({"json": one} for one in requests))
+
+
+def posted(server: Any, *requests: dict[str, Any]) -> list[Any]:
+    """The same of requests in any form."""
 
     async def all_of_them() -> list[Any]:
         transport = httpx.ASGITransport(app=server.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://here", timeout=600) as client:
-            return await asyncio.gather(*(client.post("/pictures", json=one) for one in requests))
+            return await asyncio.gather(*(client.post("/pictures", **one) for one in requests))
 
     return asyncio.run(all_of_them())
 
@@ -147,8 +152,8 @@ def test_metrics_count_what_was_done(server: Any) -> None:
     made = answers(server, [{"prompt": "a red apple", "speedup": 2.0}])[0].json()["statistics"]
     answers(server, [{"prompt": "a red apple", "speedup": 100.0}])
     text = server.measured().body.decode()
-    assert 'skipstone_requests_total{status="made"} 1.0' in text
-    assert 'skipstone_requests_total{status="refused"} 1.0' in text
+    assert 'skipstone_requests_total{status="200"} 1.0' in text
+    assert 'skipstone_requests_total{status="422"} 1.0' in text
     assert f'skipstone_evaluations_total{{kind="skipped"}} {float(made["skipped"])}' in text
     assert f'skipstone_evaluations_total{{kind="computed"}} {float(made["computed"])}' in text
     assert "skipstone_request_seconds_count 1.0" in text
@@ -171,6 +176,25 @@ def test_bad_requests_are_refused(server: Any, request_: dict[str, Any], message
     assert message in answer.text
 
 
+UNWRITABLE = {
+    "no number": '{"prompt": "a", "speedup": NaN}',
+    "infinite": '{"prompt": "a", "speedup": Infinity}',
+    "no quality": '{"prompt": "a", "quality": NaN}',
+    "minus infinite": '{"prompt": "a", "quality": -Infinity}',
+    "half a character": '{"prompt": "\\ud800"}',
+    "cut off": '{"prompt": "\\ud800',
+}
+
+
+@pytest.mark.parametrize("text", UNWRITABLE.values(), ids=UNWRITABLE)
+def test_what_json_cannot_hold_is_refused_in_one_line(server: Any, text: str) -> None:
+    answer = posted(server, {"content": text, "headers": {"Content-Type": "application/json"}})[0]
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("body.")
+    assert "\n" not in answer.json()["detail"]
+    assert 'skipstone_requests_total{status="422"} 1.0' in server.measured().body.decode()
+
+
 def test_a_quality_beyond_reach_computes_every_step(server: Any) -> None:
     (answer,) = answers(server, [{"prompt": "a red apple", "quality": 500.0}])
     assert answer.json()["statistics"]["strip"] == "#" * 8
@@ -187,6 +211,7 @@ def test_a_request_that_fails_leaves_its_place_and_its_turn(server: Any) -> None
     server.arguments = {**CALL, "num_inference_steps": "many"}
     with pytest.raises(TypeError):
         answers(server, [{"prompt": "a red apple"}])
+    assert 'skipstone_requests_total{status="500"} 1.0' in server.measured().body.decode()
     server.arguments = CALL
     (answer,) = answers(server, [{"prompt": "a red apple"}])
     assert answer.status_code == 200
