@@ -47,6 +47,16 @@ class Video:
         return run(forward, state, args, kwargs)
 
 
+class LostPartError(RuntimeError):
+    """A part that runs without its unit, so that its chunks are not the whole."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        name = min(names)
+        super().__init__(
+            f"{name or 'the decoder'} no longer runs in chunks: it was replaced or its hooks were removed"
+        )
+
+
 class Chunked:
     """Give a decoder's parts their units, until `remove`. Outside a video it runs as it is written.
 
@@ -59,6 +69,7 @@ class Chunked:
 
     def __init__(self, decoder: nn.Module, units: Mapping[str, Unit]) -> None:
         self._here = threading.local()
+        self._names = units.keys()
         self.for_calls: Forward | None = None
         self.looks_ahead = any(unit.right for unit in units.values())
         parts = dict(decoder.named_modules())
@@ -80,13 +91,17 @@ class Chunked:
 
         Raises:
             NothingYet: all of it waits for later frames.
+            LostPartError: a part ran without its unit.
         """
         video.calls.clear()
         self._here.video = video
         try:
-            return self.forward(*args, **kwargs)
+            output = self.forward(*args, **kwargs)
         finally:
             del self._here.video
+        if lost := self._names - video.calls.keys():
+            raise LostPartError(lost)
+        return output
 
     def remove(self) -> None:
         """Restore the parts; a second call does nothing."""
@@ -139,10 +154,19 @@ def _made(give: Callable[[Tensor], Any], chunk: Tensor) -> Iterator[Any]:
     yield output
 
 
-_installed: "weakref.WeakKeyDictionary[nn.Module, tuple[Chunked, list[None]]]" = weakref.WeakKeyDictionary()
-"""The decoders that can run in chunks now, and a mark for each user."""
+@dataclass
+class _Shared:
+    """A decoder that can run in chunks while it has users, and a mark for each."""
 
-_lock = threading.Lock()
+    users: list[None] = field(default_factory=list)
+    chunked: Chunked | None = None
+
+
+_installed: "weakref.WeakKeyDictionary[nn.Module, _Shared]" = weakref.WeakKeyDictionary()
+"""The decoders that can run in chunks now."""
+
+_lock = threading.RLock()
+"""A stream that was given up ends when it is collected, which may be in the thread that holds the lock."""
 
 
 @contextmanager
@@ -150,17 +174,20 @@ def installed(decoder: nn.Module, units: Mapping[str, Unit]) -> Iterator[Chunked
     """A decoder with its units; several users at once share them."""
     decoder = written(decoder)
     with _lock:
-        if decoder not in _installed:
-            _installed[decoder] = Chunked(decoder, units), []
-        chunked, users = _installed[decoder]
-        users.append(None)
+        shared = _installed.get(decoder) or _Shared()
+        # From here on no other user that ends takes it away; one that ended just before has.
+        shared.users.append(None)
+        chunked = shared.chunked = shared.chunked or Chunked(decoder, units)
+        _installed[decoder] = shared
     try:
         yield chunked
     finally:
         with _lock:
-            users.pop()
-            if not users:
-                del _installed[decoder]
+            shared.users.pop()
+            if not shared.users:
+                # A decoder that is collected with its last user has gone from there already.
+                _installed.pop(decoder, None)
+                shared.chunked = None
                 chunked.remove()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from skipstone.declared import Positive, checked
 from skipstone.notice import Notice
 from skipstone.pipelines.vae.chunk_sizes import ChunkSizes, halving
-from skipstone.pipelines.vae.chunked import Video, installed, outputs
+from skipstone.pipelines.vae.chunked import LostPartError, Video, installed, outputs
 from skipstone.pipelines.vae.handle import AsWritten, ChunkStats, InChunks
 from skipstone.pipelines.vae.kept_plans import Found, found
 from skipstone.pipelines.vae.own_loop import OwnLoop
@@ -127,10 +127,17 @@ class CoderInChunks(InChunks):
     def _run(self, video: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The output for a whole video."""
         size = size_of(self._side.kind, video, *args, *kwargs.values())
-        why = self._why_whole(size, video, args, kwargs)
-        if why is not None:
-            self.last_call = ChunkStats(1, why, self._notes)
-            return self._chunked.forward(video, *args, **kwargs)
+        try:
+            why = self._why_whole(size, video, args, kwargs)
+            if why is None:
+                return self._by_size(size, video, args, kwargs)
+        except LostPartError as lost:
+            why = str(lost)
+        self.last_call = ChunkStats(1, why, self._notes)
+        return self._chunked.forward(video, *args, **kwargs)
+
+    def _by_size(self, size: Hashable, video: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The output for a whole video, in as large chunks as fit for its size."""
         sizes = ChunkSizes(self._asked, self._most.get(size))
         output = halving(sizes, lambda: self._joined(sizes.split(video, self._side.step), args, kwargs))
         self._most[size] = sizes.most

@@ -1,7 +1,7 @@
 """Decode a video and give its frames as they are ready, in memory that does not grow with its length."""
 
 import warnings
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from skipstone.declared import Positive, checked
 from skipstone.notice import Notice
 from skipstone.pipelines.vae.chunk_sizes import ChunkSizes
-from skipstone.pipelines.vae.chunked import Chunked, Video, installed, outputs
+from skipstone.pipelines.vae.chunked import Chunked, LostPartError, Video, installed, outputs
 from skipstone.pipelines.vae.device_memory import give_back
 from skipstone.pipelines.vae.kept_plans import Found, found
 from skipstone.pipelines.vae.own_loop import why_as_written
@@ -18,6 +18,9 @@ from skipstone.pipelines.vae.own_loops import Loop, frames_of, loop_of
 from skipstone.pipelines.vae.side import Side, decoding
 from skipstone.pipelines.vae.units import video_of, with_video
 from skipstone.pipelines.vae.verdicts import OTHERWISE, TRIED, is_right, size_of
+
+CHANGED = "tiling or slicing was changed while a video is streamed; change it before the stream"
+"""Why a stream ends."""
 
 Run = Callable[[Tensor], Tensor]
 """Decodes latents as the user does."""
@@ -49,6 +52,7 @@ def stream_decode(
     Raises:
         TypeError: there is no video autoencoder.
         ValueError: latents that are no videos, or a chunk below 1 or longer than they are.
+        RuntimeError: while frames are given, the decoder was changed, or tiling or slicing.
     """
     return stream_call(vae, chunk, latents, (), decode)
 
@@ -129,21 +133,29 @@ class _Stream:
         """The frames, as they are ready."""
         with installed(self._side.coder, self._plan) as chunked:
             why = self._why_whole(chunked)
+            if why is None:
+                why = yield from self._in_chunks(chunked, sizes)
             if why is not None:
                 yield from _whole(self._side, self._latents, self._run, why)
-                return
-            given = 0
-            while True:
-                try:
-                    for frames in self._after(given, chunked, sizes):
-                        given += frames.shape[2]
-                        yield frames
-                    return
-                except torch.OutOfMemoryError:
-                    if not sizes.halve():
-                        raise
-                give_back()
-                warnings.warn(sizes.notes[-1], Notice, stacklevel=2)
+
+    def _in_chunks(self, chunked: Chunked, sizes: ChunkSizes) -> Generator[Tensor, None, str | None]:
+        """The frames chunk by chunk; returns why there are none, where chunks would be wrong."""
+        given = 0
+        while True:
+            try:
+                for frames in self._after(given, chunked, sizes):
+                    given += frames.shape[2]
+                    yield frames
+                return None
+            except LostPartError as lost:
+                if given:
+                    raise
+                return str(lost)
+            except torch.OutOfMemoryError:
+                if not sizes.halve():
+                    raise
+            give_back()
+            warnings.warn(sizes.notes[-1], Notice, stacklevel=2)
 
     def _after(self, given: int, chunked: Chunked, sizes: ChunkSizes) -> Iterator[Tensor]:
         """The frames after so many that were given before the memory did not suffice."""
@@ -171,7 +183,10 @@ class _Stream:
             with chunked.instead(chunked.forward):
                 return self._run(few)
 
-        return None if is_right(self._size, ours, whole) else OTHERWISE
+        try:
+            return None if is_right(self._size, ours, whole) else OTHERWISE
+        except LostPartError as lost:
+            return str(lost)
 
 
 class _Passes:
@@ -189,20 +204,33 @@ class _Passes:
         self._dropped = dropped
         self._videos = [Video()]
         self._begun: set[int] = set()
-        self._call = 0
+        self._first: list[tuple[int, ...]] = []
+        self._calls: list[tuple[int, ...]] = []
 
     def of(self, chunks: Iterator[Tensor] | tuple[Tensor, ...]) -> Iterator[Tensor]:
         """The frames of the chunks of a video."""
         return outputs(self._videos[0], chunks, self._give)
 
     def _give(self, chunk: Tensor) -> Tensor:
-        self._call = 0
-        with self._chunked.instead(self._run):
-            return self._decode(chunk)
+        self._calls = []
+        try:
+            with self._chunked.instead(self._run):
+                frames = self._decode(chunk)
+        finally:
+            self._first = self._first or self._calls
+        if not self._calls:
+            raise LostPartError([""])
+        if self._calls != self._first:
+            raise RuntimeError(CHANGED)
+        return frames
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
         """A call of the decoder, which goes on with one of the videos."""
-        number, self._call = self._call, self._call + 1
+        number, (video, *_) = len(self._calls), args
+        # All but the frames: tiles and slices are smaller.
+        self._calls.append((*video.shape[:2], *video.shape[3:]))
+        if self._first and self._calls != self._first[: number + 1]:
+            raise RuntimeError(CHANGED)
         if number == len(self._videos):
             self._videos.append(Video())
         output = self._chunked.pass_of(self._videos[number], *args, **kwargs)

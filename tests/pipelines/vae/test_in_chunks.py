@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import skipstone
 from skipstone.notice import Notice
-from support.toy_vae import ToyAutoencoder
+from support.toy_vae import Causal, ToyAutoencoder
 from support.vaes import (
     BY_TRIAL,
     REFUSED,
@@ -239,6 +239,41 @@ def test_a_stream_goes_on_with_smaller_chunks_where_the_memory_does_not_suffice(
         pieces.extend(stream)
     assert [piece.shape[2] for piece in pieces] == [3, 1, 1, 1, 1, 1, 1, 1]
     assert error(torch.cat(pieces, dim=2), whole) <= 1e-12
+
+
+def _replace_a_part(vae: Any) -> None:
+    part = Causal()
+    part.load_state_dict(vae.decoder[2].state_dict())
+    vae.decoder[2] = part
+
+
+def test_a_video_is_decoded_whole_where_a_part_was_replaced() -> None:
+    vae, video = ToyAutoencoder(), latents(5)
+    whole = decoded(vae, video)
+    with skipstone.decode_in_chunks(vae, chunk=1) as handle:
+        assert error(decoded(vae, video), whole) <= 1e-12
+        assert handle.last_call == skipstone.ChunkStats(5)
+        _replace_a_part(vae)
+        assert torch.equal(decoded(vae, video), whole)
+        assert str(handle.last_call) == (
+            "whole: 2 no longer runs in chunks: it was replaced or its hooks were removed"
+        )
+        with pytest.warns(Notice, match="one piece: 2 no longer runs in chunks"):
+            (frames,) = skipstone.stream_decode(vae, video, 1)
+        assert torch.equal(frames, whole)
+
+
+@pytest.mark.parametrize("lose", [_replace_a_part, lambda vae: setattr(vae, "decoder", Causal())])
+def test_a_stream_that_loses_a_part_after_its_first_frames_fails_in_one_line(
+    lose: Callable[[Any], None],
+) -> None:
+    vae = ToyAutoencoder()
+    stream = skipstone.stream_decode(vae, latents(5), 1)
+    next(stream)
+    lose(vae)
+    with pytest.raises(RuntimeError, match="no longer runs in chunks") as lost:
+        next(stream)
+    assert "\n" not in str(lost.value)
 
 
 def test_weights_that_are_moved_for_each_call_are_chunked() -> None:

@@ -1,6 +1,9 @@
 """A stream gives the frames of a video as they are ready, and keeps none of them."""
 
+import gc
+import threading
 import weakref
+from collections.abc import Callable
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +17,10 @@ from torch import Tensor
 
 import skipstone
 from skipstone.notice import Notice
+from skipstone.pipelines.vae.chunked import Chunked
 from skipstone.pipelines.vae.streamed_calls import StreamedCalls
 from support.live_bytes import LiveBytes
+from support.toy_vae import ToyAutoencoder
 from support.vaes import BY_TRIAL, REFUSED, Make, cosmos, decoded, error, latents, ltx, made, mochi, wan
 
 TRIED = pytest.mark.parametrize("make", BY_TRIAL.values(), ids=BY_TRIAL)
@@ -98,6 +103,66 @@ def test_streams_take_turns_beside_a_handle_that_goes_in_the_middle(make: Make) 
     for kept, whole in zip(pieces, wanted, strict=True):
         assert error(torch.cat(kept, dim=2), whole) <= within(make)
     assert "forward" not in vae.decoder.__dict__
+
+
+def test_a_stream_that_is_collected_while_another_begins_does_not_stop_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vae, other, video = made(cosmos), made(cosmos), latents(3)
+    whole, given_up = decoded(other, video), skipstone.stream_decode(vae, video, 1)
+    next(given_up)
+
+    def collecting(decoder: Any, units: Any) -> Chunked:
+        given_up.close()
+        return Chunked(decoder, units)
+
+    monkeypatch.setattr("skipstone.pipelines.vae.chunked.Chunked", collecting)
+    found: list[Tensor] = []
+    thread = threading.Thread(target=lambda: found.append(streamed(other, video, 1)), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert error(found[0], whole) <= 1e-12
+    assert "forward" not in vae.decoder.__dict__
+
+
+def test_an_autoencoder_that_is_collected_with_its_handle_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", failed.append)
+    skipstone.decode_in_chunks(ToyAutoencoder(), 1)
+    gc.collect()
+    assert not failed
+
+
+def _tiles(vae: Any) -> None:
+    sizes = {f"tile_sample_min_{side}": 4 * vae.spatial_compression_ratio for side in ("height", "width")}
+    strides = {name.replace("min", "stride"): size // 2 for name, size in sizes.items()}
+    vae.enable_tiling(**sizes, **strides)
+
+
+@pytest.mark.parametrize(
+    ("make", "before", "change"),
+    [
+        (ltx, lambda vae: None, _tiles),
+        (mochi, lambda vae: None, _tiles),
+        (mochi, _tiles, lambda vae: vae.disable_tiling()),
+        (ltx, lambda vae: None, lambda vae: vae.enable_slicing()),
+        (cosmos, lambda vae: None, lambda vae: vae.enable_slicing()),
+        (cosmos, lambda vae: vae.enable_slicing(), lambda vae: vae.disable_slicing()),
+    ],
+)
+def test_tiling_or_slicing_that_changes_in_a_stream_is_refused(
+    make: Make, before: Callable[[Any], None], change: Callable[[Any], None]
+) -> None:
+    vae = made(make)
+    before(vae)
+    stream = skipstone.stream_decode(vae, latents(5, batch=2, edge=6), 1)
+    next(stream)
+    change(vae)
+    with pytest.raises(RuntimeError, match="tiling or slicing was changed while a video is streamed"):
+        list(stream)
 
 
 def test_a_stream_of_tiles_is_the_tiles() -> None:
