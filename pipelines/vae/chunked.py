@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from skipstone.pipelines.model.compiled import uncompiled, written
+from skipstone.pipelines.model.compiled import written
+from skipstone.pipelines.vae.method_swap import swap_method
 from skipstone.pipelines.vae.units import Forward, NothingYet, Unit
 
 Key = tuple[str, int]
@@ -73,9 +74,11 @@ class Chunked:
         self.for_calls: Forward | None = None
         self.looks_ahead = any(unit.right for unit in units.values())
         parts = dict(decoder.named_modules())
-        self._swaps = [Swap(parts[name], self._by(name, unit, parts[name])) for name, unit in units.items()]
+        self._undo = [
+            swap_method(parts[name], self._by(name, unit, parts[name])) for name, unit in units.items()
+        ]
         self.forward: Forward = decoder.forward
-        self._swaps.append(Swap(decoder, self._call))
+        self._undo.append(swap_method(decoder, self._call))
 
     @contextmanager
     def instead(self, run: Forward) -> Iterator[None]:
@@ -105,8 +108,8 @@ class Chunked:
 
     def remove(self) -> None:
         """Restore the parts; a second call does nothing."""
-        for swap in reversed(self._swaps):
-            swap.undo()
+        for undo in reversed(self._undo):
+            undo()
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         run: Forward = getattr(self._here, "run", None) or self.for_calls or self.forward
@@ -185,29 +188,7 @@ def installed(decoder: nn.Module, units: Mapping[str, Unit]) -> Iterator[Chunked
         with _lock:
             shared.users.pop()
             if not shared.users:
-                # A decoder that is collected with its last user has gone from there already.
+                # When Python exits, the decoder may have gone from there already.
                 _installed.pop(decoder, None)
                 shared.chunked = None
                 chunked.remove()
-
-
-class Swap:
-    """Another method for one module, until `undo`. Whatever replaced it before comes back.
-
-    It is not compiled: what it remembers is not for a compiler.
-    """
-
-    def __init__(self, part: nn.Module, method: Forward, name: str = "forward") -> None:
-        self._part = part
-        self._name = name
-        self._before = part.__dict__.get(name)
-        self._method = uncompiled(method)
-        setattr(part, name, self._method)
-
-    def undo(self) -> None:
-        if self._part.__dict__.get(self._name) is not self._method:
-            return
-        if self._before is None:
-            delattr(self._part, self._name)
-        else:
-            setattr(self._part, self._name, self._before)

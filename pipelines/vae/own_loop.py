@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skipstone.pipelines.vae.chunked import Swap
+from skipstone.pipelines.model.class_swap import plain
 from skipstone.pipelines.vae.handle import ChunkStats, InChunks
+from skipstone.pipelines.vae.method_swap import swap_method
 from skipstone.pipelines.vae.own_loops import Loop, frames_of, is_tiled
 from skipstone.pipelines.vae.side import Side
 from skipstone.pipelines.vae.verdicts import OTHERWISE, TRIED, is_right, size_of
@@ -32,7 +33,7 @@ class OwnLoop(InChunks):
         self._side = side
         self._loop = loop
         self._decode = side.vae.decode
-        self._undo.callback(Swap(side.vae, self._run, "decode").undo)
+        self._undo.callback(swap_method(side.vae, self._run, "decode"))
 
     def _run(self, z: Tensor, return_dict: bool = True) -> Any:
         why = why_as_written(self._side, self._loop, z)
@@ -55,7 +56,7 @@ def why_as_written(side: Side, loop: Loop, latents: Tensor) -> str | None:
         return torch.cat(list(frames_of(side.vae, loop, few)), dim=2)
 
     def written() -> Tensor:
-        made: Tensor = type(side.vae).decode(side.vae, few, return_dict=False)[0]
+        made: Tensor = plain(type(side.vae)).decode(side.vae, few, return_dict=False)[0]
         return made
 
     with _trying:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from skipstone.pipelines.vae.chunked import Swap
+from skipstone.pipelines.vae.method_swap import swap_method
 from skipstone.pipelines.vae.side import decoding
 from skipstone.pipelines.vae.stream import stream_call
 
@@ -38,22 +38,22 @@ class StreamedCalls:
         self._begin = begin
 
     def __enter__(self) -> "StreamedCalls":
-        self._swap = Swap(self._vae, self._decode, "decode")
+        self._undo = swap_method(self._vae, self._decode, "decode")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._swap.undo()
+        self._undo()
 
     def _decode(self, latents: Tensor, *args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
         from diffusers.models.autoencoders.vae import DecoderOutput
 
-        self._swap.undo()
+        self._undo()
         try:
             last = self._give(latents, args, kwargs)
         finally:
-            self._swap = Swap(self._vae, self._decode, "decode")
+            self._undo = swap_method(self._vae, self._decode, "decode")
         return DecoderOutput(sample=last) if return_dict else (last,)
 
     def _give(self, latents: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
