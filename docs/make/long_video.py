@@ -120,7 +120,7 @@ LEFT, BAR, PITCH, GAP = 150, 330, 16, 26
 
 
 def figure(rows: Sequence[Row]) -> str:
-    """A bar for the peak of each way; what did not fit the memory reaches to the end."""
+    """A bar for the peak of each way; what did not fit the memory has words instead."""
     ways = [row for row in rows if row["part"] == "ways" and (row["peak_gib"] or "problem" in row)]
     most = max([row["peak_gib"] or 0 for row in ways], default=1) or 1
     parts, y = [], 0
@@ -130,6 +130,7 @@ def figure(rows: Sequence[Row]) -> str:
         for row in (row for row in ways if _title(row) == video):
             y += PITCH
             parts += _bar(row, y, most)
+        y += PITCH // 2
     return svg(LEFT + BAR + 110, y + GAP, "Peak memory of decoding a video", parts)
 
 
@@ -138,12 +139,14 @@ def _title(row: Row) -> str:
 
 
 def _bar(row: Row, y: int, most: float) -> Iterator[str]:
-    length = BAR * (row["peak_gib"] or most) / most
-    kind = "series-0" if row["way"].startswith("chunks") else "other"
     yield text("label right", LEFT - 8, y + 10, row["way"])
+    if "problem" in row:
+        yield text("small", LEFT, y + 9, row["problem"])
+        return
+    length = BAR * row["peak_gib"] / most
+    kind = "series-0" if row["way"].startswith("chunks") else "other"
     yield f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{length:.1f}" height="{PITCH - 4}"/>'
-    words = row.get("problem") or f"{row['peak_gib']:.1f} GiB, {row['seconds']:.1f} s"
-    yield text("small", LEFT + length + 6, y + 9, words)
+    yield text("small", LEFT + length + 6, y + 9, f"{row['peak_gib']:.1f} GiB, {row['seconds']:.1f} s")
 
 
 def main() -> int:

@@ -20,7 +20,6 @@ CLASSES = 13
 
 Words = Callable[[int, torch.device], Tensor]
 
-
 _known: "WeakKeyDictionary[nn.Module, tuple[list[Any], list[list[Any]]]]" = WeakKeyDictionary()
 """The signs of each model's weights when they were last read, and what was read."""
 
@@ -29,8 +28,9 @@ def statistics(model: nn.Module) -> list[list[Any]]:
     """For each parameter and saved buffer: its type, its shape, the sum of its words, and some of its words.
 
     Words are summed as whole numbers, so the sum is exact in any order: moving a model keeps its statistics,
-    and changing a single value changes them. All bytes are read once, on their device, and each device is
-    waited for once. They are read again only where `signs` differ from those of the last time.
+    and changing a single value changes them. All bytes are read on their device, which is waited for once.
+    Where `signs` are those of the last time, what was read then is given again: one kernel a tensor instead of
+    several.
 
     Args:
         model: the model, as it is written.

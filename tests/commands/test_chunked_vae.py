@@ -12,21 +12,8 @@ from diffusers import AutoencoderKLWan
 from skipstone import cli
 from skipstone.commands.options import FITTING, with_bare_options
 from skipstone.metrics import mp4
-from support import saved
 
 SMALL = ["--size", "32x32", "--frames", "9", "--steps", "4", "--no-cache"]
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a tiny text-to-video pipeline."""
-    return str(saved.save_wan(tmp_path_factory.mktemp("wan")))
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a tiny text-to-image pipeline."""
-    return str(saved.save_flux(tmp_path_factory.mktemp("flux")))
 
 
 @pytest.fixture(autouse=True)

@@ -25,22 +25,9 @@ from skipstone.disk import weights
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
 from skipstone.pipelines.clips import Clip
-from support import saved
 
 SMALL = ["--size", "32x32", "--frames", "5", "--steps", "6"]
 SKIPS = ["--set", "threshold=1.5", "--set", "rescale=none"]
-
-
-@pytest.fixture(scope="session")
-def video(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a tiny text-to-video pipeline."""
-    return str(saved.save_wan(tmp_path_factory.mktemp("wan")))
-
-
-@pytest.fixture(scope="session")
-def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a tiny text-to-image pipeline with true classifier-free guidance."""
-    return str(saved.save_flux(tmp_path_factory.mktemp("flux")))
 
 
 @pytest.fixture(autouse=True)
@@ -378,41 +365,6 @@ def test_a_method_that_is_named_is_explained_and_attached(capsys: pytest.Capture
     assert 'Python: skipstone.attach(pipe, "fora+taylor")' in out
     assert cli.run(["methods"]) == 0
     assert "Difference:" not in capsys.readouterr().out
-
-
-def test_doctor_is_content_with_complete_models(
-    video: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(weights, "CHECKOUT", Path(video).parent)
-    monkeypatch.setattr(bundled, "DEFAULTS", {Path(video).name: {}})
-    assert cli.run(["doctor"]) == 0
-    out = capsys.readouterr().out
-    assert diffusers.__version__ in out
-    assert "missing" not in out
-
-
-DAMAGE = {
-    "no index": "pebble-video is not installed",
-    "no weights": "install it anew",
-    "damaged weights": "install it anew",
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_doctor_finds_a_damaged_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
-) -> None:
-    folder = tmp_path / "pebble-video"
-    (folder / "vae").mkdir(parents=True)
-    if damage != "no index":
-        (folder / "model_index.json").write_text('{"vae": ["diffusers", "AutoencoderKLWan"]}')
-    if damage == "damaged weights":
-        (folder / "vae" / "model.safetensors").write_bytes(b"version https://git-lfs")
-    monkeypatch.setattr(weights, "CHECKOUT", tmp_path)
-    monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-video": {}})
-    # Who brings models of his own needs none of these.
-    assert cli.run(["doctor"]) == (0 if damage == "no index" else 1)
-    assert DAMAGE[damage] in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])

@@ -1,10 +1,15 @@
-"""`skipstone doctor` knows which packages do not go together."""
+"""`skipstone doctor` finds what is missing, damaged, or does not go together."""
 
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+import diffusers
 import pytest
 
+from skipstone import cli
 from skipstone.commands import doctor
+from skipstone.disk import weights
+from skipstone.pipelines import bundled
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, **packages: str | None) -> list[doctor.Diagnosis]:
@@ -44,3 +49,38 @@ def test_a_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(one.name, one.found, one.advice) for one in said] == [
         ("accelerate", "1.2.0", "pip install 'accelerate>=1.7'")
     ]
+
+
+def test_doctor_is_content_with_complete_models(
+    video: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(weights, "CHECKOUT", Path(video).parent)
+    monkeypatch.setattr(bundled, "DEFAULTS", {Path(video).name: {}})
+    assert cli.run(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert diffusers.__version__ in out
+    assert "missing" not in out
+
+
+DAMAGE = {
+    "no index": "pebble-video is not installed",
+    "no weights": "install it anew",
+    "damaged weights": "install it anew",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_doctor_finds_a_damaged_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    folder = tmp_path / "pebble-video"
+    (folder / "vae").mkdir(parents=True)
+    if damage != "no index":
+        (folder / "model_index.json").write_text('{"vae": ["diffusers", "AutoencoderKLWan"]}')
+    if damage == "damaged weights":
+        (folder / "vae" / "model.safetensors").write_bytes(b"version https://git-lfs")
+    monkeypatch.setattr(weights, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-video": {}})
+    # Who brings models of his own needs none of these.
+    assert cli.run(["doctor"]) == (0 if damage == "no index" else 1)
+    assert DAMAGE[damage] in " ".join(capsys.readouterr().out.split())

@@ -22,9 +22,9 @@ NO_PREDICTION = (
 
 NO_CALL = "ComfyUI does not show this model's calls to nodes (class {}): every step was computed."
 
-Shape = tuple[int, ...]
-
 LEGEND = "# computed   . skipped   + in part"
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
