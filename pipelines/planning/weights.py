@@ -29,8 +29,8 @@ def statistics(model: nn.Module) -> list[list[Any]]:
 
     Words are summed as whole numbers, so the sum is exact in any order: moving a model keeps its statistics,
     and changing a single value changes them. All bytes are read on their device, which is waited for once.
-    Where `signs` are those of the last time, what was read then is given again: one kernel a tensor instead of
-    several.
+    Where `signs` are those of the last time, what was read then is given again, which takes one kernel a
+    tensor instead of several.
 
     Args:
         model: the model, as it is written.
