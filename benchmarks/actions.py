@@ -22,7 +22,7 @@ from planned import Case, Row, measure_and_print, parser_of, planned
 from skipstone.pipelines import bundled
 from skipstone.schedules.best_steps import best_choices
 from skipstone.schedules.moments import Moments
-from skipstone.schedules.plan import strip_of
+from skipstone.schedules.strips import strip_of
 
 UNSEEN = 4
 """Prompts whose own matrices tell how costs carry over."""

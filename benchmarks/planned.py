@@ -24,8 +24,9 @@ from pebble_runs import Outcome, PebbleRuns, psnr, spread
 
 import skipstone
 from skipstone.pipelines import bundled
-from skipstone.schedules.plan import Plan, make_plan, strip_of
+from skipstone.schedules.plan import Plan, make_plan
 from skipstone.schedules.search import RECIPES
+from skipstone.schedules.strips import strip_of
 
 FEW = 16
 """Prompts for what has to be run one prompt at a time and is not the main thing."""

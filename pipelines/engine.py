@@ -30,16 +30,15 @@ from skipstone.pipelines.model.compiled import compiles, run_as_written, uncompi
 from skipstone.pipelines.model.gradients import records_gradients
 from skipstone.pipelines.model.grids import token_grid
 from skipstone.pipelines.model.models import facts_of
-from skipstone.pipelines.model.no_trace import no_trace
 from skipstone.pipelines.model.other_caches import other_caches
-from skipstone.pipelines.model.outputs import alike, floats_in, refilled, with_own_lists
+from skipstone.pipelines.model.outputs import floats_in, refilled, with_own_lists
 from skipstone.pipelines.model.probes import model_input, model_output
-from skipstone.pipelines.model.spread_weights import gathered
 from skipstone.pipelines.model.trace import Place
 from skipstone.pipelines.model_run import Arguments, Here, ModelCall, ModelRun, run_facts
+from skipstone.pipelines.once_more import forward, gives, run_once_more
 from skipstone.pipelines.run.branches import BranchKey, CacheContexts
 from skipstone.pipelines.run.controls import Controls
-from skipstone.pipelines.run.ranks import any_rank, process_group, token_group
+from skipstone.pipelines.run.ranks import process_group, token_group
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.runs import Runs
 from skipstone.pipelines.run.stats import LogEntry
@@ -97,7 +96,8 @@ class Engine:
         self._half_trials: dict[Hashable, bool] = {}
         self._graphs: LentGraphs | None = None
         if graphs:
-            self._graphs = LentGraphs(Graphs(self.model, self._modules, self._run_as_written))
+            run = functools.partial(forward, self.model)
+            self._graphs = LentGraphs(Graphs(self.model, self._modules, run))
         self._memories: weakref.WeakSet[ModelRun] = weakref.WeakSet()
         self._here = Here()
         self._compiling = threading.RLock()
@@ -266,7 +266,8 @@ class Engine:
     def _decide(self, present: ModelCall, compiled: bool) -> None:
         """Decide what the pipeline gets without the model, and how the model may run."""
         evaluation = present.evaluation
-        output, look = evaluation.begin(), functools.partial(self._try, present.memory, *present.kept)
+        output, device = evaluation.begin(), present.memory.device
+        look = functools.partial(run_once_more, self.model, device, *present.kept)
         if compiled:
             self._meet_compiled(present.memory)
         if output is None and self._graphs is not None:
@@ -294,7 +295,7 @@ class Engine:
         latents = None if evaluation.skipped else model_output(self.model, output)
         try:
             evaluation.finish(output, latents)
-            right = functools.partial(self._gives, present, output, arguments=present.kept)
+            right = functools.partial(gives, self.model, present, present.kept, output)
             self._trials.verify(evaluation, type(self.model).__name__, right)
         except NotUnderstoodError as problem:
             self._begin_anew(present, output, latents, problem)
@@ -387,36 +388,9 @@ class Engine:
         memory, branch = present.memory, present.evaluation.branch
         plain: Evaluation[Any] = Evaluation(memory.method, present.evaluation.now, branch)
         expected = refilled(output, map(half.of, floats_in(output)))
-        right = self._gives(present, expected, plain, half.arguments(*present.kept))
+        right = gives(self.model, present, half.arguments(*present.kept), expected, plain)
         guided.note_trial(right)
         if not right:
             memory.run.log.note(
                 f"{self.name}: half of its batch gives another output, so all of it is computed"
             )
-
-    def _gives(
-        self, present: ModelCall, expected: Any, evaluation: Evaluation[Any], arguments: Arguments
-    ) -> bool:
-        """Whether the model returns this output under another evaluation, in all of its processes."""
-        own, present.evaluation = present.evaluation, evaluation
-        try:
-            right = alike(self._try(present.memory, *arguments), expected)
-        except Exception:  # A model may raise anything where its blocks, or parts of its input, are left out.
-            right = False
-        finally:
-            present.evaluation = own
-        group = present.memory.group
-        return right if group is None else not any_rank(group, not right, present.memory.device)
-
-    def _try(self, memory: ModelRun, args: Any, kwargs: Any) -> Any:
-        """Run the model once more, to learn from it."""
-        with no_trace(self.model, memory.device), gathered(self.model, self.model):
-            return self._run_as_written(args, kwargs)
-
-    def _run_as_written(self, args: Any, kwargs: Any) -> Any:
-        """Run the model once more, uncompiled.
-
-        Its hooks do not run: other code may rely on one hook call for each call of the model.
-        """
-        args, kwargs = with_own_lists((args, kwargs))
-        return self.model.forward(*args, **kwargs)

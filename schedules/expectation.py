@@ -1,4 +1,4 @@
-"""The quality to expect of a plan, roughly, from its record alone."""
+"""The speed and, roughly, the quality to expect of a plan, from its record alone."""
 
 import math
 
@@ -37,6 +37,11 @@ def estimated_psnr(record: Profile, strip: str) -> float | None:
     if squared is None:
         return None
     return math.inf if squared <= 0 else AT_ONE - SLOPE * 10 * math.log10(squared)
+
+
+def expected_speedup(record: Profile, computed: int) -> float:
+    """The speedup of a run that computes this many of the recorded steps."""
+    return record.steps / (computed + (record.steps - computed) * record.skip_cost)
 
 
 def latent_error(record: Profile, strip: str) -> float | None:

@@ -14,12 +14,12 @@ import skipstone.pictures as pictures
 import skipstone.plotting as plotting
 from skipstone.disk import hub
 from skipstone.schedules import card, files
-from skipstone.schedules.best_steps import best_choices, share_budget
-from skipstone.schedules.expectation import SAFE, estimated_psnr, seen_at
+from skipstone.schedules.expectation import SAFE, estimated_psnr, expected_speedup, seen_at
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.profile import RESIDUAL, Profile
 from skipstone.schedules.promise import Promise
 from skipstone.schedules.recipe import Recipe
+from skipstone.schedules.strips import best_strips, fewest
 
 UNSAFE = 0.5
 """If no skipped step has an expected relative error below this, no step should be skipped."""
@@ -109,7 +109,7 @@ class Plan:
             return None
         off = self.expected_psnr - estimate if math.isfinite(self.expected_psnr) else 0.0
         recipe = self.recipe.weighing
-        strips = _strips(self.record, recipe, range(self.computed, len(self.strip)))
+        strips = best_strips(self.record, recipe, range(self.computed, len(self.strip)))
         at = bisect_left(
             strips, SAFE - off, key=lambda strip: estimated_psnr(self.record, strip) or -math.inf
         )
@@ -131,7 +131,7 @@ class Plan:
     @cached_property
     def weights(self) -> dict[str, Moments]:
         """For each model the moments from which its weights come."""
-        return {model: _matrix(self.record, model, self.recipe.weights) for model in self.record.models}
+        return {model: self.record.recorded(model, self.recipe.weights) for model in self.record.models}
 
     @property
     def is_safe(self) -> bool:
@@ -142,7 +142,7 @@ class Plan:
 
     @cached_property
     def _residuals(self) -> dict[str, Moments]:
-        return {model: _matrix(self.record, model, RESIDUAL) for model in self.record.models}
+        return {model: self.record.recorded(model, RESIDUAL) for model in self.record.models}
 
     def expected_error(self, model: str, step: int, anchors: Sequence[int]) -> float:
         """The expected error of an estimate of a model's residual, relative to the residual.
@@ -183,7 +183,7 @@ class Plan:
         """What a plan that weighs several computed steps leads to expect, with as many of them."""
         strip = self.strip
         if self.recipe.anchors == 1:
-            (strip,) = _strips(self.record, self.recipe.weighing, [self.computed])
+            (strip,) = best_strips(self.record, self.recipe.weighing, [self.computed])
         return estimated_psnr(self.record, strip)
 
     def for_levels(self, levels: Sequence[float]) -> "Plan":
@@ -205,7 +205,7 @@ class Plan:
         Steps are added until nobody sees a difference.
         """
         least = fewest(self.record)
-        strips = _strips(self.record, self.recipe.weighing, range(least, len(self.strip)))
+        strips = best_strips(self.record, self.recipe.weighing, range(least, len(self.strip)))
         found = [
             (expected_speedup(self.record, strip.count("#")), estimated_psnr(self.record, strip))
             for strip in strips
@@ -352,56 +352,12 @@ def make_plan(record: Profile, recipe: Recipe, computed: int) -> Plan:
 
 def make_plans(record: Profile, recipe: Recipe, computed: Sequence[int]) -> list[Plan]:
     """`make_plan` for several numbers of computed steps, rising."""
-    strips = _strips(record, recipe, computed) if computed else ()
+    strips = best_strips(record, recipe, computed) if computed else ()
     return [Plan(record, recipe, strip) for strip in strips]
-
-
-def _strips(record: Profile, recipe: Recipe, computed: Sequence[int]) -> tuple[str, ...]:
-    """The best strip with each number of computed steps."""
-    matrices = {model: _matrix(record, model, RESIDUAL) for model in record.models}
-    planned = {step for part in matrices.values() for step in part.steps}
-    always = set(range(record.steps)) - planned
-    importance = record.importance(recipe.power)
-    tables = {
-        model: best_choices(part, importance[list(part.steps)], max(computed) - len(always), recipe.weigh)
-        for model, part in matrices.items()
-    }
-    costs = {model: [cost for cost, _ in table] for model, table in tables.items()}
-
-    def chosen(count: int) -> str:
-        steps = set(always)
-        for model, share in share_budget(costs, count - len(always)).items():
-            steps |= {matrices[model].steps[position] for position in tables[model][share - 1][1]}
-        return strip_of(steps, record.steps)
-
-    return tuple(map(chosen, computed))
-
-
-def strip_of(computed: set[int], steps: int) -> str:
-    """A strip: one character for each step, ``#`` for computed ones."""
-    return "".join("#" if step in computed else "." for step in range(steps))
-
-
-def fewest(record: Profile) -> int:
-    """The fewest steps that a plan can compute: one for each model, and those that were not recorded."""
-    parts = [_matrix(record, model, RESIDUAL) for model in record.models]
-    return record.steps - sum(len(part.steps) for part in parts) + len(parts)
-
-
-def expected_speedup(record: Profile, computed: int) -> float:
-    """The speedup of a run that computes this many of the recorded steps."""
-    return record.steps / (computed + (record.steps - computed) * record.skip_cost)
 
 
 def _finite(psnr: float | None) -> float | None:
     return psnr if psnr is not None and math.isfinite(psnr) else None
-
-
-def _matrix(record: Profile, model: str, name: str) -> Moments:
-    moments = record.matrix(model, name)
-    if moments is None:
-        raise ValueError(f"the record has no {name} of {model}")
-    return moments
 
 
 def _counted(number: int, noun: str) -> str:

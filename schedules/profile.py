@@ -90,6 +90,17 @@ class Profile:
         alike = [part for part in parts if part.steps == most.steps]
         return mean_moments(alike, [1.0] * len(alike))
 
+    def recorded(self, model: str, name: str) -> Moments:
+        """The same moments, where a plan cannot be without them.
+
+        Raises:
+            ValueError: they were not recorded.
+        """
+        moments = self.matrix(model, name)
+        if moments is None:
+            raise ValueError(f"the record has no {name} of {model}")
+        return moments
+
     def resampled(self: P, levels: Sequence[float]) -> P:
         """The profile of a run with other noise levels, interpolated between its own.
 

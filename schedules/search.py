@@ -13,19 +13,13 @@ from annotated_types import Ge, Le
 from skipstone.declared import Declared, Positive, check
 from skipstone.schedules.best_steps import MOST_STEPS
 from skipstone.schedules.calibration import Calibration, Trial
+from skipstone.schedules.expectation import expected_speedup
 from skipstone.schedules.moments import Floats
-from skipstone.schedules.plan import (
-    Plan,
-    Validation,
-    expected_speedup,
-    fewest,
-    make_plan,
-    make_plans,
-    strip_of,
-)
+from skipstone.schedules.plan import Plan, Validation, make_plan, make_plans
 from skipstone.schedules.profile import Profile
 from skipstone.schedules.promise import Goal, Metric, PromisedShare, budgets
 from skipstone.schedules.recipe import Recipe
+from skipstone.schedules.strips import fewest, strip_of
 
 GUIDED_WEIGHTS = "guided residual"
 

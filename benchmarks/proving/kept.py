@@ -22,10 +22,11 @@ from prove import RECORDED_SEED, TESTED_SEED, Bench, decibels
 from situations import Situation
 
 import skipstone
-from skipstone.schedules.plan import Plan, fewest, make_plan
+from skipstone.schedules.plan import Plan, make_plan
 from skipstone.schedules.promise import budgets
 from skipstone.schedules.record import Record
 from skipstone.schedules.search import recipes_for
+from skipstone.schedules.strips import fewest
 
 SHARES = (0.5, 0.34, 0.26)
 """Of the steps, by plans that are made from a batch of prompts."""

@@ -23,12 +23,13 @@ from skipstone.pipelines.planning.conditions import digest
 from skipstone.pipelines.planning.promised import promised, unlike
 from skipstone.pipelines.planning.record_of_run import record_of
 from skipstone.pipelines.run.ranks import from_first, group_of, is_first, of_all
-from skipstone.schedules.expectation import POOR
+from skipstone.schedules.expectation import POOR, expected_speedup
 from skipstone.schedules.load import load_record
-from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan, expected_speedup, fewest
+from skipstone.schedules.plan import NO_SAFE_SKIPS, Plan
 from skipstone.schedules.profile import Profile
 from skipstone.schedules.search import Target, find
 from skipstone.schedules.shared import SharedPlans
+from skipstone.schedules.strips import fewest
 
 
 def records_folder() -> Path | None:

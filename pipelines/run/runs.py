@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from itertools import filterfalse
 from operator import attrgetter
@@ -20,6 +20,7 @@ from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.samplers import draws_noise
 from skipstone.pipelines.run.schedule import Schedule
 from skipstone.pipelines.run.schedulers import Following
+from skipstone.pipelines.run.telling_apart import first_of, fitting_runs, is_again, one_of
 
 OUTSIDE = "it was called outside a run's steps, and that was not cached"
 AMBIGUOUS = (
@@ -284,17 +285,17 @@ class Runs:
             return self._in_named(named.run, time)
         # A run that was begun outside may be stepped in a callback: its scheduler's own time tells.
         possible = [run for run in self.open if not run.is_named and (run.call is call or run.drives(time))]
-        fitting = _fitting(possible, time, believed=call is not None and len(possible) == 1)
-        fitting = fitting or _fitting(self._begun_again(call), time, believed=False)
+        fitting = fitting_runs(possible, time, believed=call is not None and len(possible) == 1)
+        fitting = fitting or fitting_runs(self._begun_again(call), time, believed=False)
         if not fitting:
             return OUTSIDE
-        found = fitting[0] if len(fitting) == 1 else self._among(fitting, name, time, given)
+        found = fitting[0] if len(fitting) == 1 else one_of(fitting, name, time, given, self._last.get())
         if found is None:
             for run, _ in fitting:
                 run.forget()
             return AMBIGUOUS
         is_shared = len(fitting) > 1 or found[0].is_shared
-        if is_shared and _is_again(*found, name, given, context):
+        if is_shared and is_again(*found, name, given, context):
             found[0].trusted = False
         return found if found[0].trusted else AMBIGUOUS
 
@@ -308,7 +309,7 @@ class Runs:
         """Give a named run the scheduler that waits for it, or the steps of one that another run follows."""
         alike = [one for one in self._by_scheduler.values() if one.serves(run, time)]
         waiting = [one for one in alike if not (one.began or one.ended or one.is_named)]
-        first = _first_of([(one, 0) for one in waiting], time)
+        first = first_of([(one, 0) for one in waiting], time)
         if first is not None and first[0].scheduler is not None:
             self._give(first[0].scheduler, run)
         elif alike:
@@ -323,47 +324,6 @@ class Runs:
         for run in again:
             self._by_scheduler[run.scheduler] = run
         return again
-
-    def _among(
-        self, fitting: list[tuple[Run, int]], name: str, time: ModelTime | None, given: Conditioning
-    ) -> tuple[Run, int] | None:
-        """Which of several runs a call belongs to; None if that cannot be decided."""
-        exact = [one for one in fitting if one[0].drives(time)]
-        if len(exact) == 1:
-            return exact[0]
-        near = [one for one in fitting if one[0].context is here()]
-        pending = [one for one in near if one[0].pending and one[0].index == one[1]]
-        waiting = [one for one in near if not one[0].began]
-        knowing = [one for one in fitting if one[0].knows(name, given)]
-        if knowing and not (waiting and all(run.settled_at(index) for run, index in knowing)):
-            return knowing[0] if len(knowing) == 1 else None
-        if len(pending) == 1:
-            return pending[0]
-        if waiting:
-            return _first_of(waiting, time)
-        latest = [one for one in near if one[0] is self._last.get()]
-        return latest[0] if latest else (near[0] if len(near) == 1 else None)
-
-
-def _is_again(run: Run, index: int, name: str, given: Conditioning, context: str | None) -> bool:
-    """Whether this step has had such a call before, so that two trajectories could not be told apart."""
-    return index == run.index and run.pending and run.used(name, given, context)
-
-
-def _fitting(runs: Iterable[Run], time: ModelTime | None, believed: bool) -> list[tuple[Run, int]]:
-    fitting = []
-    for run in runs:
-        index = run.fits(time, believed)
-        if index is not None:
-            fitting.append((run, index))
-    return fitting
-
-
-def _first_of(waiting: list[tuple[Run, int]], time: ModelTime | None) -> tuple[Run, int] | None:
-    """Among runs that wait for their first call, the first one of the latest batch."""
-    exact = [one for one in waiting if one[0].drives(time)]
-    latest = max((run.batch for run, _ in waiting), default=0)
-    return next((one for one in exact or waiting if exact or one[0].batch == latest), None)
 
 
 class NamedRun:

@@ -14,7 +14,7 @@ import pytest
 import skipstone
 from skipstone.schedules.calibration import Calibration
 from skipstone.schedules.moments import moments_of
-from skipstone.schedules.plan import Plan, fewest, make_plans
+from skipstone.schedules.plan import Plan, make_plans
 from skipstone.schedules.profile import Quantity
 from skipstone.schedules.promise import (
     Goal,
@@ -27,6 +27,7 @@ from skipstone.schedules.promise import (
 )
 from skipstone.schedules.recipe import Recipe
 from skipstone.schedules.record import Record
+from skipstone.schedules.strips import fewest
 from support.needing import Needing
 from support.smooth import smooth
 
