@@ -14,6 +14,9 @@ from skipstone.comfyui import NODE_CLASS_MAPPINGS
 
 STEPS = 16
 
+FALLING = torch.tensor([*torch.logspace(1.1, -1.5, STEPS).tolist(), 0.0])
+"""Noise levels of models that noise is added to."""
+
 
 @dataclass
 class Bench:

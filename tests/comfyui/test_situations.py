@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui.bench import STEPS, Bench, said, tiny_model
+from comfyui.bench import FALLING, STEPS, Bench, said, tiny_model
 from comfyui.stand_in import ControlNet, Guider, Patcher, Sampler, Windows, WrappedModel, condition
 from comfyui.stand_in_models import Epsilon, Sample, Velocity, context
 from comfyui.stand_in_samplers import (
-    sample_adaptive,
     sample_ahead,
     sample_euler,
-    sample_euler_ancestral,
     sample_heun,
     sample_midpoint,
     sample_two_step,
@@ -22,9 +20,6 @@ from comfyui.stand_in_samplers import (
 from torch import Tensor
 
 from skipstone.comfyui import NODE_CLASS_MAPPINGS
-
-FALLING = torch.tensor([*torch.logspace(1.1, -1.5, STEPS).tolist(), 0.0])
-"""Noise levels of models that noise is added to."""
 
 
 def regions(bench: Bench) -> None:
@@ -303,91 +298,6 @@ def test_a_second_pass_with_more_pixels_is_a_run_of_its_own(bench: Bench) -> Non
         assert text.startswith("Run 1 of 2\n")
         assert text.count("computed in") == (2 if recorded else 0)
         assert text.count("steps skipped") == (0 if recorded else 2)
-
-
-def test_noise_levels_that_rise_are_computed(bench: Bench) -> None:
-    """As where a picture is turned into noise."""
-    bench.sigmas = torch.linspace(0.01, 1, STEPS)
-    wanted = bench.sample()
-    patcher = bench.faster()
-    for _ in range(2):
-        assert torch.equal(bench.sample(patcher), wanted)
-    assert "so nothing was recorded" in said(patcher)
-
-
-def churning(by: float) -> Any:
-    """Euler that adds noise before each step, and calls the model above the step's level."""
-
-    def sample_churn(denoise: Any, x: Tensor, sigmas: Tensor, tell: Any) -> Tensor:
-        for step in range(len(sigmas) - 1):
-            above = sigmas[step] * (1 if step == len(sigmas) - 2 else 1 + by)
-            slope = (x - denoise(x, above * x.new_ones(len(x)))) / above
-            tell(step)
-            x = x + slope * (sigmas[step + 1] - above)
-        return x
-
-    return sample_churn
-
-
-def test_a_sampler_that_calls_just_above_its_levels_is_recorded_and_planned() -> None:
-    bench = Bench(tiny_model(sampling=Epsilon()), sigmas=FALLING, sampler=churning(0.05))
-    patcher, _ = bench.planned()
-    assert "and recorded" in said(patcher)
-    assert bench.calls(patcher) == STEPS // 2
-
-
-def test_a_run_that_is_said_to_be_unrecorded_left_no_record(folder: Path) -> None:
-    bench = Bench(tiny_model(sampling=Epsilon()), sigmas=FALLING, sampler=churning(0.3))
-    patcher, _ = bench.planned()
-    assert f"The sampler used {STEPS - 1} of its {STEPS} noise levels, so nothing was recorded" in said(
-        patcher
-    )
-    assert not folder.exists()
-
-
-def test_a_planned_run_that_leaves_levels_out_is_not_said_to_be_unrecorded(
-    bench: Bench, tmp_path: Path
-) -> None:
-    patcher, _ = bench.planned()
-    bench.sample(patcher)
-    (plan,) = patcher.get_attachment("skipstone").remembered.tell(None).plans
-    plan.save(tmp_path / "plan.json")
-    path = str(tmp_path / "plan.json")
-    (patcher,) = NODE_CLASS_MAPPINGS["SkipstoneUsePlanFile"]().attach(bench.patcher, path)
-    bench.sampler = lambda denoise, x, sigmas, tell: sample_euler(denoise, x, sigmas[:5], tell)
-    bench.sample(patcher)
-    text = said(patcher)
-    assert f"The sampler used 4 of its {STEPS} noise levels: " in text
-    assert "nothing was recorded" not in text
-
-
-def test_new_noise_on_each_step_is_said(bench: Bench) -> None:
-    bench.sampler = sample_euler_ancestral
-    patcher, _ = bench.planned()
-    assert "adds new noise on its steps" in said(patcher)
-    bench.sampler = sample_euler
-    bench.sample(patcher)
-    assert "adds new noise" not in said(patcher)
-
-
-def test_a_sampler_that_chooses_its_steps_is_computed_and_said(bench: Bench) -> None:
-    bench.sampler = sample_adaptive
-    wanted = bench.sample()
-    patcher = bench.faster()
-    for _ in range(2):
-        assert torch.equal(bench.sample(patcher), wanted)
-        assert "the sampler chooses its own steps" in said(patcher)
-
-
-def test_a_sampler_that_leaves_steps_out_is_not_recorded(bench: Bench) -> None:
-    def sample_some(denoise: Any, x: Tensor, sigmas: Tensor, tell: Any) -> Tensor:
-        return sample_euler(denoise, x, sigmas[:5], tell)
-
-    bench.sampler = sample_some
-    patcher = bench.faster()
-    for _ in range(2):
-        bench.sample(patcher)
-        assert f"The sampler used 4 of its {STEPS} noise levels, so nothing was recorded" in said(patcher)
 
 
 def test_another_cache_on_the_model_is_left_to_skip_alone(bench: Bench) -> None:

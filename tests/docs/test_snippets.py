@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import skipstone
 from skipstone.cli import app
 from skipstone.pipelines import bundled
 from support.hub import hub
+from support.saved import save_wan
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,9 +44,18 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny text-to-video pipeline that knows the words of pebble-video."""
+    words = bundled.folder("pebble-video") / "objects.txt"
+    made = save_wan(tmp_path_factory.mktemp("wan"))
+    shutil.copy(words, made)
+    return made
+
+
 @pytest.fixture
-def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Stands for every model that a document loads: pebble-video, on clips small enough for a test.
+def pipe(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Stands for every model that a document loads: in place of pebble-video, and small enough for a test.
 
     A stand-in of the hub is there, too.
     """
@@ -53,6 +64,7 @@ def pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     size = {"height": 32, "width": 32, "num_frames": 5, "num_inference_steps": 8}
     small: dict[str, Any] = {**bundled.DEFAULTS["pebble-video"], **size}
     monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-video": small})
+    monkeypatch.setattr(bundled, "folder", lambda name: folder)
     made = skipstone.load("pebble-video")
     made.set_progress_bar_config(disable=True)
     monkeypatch.setattr(WanPipeline, "from_pretrained", lambda *args, **kwargs: made)

@@ -16,7 +16,7 @@ KEPT = sorted((Path(__file__).parents[2] / "docs" / "report").glob("*/rows.jsonl
 def test_a_small_report_of_the_bundled_image_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     small = ["--limit", "1", "--steps", "4", "--size", "32x32", "--metrics", "psnr,ssim"]
-    methods = ["fora:interval=2", "magcache:fitted:threshold=1"]
+    methods = ["fora:interval=2", "magcache:fitted:threshold=1:max_skips=1"]
     command = ["report", "--model", "pebble-image", "--methods", ",".join(methods), "--speedups", "2"]
     assert cli.run([*command, *small, "-o", "report.html"]) == 0
     rows = [row for row in read_rows(Path("rows.jsonl")) if row["kind"] == "cached"]

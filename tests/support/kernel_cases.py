@@ -4,7 +4,8 @@
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from skipstone.cachers.kernels import adjust, distance, quantise, reference, res
 from skipstone.cachers.kernels.grouping import FEWEST, GROUP, grouping_of
 from skipstone.cachers.kernels.layout import layout_of
 from skipstone.cachers.kernels.reference import Quantised
+from support.pairwise import pairwise
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
@@ -31,7 +33,21 @@ FP8_ROUNDING = 1 / 15 if DEVICE == "cuda" else 0.51
 FP8_MEAN_ROUNDING = 0.04 if DEVICE == "cuda" else 0.1
 """The relative error of a whole tensor in fp8."""
 
-dtypes = pytest.mark.parametrize("dtype", ROUNDING, ids=lambda dtype: str(dtype).removeprefix("torch."))
+DTYPES = tuple(ROUNDING)
+
+
+def named(value: Any) -> str:
+    """A value in the name of a case."""
+    return str(value).replace("torch.", "")
+
+
+def combined(names: str, *dimensions: Sequence[Any]) -> pytest.MarkDecorator:
+    """All combinations on a GPU; in the slow interpreter those in which any two values meet."""
+    some = pairwise if DEVICE == "cpu" else product
+    return pytest.mark.parametrize(names.split(), list(some(*dimensions)), ids=named)
+
+
+dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=named)
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
@@ -66,9 +82,7 @@ STORED: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@dtypes
-@shapes
-@pytest.mark.parametrize("count", [1, 3, 6])
+@combined("shape dtype count", SHAPES, DTYPES, (1, 3, 6))
 def test_reuse(shape: tuple[int, ...], dtype: torch.dtype, count: int) -> None:
     base, *snapshots = (drawn(shape, dtype, n) for n in range(count + 1))
     weights = [1.5 - n for n in range(count)]
@@ -116,10 +130,8 @@ def test_adjust(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     assert_close(out, expected, ROUNDING[dtype])
 
 
-@dtypes
-@shapes
-@pytest.mark.parametrize("order", [1, 2])
-def test_distance(order: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+@combined("shape dtype order", SHAPES, DTYPES, (1, 2))
+def test_distance(shape: tuple[int, ...], dtype: torch.dtype, order: int) -> None:
     check_distance("contiguous", order, shape, dtype)
 
 
@@ -162,19 +174,17 @@ def quantised(tensor: Tensor, eight: torch.dtype) -> Quantised:
 BY_CHANNEL = [(1, FEWEST, 2), (1, GROUP, 2), (2, 5 * GROUP // 2, 70), (3, GROUP, 130)]
 """Shapes whose channels have scales of their own in int8."""
 
-in_eights = pytest.mark.parametrize(
-    "eight", reference.LARGEST, ids=lambda one: str(one).removeprefix("torch.")
+EIGHTS = tuple(reference.LARGEST)
+
+in_eights = pytest.mark.parametrize("eight", EIGHTS, ids=named)
+
+
+@combined(
+    "shape dtype form", [*SHAPES, *BY_CHANNEL], DTYPES, list(product(EIGHTS, ("contiguous", "transposed")))
 )
-
-
-@dtypes
-@pytest.mark.parametrize("shape", [*SHAPES, *BY_CHANNEL], ids=str)
-@in_eights
-@pytest.mark.parametrize("stored", [Tensor.contiguous, transposed])
-def test_quantise(
-    stored: Callable[[Tensor], Tensor], eight: torch.dtype, shape: tuple[int, ...], dtype: torch.dtype
-) -> None:
-    tensor = stored(drawn(shape, dtype))
+def test_quantise(shape: tuple[int, ...], dtype: torch.dtype, form: tuple[torch.dtype, str]) -> None:
+    eight, stored = form
+    tensor = STORED[stored](drawn(shape, dtype))
     got, expected = quantised(tensor, eight), reference.quantise(tensor.double(), eight)
     assert got.values.stride() == tensor.stride()
     torch.testing.assert_close(got.scales, expected.scales, rtol=1e-5, atol=0)
@@ -200,11 +210,14 @@ def test_quantise_what_is_not_finite(value: float, eight: torch.dtype) -> None:
         assert not reference.dequantise(made).isfinite().all()
 
 
-@dtypes
-@pytest.mark.parametrize("shape", [(1, 1), (1, 3, 5), (2, 4, 64), (1, 3, 4097), *BY_CHANNEL], ids=str)
-@pytest.mark.parametrize("count", [1, 3])
-@in_eights
-def test_restore(eight: torch.dtype, shape: tuple[int, ...], dtype: torch.dtype, count: int) -> None:
+@combined(
+    "shape dtype form",
+    [(1, 1), (1, 3, 5), (2, 4, 64), (1, 3, 4097), *BY_CHANNEL],
+    DTYPES,
+    list(product(EIGHTS, (1, 3))),
+)
+def test_restore(shape: tuple[int, ...], dtype: torch.dtype, form: tuple[torch.dtype, int]) -> None:
+    eight, count = form
     check_restore("contiguous", eight, shape, dtype, count)
 
 
