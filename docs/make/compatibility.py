@@ -10,7 +10,7 @@ from typing import Any
 
 import diffusers
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import skipstone
 from skipstone import FORA, Cacher, DeepCache, EasyCache, FirstBlock, RunStats, TeaCache
@@ -138,24 +138,24 @@ def autoencoders() -> Iterator[str]:
 
 
 def _in_chunks(make: Make) -> Iterator[str]:
-    with skipstone.decode_in_chunks(vae := made_vae(make), chunk=1) as handle:
-        decoded(vae, latents(9))
-    assert handle.last_call is not None
-    why = handle.last_call.why_whole
+    vae, chunked, whole, why = _both_ways(make, torch.float64)
     yield f"no: {why}" if why else "yes"
     yield "" if why else "own chunks" if loop_of(vae) else "trial"
-    for dtype in (torch.float64, torch.float32):
-        yield "" if why else _error(make, dtype)
+    yield "" if why else _at_most(error(chunked, whole))
+    yield "" if why else _at_most(error(*_both_ways(make, torch.float32)[1:3]))
     first = next(iter(skipstone.stream_decode(vae, latents(9), 1)))
-    yield "all" if why else f"{first.shape[2]} of {decoded(vae, latents(9)).shape[2]}"
+    yield "all" if why else f"{first.shape[2]} of {whole.shape[2]}"
     yield _encodes(make)
 
 
-def _error(make: Make, dtype: torch.dtype) -> str:
+def _both_ways(make: Make, dtype: torch.dtype) -> tuple[Any, Tensor, Tensor, str | None]:
+    """An autoencoder, what it decodes in chunks and as a whole, and why not in chunks."""
     vae, video = made_vae(make, dtype), latents(9, dtype=dtype)
     whole = decoded(vae, video)
-    with skipstone.decode_in_chunks(vae, chunk=1):
-        return _at_most(error(decoded(vae, video), whole))
+    with skipstone.decode_in_chunks(vae, chunk=1) as handle:
+        chunked = decoded(vae, video)
+    assert handle.last_call is not None
+    return vae, chunked, whole, handle.last_call.why_whole
 
 
 def _at_most(found: float) -> str:

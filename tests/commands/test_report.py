@@ -16,17 +16,17 @@ from support.sweeps import prompts as prompts
 
 
 def report(folder: str, *arguments: str) -> int:
-    chosen = ["--methods", "fora", "--speedups", "2,3", *SMALL]
+    chosen = ["--methods", "fora", "--speedups", "2", *SMALL]
     return cli.run(["report", "--model", folder, "--prompts", "prompts.txt", *chosen, *arguments])
 
 
 def test_the_command_writes_a_page_and_rows(
     folder: str, prompts: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report(folder, "-o", "page.html") == 0
+    assert report(folder, "-o", "page.html", "--limit", "1", "--speedups", "2,3") == 0
     out, err = capsys.readouterr()
     assert out == "wrote page.html\n"
-    assert "14/14" in err
+    assert "7/7" in err
     first = Path("page.html").read_text()
     assert cli.run(["report", "--from", "rows.jsonl", "-o", "again.html"]) == 0
     assert Path("again.html").read_text() == first
