@@ -95,13 +95,13 @@ class Row:
     def run(self, method: Cacher[Any]) -> RunStats | None:
         """All steps of a run but the last; None where the method refuses the model."""
         pipe = ToyPipeline(self.model)
-        calls = [drawn(self.inputs, torch.Generator().manual_seed(0)) for _ in range(4)]
+        calls = [drawn(self.inputs, torch.Generator().manual_seed(0)) for _ in range(3)]
         try:
             cache = skipstone.attach(pipe, method)
         except ValueError:
             return None
         with torch.no_grad(), cache:
-            pipe(calls, steps=5)
+            pipe(calls, steps=4)
         return cache.last_run
 
     def layers(self) -> str:
@@ -220,7 +220,7 @@ def guidance(tiny: Any, model: nn.Module) -> str:
 
     hook = model.register_forward_pre_hook(look, with_kwargs=True)
     with skipstone.attach(tiny.pipe, TeaCache(threshold=0.0)) as cache:
-        tiny()
+        tiny(num_inference_steps=3)
     hook.remove()
     batch, distilled = max(calls)
     names = {name.partition(" ")[2] for name in cache.last_run.branches}

@@ -53,8 +53,13 @@ def ltx(**more: Any) -> Any:
 def ltx_2() -> Any:
     """Likewise; its published weights are for a decoder that is not causal."""
     return diffusers.AutoencoderKLLTX2Video(
-        latent_channels=4, block_out_channels=(8, 16, 32, 32), decoder_block_out_channels=(8, 16, 32),
-        layers_per_block=(1,) * 5, decoder_layers_per_block=(1,) * 4, patch_size=2, decoder_causal=False,
+        latent_channels=4, block_out_channels=(8, 16, 16), decoder_block_out_channels=(8, 16),
+        down_block_types=("LTX2VideoDownBlock3D",) * 3, layers_per_block=(1,) * 4, patch_size=2,
+        spatio_temporal_scaling=(True,) * 3, downsample_type=("spatial", "temporal", "spatiotemporal"),
+        decoder_layers_per_block=(1,) * 3, decoder_spatio_temporal_scaling=(True,) * 2,
+        upsample_type=("spatiotemporal",) * 2, upsample_residual=(True,) * 2, upsample_factor=(2, 2),
+        decoder_inject_noise=(False,) * 3, decoder_causal=False, spatial_compression_ratio=8,
+        temporal_compression_ratio=4,
     )  # fmt: skip
 
 
