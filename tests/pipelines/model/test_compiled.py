@@ -149,7 +149,8 @@ def shallow(make: Callable[[], tiny.Tiny]) -> Callable[[], tiny.Tiny]:
 wan, flux, sd3 = map(shallow, (tiny.wan, tiny.flux, tiny.sd3))
 
 WHOLE: dict[str, tuple[Callable[[], tiny.Tiny], Cacher[Any]]] = {
-    "first block": (flux, RunCap(FirstBlock(threshold=1e9), skips=1)),
+    "first block": (wan, RunCap(FirstBlock(threshold=1e9), skips=1)),
+    "first block of text and image": (tiny.flux, RunCap(FirstBlock(threshold=1e9), skips=1)),
     "modulated input": (wan, RunCap(TeaCache(threshold=1e9), skips=1)),
     "time embedding": (sd3, RunCap(TeaCache(threshold=1e9, rescale="none"), skips=1)),
     "other weights on every step": (flux, WithPredictor(FORA(interval=3), Taylor(order=1))),
