@@ -30,12 +30,12 @@ from skipstone.pipelines.model.compiled import compiles, run_as_written, uncompi
 from skipstone.pipelines.model.gradients import records_gradients
 from skipstone.pipelines.model.grids import token_grid
 from skipstone.pipelines.model.models import facts_of
+from skipstone.pipelines.model.once_more import forward, run_once_more
 from skipstone.pipelines.model.other_caches import other_caches
 from skipstone.pipelines.model.outputs import floats_in, refilled, with_own_lists
 from skipstone.pipelines.model.probes import model_input, model_output
 from skipstone.pipelines.model.trace import Place
 from skipstone.pipelines.model_run import Arguments, Here, ModelCall, ModelRun, run_facts
-from skipstone.pipelines.once_more import forward, gives, run_once_more
 from skipstone.pipelines.run.branches import BranchKey, CacheContexts
 from skipstone.pipelines.run.controls import Controls
 from skipstone.pipelines.run.ranks import process_group, token_group
@@ -295,7 +295,7 @@ class Engine:
         latents = None if evaluation.skipped else model_output(self.model, output)
         try:
             evaluation.finish(output, latents)
-            right = functools.partial(gives, self.model, present, present.kept, output)
+            right = functools.partial(present.gives, self.model, present.kept, output)
             self._trials.verify(evaluation, type(self.model).__name__, right)
         except NotUnderstoodError as problem:
             self._begin_anew(present, output, latents, problem)
@@ -388,7 +388,7 @@ class Engine:
         memory, branch = present.memory, present.evaluation.branch
         plain: Evaluation[Any] = Evaluation(memory.method, present.evaluation.now, branch)
         expected = refilled(output, map(half.of, floats_in(output)))
-        right = gives(self.model, present, half.arguments(*present.kept), expected, plain)
+        right = present.gives(self.model, half.arguments(*present.kept), expected, plain)
         guided.note_trial(right)
         if not right:
             memory.run.log.note(

@@ -17,10 +17,13 @@ from skipstone.pipelines.evaluations.layers import LayerEvaluation
 from skipstone.pipelines.evaluations.output import DeepEvaluation, OutputEvaluation
 from skipstone.pipelines.evaluations.stack import StackEvaluation
 from skipstone.pipelines.memory.now import Now
+from skipstone.pipelines.model.once_more import run_once_more
+from skipstone.pipelines.model.outputs import alike
 from skipstone.pipelines.model.probes import OF_THE_TIME, model_input
 from skipstone.pipelines.run.branches import BranchKey, BranchNames
 from skipstone.pipelines.run.conditioning import Conditioning, Conditionings
 from skipstone.pipelines.run.controls import Controls
+from skipstone.pipelines.run.ranks import any_rank
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.stats import LogEntry
 from skipstone.pipelines.run.stopwatch import Mark
@@ -227,6 +230,27 @@ class ModelCall:
     kept: Arguments
     output: Any = None
     ready: bool = True
+
+    def gives(
+        self, model: nn.Module, arguments: Arguments, expected: Any, evaluation: Evaluation[Any]
+    ) -> bool:
+        """Whether the model returns an output under another evaluation, in all of its processes.
+
+        Args:
+            model: the model.
+            arguments: what to run it with.
+            expected: the output.
+            evaluation: the other evaluation.
+        """
+        own, self.evaluation = self.evaluation, evaluation
+        try:
+            right = alike(run_once_more(model, self.memory.device, *arguments), expected)
+        except Exception:  # A model may raise anything where its blocks, or parts of its input, are left out.
+            right = False
+        finally:
+            self.evaluation = own
+        group = self.memory.group
+        return right if group is None else not any_rank(group, not right, self.memory.device)
 
 
 class Here(threading.local):

@@ -22,7 +22,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 import skipstone
 from skipstone import Cacher, FirstBlock, RunStats
 from skipstone.cachers import Probe, Reason, Site, Step
-from skipstone.pipelines import once_more
+from skipstone.pipelines import model_run
 from skipstone.pipelines.memory.shared_coordinates import SharedCoordinates
 from skipstone.pipelines.model.blocks import block_lists
 from skipstone.pipelines.planning import autoplan
@@ -194,7 +194,7 @@ def reasons_of_a_compiled_shared_run(method: Cacher[Any], _: int) -> dict[str, i
 
 def reasons_where_one_check_fails(method: Cacher[Any], rank: int) -> dict[str, int]:
     """Of a shared run in which the second process alone finds that a replay differs."""
-    with mock.patch.object(once_more, "alike", return_value=rank == 0):
+    with mock.patch.object(model_run, "alike", return_value=rank == 0):
         return reasons_of_a_shared_run(method, rank)
 
 
