@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from skipstone.cachers.kernels import dispatch, operations
 from skipstone.cachers.kernels import reference as plain
 from skipstone.cachers.kernels.layout import layout_of
+from support.pairwise import pairwise
 
 CASES = Path(__file__).parents[1] / "support" / "kernel_cases.py"
 
@@ -151,3 +153,11 @@ def test_one_snapshot_is_left_to_torch(caplog: pytest.LogCaptureFixture) -> None
     given = torch.arange(6.0)[None]
     assert torch.equal(operations.reuse(given, [given], [2.0]), 3 * given)
     assert not caplog.records
+
+
+def test_any_two_values_meet_in_some_case() -> None:
+    values = ("ab", "cdef", (1, 2, 3))
+    cases = pairwise(*values)
+    for one, other in combinations(range(3), 2):
+        assert {(case[one], case[other]) for case in cases} == set(product(values[one], values[other]))
+    assert len(cases) < 2 * 4 * 3
