@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -20,7 +20,22 @@ CLASSES = 13
 
 Words = Callable[[int, torch.device], Tensor]
 
-_known: "WeakKeyDictionary[nn.Module, tuple[list[Any], list[list[Any]]]]" = WeakKeyDictionary()
+
+class Sign(NamedTuple):
+    """What shows that a tensor was changed.
+
+    Args:
+        dtype: its type.
+        shape: its shape.
+        sums: the sums of every `CLASSES`-th word, and the words that are left over.
+    """
+
+    dtype: torch.dtype
+    shape: torch.Size
+    sums: list[int]
+
+
+_known: "WeakKeyDictionary[nn.Module, tuple[list[Sign], list[list[Any]]]]" = WeakKeyDictionary()
 """The signs of each model's weights when they were last read, and what was read."""
 
 
@@ -28,9 +43,9 @@ def statistics(model: nn.Module) -> list[list[Any]]:
     """For each parameter and saved buffer: its type, its shape, the sum of its words, and some of its words.
 
     Words are summed as whole numbers, so the sum is exact in any order: moving a model keeps its statistics,
-    and changing a single value changes them. All bytes are read on their device, which is waited for once.
-    Where `signs` are those of the last time, what was read then is given again, which takes one kernel a
-    tensor instead of several.
+    and changing a single value changes them. All bytes are read once, on their device. Where `signs` are
+    those of the last time, what was read then is given again, which takes one kernel a tensor instead of
+    several, and one wait for the device instead of two.
 
     Args:
         model: the model, as it is written.
@@ -38,33 +53,48 @@ def statistics(model: nn.Module) -> list[list[Any]]:
     tensors = list(_tensors(model))
     now, before = signs(tensors), _known.get(model)
     if before is None or before[0] != now:
-        before = _known[model] = (now, statistics_of(tensors))
+        before = _known[model] = (now, _read(tensors, now))
     return before[1]
-
-
-def signs(tensors: Sequence[Tensor]) -> list[Any]:
-    """Of each tensor its type, its shape, and the sums of every `CLASSES`-th word: one kernel a tensor.
-
-    Torch does not count changes through ``data``, by which adapters are fused and averages are copied. Exact
-    sums show them; that there are several shows rows that were exchanged.
-    """
-    kinds = [(tensor.dtype, tensor.shape) for tensor in tensors]
-    return [kinds, _fetched([part for tensor in tensors for part in _sums(tensor)])]
-
-
-def _sums(tensor: Tensor) -> Iterator[Tensor]:
-    if tensor.device.type != "meta" and tensor.numel():
-        words = _bits(tensor)
-        whole = len(words) - len(words) % CLASSES
-        yield words[:whole].view(-1, CLASSES).sum(0)
-        yield words[whole:]
 
 
 def statistics_of(tensors: Sequence[Tensor]) -> list[list[Any]]:
     """What `statistics` reads, of some plain tensors."""
+    return _read(tensors, signs(tensors))
+
+
+def signs(tensors: Sequence[Tensor]) -> list[Sign]:
+    """The sign of each tensor: one kernel a tensor.
+
+    Torch does not count changes through ``data``, by which adapters are fused and averages are copied. Exact
+    sums show them; that there are several shows rows that were exchanged.
+    """
+    read = _fetched([part for tensor in tensors for part in _sums(tensor)])
+    sums = ([*read.get(2 * n, []), *read.get(2 * n + 1, [])] for n in range(len(tensors)))
+    return [Sign(tensor.dtype, tensor.shape, its) for tensor, its in zip(tensors, sums, strict=True)]
+
+
+def _sums(tensor: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """The sums of every `CLASSES`-th word, and the words that are left over; none without values."""
+    if not _has_values(tensor):
+        return None, None
+    words = _bits(tensor)
+    whole = len(words) - len(words) % CLASSES
+    return words[:whole].view(-1, CLASSES).sum(0), words[whole:]
+
+
+def _read(tensors: Sequence[Tensor], seen: Sequence[Sign]) -> list[list[Any]]:
+    """The statistics of tensors with these signs."""
     places = cache(_places)
-    values = _fetched([_words(tensor, places) for tensor in tensors])
-    return [[str(t.dtype), list(t.shape), values.get(n, [])] for n, t in enumerate(tensors)]
+    some = _fetched([_some(tensor, places) if _has_values(tensor) else None for tensor in tensors])
+    return [
+        [str(sign.dtype), list(sign.shape), [_in_64_bits(sum(sign.sums)), *some[n]] if n in some else []]
+        for n, sign in enumerate(seen)
+    ]
+
+
+def _in_64_bits(number: int) -> int:
+    """A sum as torch gives it, which begins anew below where it overflows."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
@@ -95,13 +125,14 @@ def stored(tensor: Tensor) -> Iterator[Tensor]:
     yield from (value for value in scaled.values() if isinstance(value, Tensor))
 
 
-def _words(tensor: Tensor, places: Words) -> Tensor | None:
-    """The sum of a tensor's words and some of its words; None for a tensor without values."""
-    if tensor.device.type == "meta" or tensor.numel() == 0:
-        return None
+def _has_values(tensor: Tensor) -> bool:
+    return tensor.device.type != "meta" and tensor.numel() > 0
+
+
+def _some(tensor: Tensor, places: Words) -> Tensor:
+    """Some of a tensor's words."""
     words = _bits(tensor)
-    some = words[places(len(words), words.device)]
-    return torch.cat([words.sum()[None], some])
+    return words[places(len(words), words.device)]
 
 
 def _bits(tensor: Tensor) -> Tensor:

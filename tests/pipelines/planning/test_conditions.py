@@ -36,8 +36,17 @@ def test_any_value_of_any_tensor_counts() -> None:
 def test_weights_that_stay_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Linear(8, 8)
     before = statistics(model)
-    monkeypatch.setattr(weights, "statistics_of", lambda tensors: pytest.fail("read again"))
+    monkeypatch.setattr(weights, "_read", lambda *_: pytest.fail("read again"))
     assert statistics(model) == before
+
+
+@pytest.mark.parametrize("count", [1, 12, 13, 1000])
+def test_all_words_are_summed_in_64_bits(count: int) -> None:
+    model = torch.nn.Module()
+    source = torch.Generator().manual_seed(0)
+    model.register_buffer("words", torch.randint(-(2**63), 2**63 - 1, (count,), generator=source))
+    ((_, _, (total, *_)),) = statistics(model)
+    assert total == model.words.sum()
 
 
 def fuse(values: torch.Tensor) -> torch.Tensor:
