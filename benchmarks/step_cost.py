@@ -44,6 +44,7 @@ class Loop:
         self.transformer = spec.made(device)
         self.scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
         self._device = device
+        self._execution_device = torch.device(device)
         self._spec = spec
         self._constants = spec.constants(self._draw, spec)
 
