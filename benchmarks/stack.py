@@ -11,6 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -50,6 +51,10 @@ class StackedLoop(Loop):
         super().__init__(spec.shrunk() if tiny else spec, device)
         self.makes = spec.makes
         self._after: Callable[[], object] | None = way.put(self.transformer, device)
+
+    def _watched(self) -> AbstractContextManager[list[bool]]:
+        # A hook would be part of a graph of the whole model, which is then made again for each run.
+        return nullcontext([])
 
     def __call__(self, steps: int, waits: bool = False) -> Run:
         run = super().__call__(steps, waits)

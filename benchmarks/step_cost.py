@@ -44,6 +44,7 @@ class Loop:
         self.transformer = spec.made(device)
         self.scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
         self._device = device
+        self._execution_device = torch.device(device)
         self._spec = spec
         self._constants = spec.constants(self._draw, spec)
 
@@ -57,7 +58,7 @@ class Loop:
         self.scheduler.set_timesteps(steps, device=self._device)
         wait(self._device)
         begin = time.perf_counter()
-        with computed_steps(self.transformer) as computed:
+        with self._watched() as computed:
             for t in self.scheduler.timesteps:
                 before = time.perf_counter()
                 computed.append(False)
@@ -67,6 +68,9 @@ class Loop:
                 seconds.append(time.perf_counter() - before)
         wait(self._device)
         return Run(time.perf_counter() - begin, seconds, computed, latents)
+
+    def _watched(self) -> AbstractContextManager[list[bool]]:
+        return computed_steps(self.transformer)
 
     def _step(self, latents: Tensor, t: Tensor) -> Tensor:
         model: Any = self.transformer

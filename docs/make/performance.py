@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import several_gpus
+import stack
 from drawn import svg, text
 from written import written
 
@@ -70,6 +71,7 @@ def page(
     promises: Sequence[Row],
     compiled: Sequence[Row],
     several: Sequence[Row],
+    stacks: Sequence[Row],
 ) -> str:
     """The whole page."""
     parts = [HEAD]
@@ -79,6 +81,8 @@ def page(
         parts += [PROMISES, *map(_promise_line, promises)]
     if compiled:
         parts += [COMPILED, *_compiled_lines(compiled), f"\n{_machines(compiled)}\n"]
+    if stacks:
+        parts += [stack.section(stacks), f"\n{_machines(stacks)}\n"]
     if several:
         parts += [several_gpus.section(several), f"\n{_machines(several)}\n"]
     if kernels:
@@ -230,12 +234,12 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, default=DOCS.parent / "benchmarks" / "rows")
     parser.add_argument("--into", type=Path, default=DOCS, help="the folder to write to")
     asked = parser.parse_args()
-    names = ("step_cost", "kernels", "promise", "compiled", "several_gpus")
-    steps, kernels, promises, compiled, several = (_read(asked.rows / f"{name}.jsonl") for name in names)
-    if not steps and not kernels:
+    names = ("step_cost", "kernels", "promise", "compiled", "several_gpus", "stack")
+    rows = [_read(asked.rows / f"{name}.jsonl") for name in names]
+    if not any(rows[:2]):
         raise SystemExit(f"no rows in {asked.rows}: run benchmarks/kernels.py and benchmarks/step_cost.py")
-    text_of = page(steps, kernels, promises, compiled, several)
-    pages = {"performance.md": text_of, "performance.svg": figure(steps)}
+    text_of = page(*rows)
+    pages = {"performance.md": text_of, "performance.svg": figure(rows[0])}
     return written({asked.into / name: text for name, text in pages.items()}, asked.check)
 
 

@@ -26,9 +26,10 @@ def conditions(pipe: Any, models: Mapping[str, nn.Module], run: RunFacts) -> dic
         models: its models by name.
         run: the run.
     """
+    home: torch.device | None = getattr(pipe, "_execution_device", None)
     return {
         "pipeline": type(pipe).__name__,
-        "models": {name: _of_model(written(model)) for name, model in models.items()},
+        "models": {name: _of_model(written(model), home) for name, model in models.items()},
         "scheduler": _of_part(pipe.scheduler),
         "steps": len(run.steps),
         "prediction": prediction(pipe.scheduler) if run.has_levels else "flow",
@@ -59,12 +60,12 @@ def _of_part(part: Any) -> dict[str, str]:
     return {"class": name, "config": digest(config)}
 
 
-def _of_model(model: nn.Module) -> dict[str, Any]:
+def _of_model(model: nn.Module, home: torch.device | None) -> dict[str, Any]:
     # So each process sees the same part of the weights before its first call and after any.
     spread_again(model)
     return {
         **_of_part(model),
-        "weights": digest(statistics(model)),
+        "weights": digest(statistics(model, home)),
         "adapters": sorted({text for layer in adapter_layers(model) for text in _adapters(layer)}),
         "layers": digest([(_adapters(layer), _fused(layer)) for layer in adapter_layers(model)]),
         "pictures": digest([_numbers(names["scale"]) for names in picture_scales(model)]),

@@ -18,6 +18,9 @@ LOOKED_AT = 64
 CLASSES = 13
 """No usual length of a row is a multiple of it."""
 
+GLIMPSE = 1024
+"""How many words show whether a tensor that waits on another device was changed."""
+
 Words = Callable[[int, torch.device], Tensor]
 
 
@@ -27,19 +30,20 @@ class Sign(NamedTuple):
     Args:
         dtype: its type.
         shape: its shape.
-        sums: the sums of every `CLASSES`-th word, and the words that are left over.
+        words: the sums of every `CLASSES`-th word, and the words that are left over; of one that waits on
+            another device, some words.
     """
 
     dtype: torch.dtype
     shape: torch.Size
-    sums: list[int]
+    words: list[int]
 
 
 _known: "WeakKeyDictionary[nn.Module, tuple[list[Sign], list[list[Any]]]]" = WeakKeyDictionary()
 """The signs of each model's weights when they were last read, and what was read."""
 
 
-def statistics(model: nn.Module) -> list[list[Any]]:
+def statistics(model: nn.Module, home: torch.device | None = None) -> list[list[Any]]:
     """For each parameter and saved buffer: its type, its shape, the sum of its words, and some of its words.
 
     Words are summed as whole numbers, so the sum is exact in any order: moving a model keeps its statistics,
@@ -49,11 +53,14 @@ def statistics(model: nn.Module) -> list[list[Any]]:
 
     Args:
         model: the model, as it is written.
+        home: where it computes; None for where its weights are. Offloaded weights wait elsewhere, and before
+            each run only some words of them are looked at: memory of the host takes a second for 2 GB.
     """
     tensors = list(_tensors(model))
-    now, before = signs(tensors), _known.get(model)
+    now, before = signs(tensors, home), _known.get(model)
     if before is None or before[0] != now:
-        before = _known[model] = (now, _read(tensors, now))
+        whole = signs(tensors) if any(_waits(tensor, home) for tensor in tensors) else now
+        before = _known[model] = (now, _read(tensors, whole))
     return before[1]
 
 
@@ -62,15 +69,26 @@ def statistics_of(tensors: Sequence[Tensor]) -> list[list[Any]]:
     return _read(tensors, signs(tensors))
 
 
-def signs(tensors: Sequence[Tensor]) -> list[Sign]:
+def signs(tensors: Sequence[Tensor], home: torch.device | None = None) -> list[Sign]:
     """The sign of each tensor: one kernel a tensor.
 
     Torch does not count changes through ``data``, by which adapters are fused and averages are copied. Exact
-    sums show them; that there are several shows rows that were exchanged.
+    sums show them; that there are several shows rows that were exchanged. An adapter changes most words of a
+    tensor, so some words show one where sums would take too long.
+
+    Args:
+        tensors: plain tensors.
+        home: as for `statistics`.
     """
-    read = _fetched([part for tensor in tensors for part in _sums(tensor)])
+    looks = [_glimpse if _waits(tensor, home) else _sums for tensor in tensors]
+    read = _fetched([part for look, tensor in zip(looks, tensors, strict=True) for part in look(tensor)])
     sums = ([*read.get(2 * n, []), *read.get(2 * n + 1, [])] for n in range(len(tensors)))
     return [Sign(tensor.dtype, tensor.shape, its) for tensor, its in zip(tensors, sums, strict=True)]
+
+
+def _waits(tensor: Tensor, home: torch.device | None) -> bool:
+    """Whether a tensor was offloaded."""
+    return home is not None and tensor.device.type == "cpu" != home.type
 
 
 def _sums(tensor: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
@@ -82,12 +100,20 @@ def _sums(tensor: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
     return words[:whole].view(-1, CLASSES).sum(0), words[whole:]
 
 
+def _glimpse(tensor: Tensor) -> tuple[Tensor | None, None]:
+    """Some of a tensor's words, evenly; none without values."""
+    if not _has_values(tensor):
+        return None, None
+    words = _bits(tensor)
+    return words[:: -(-len(words) // GLIMPSE)], None
+
+
 def _read(tensors: Sequence[Tensor], seen: Sequence[Sign]) -> list[list[Any]]:
     """The statistics of tensors with these signs."""
     places = cache(_places)
     some = _fetched([_some(tensor, places) if _has_values(tensor) else None for tensor in tensors])
     return [
-        [str(sign.dtype), list(sign.shape), [_in_64_bits(sum(sign.sums)), *some[n]] if n in some else []]
+        [str(sign.dtype), list(sign.shape), [_in_64_bits(sum(sign.words)), *some[n]] if n in some else []]
         for n, sign in enumerate(seen)
     ]
 

@@ -20,6 +20,20 @@ def made_for(pipe: Any) -> str:
     return json.dumps(conditions(pipe, {"transformer": pipe.transformer}, RunFacts(())))
 
 
+def fuse(values: torch.Tensor) -> torch.Tensor:
+    torch.manual_seed(0)
+    return values + ((torch.randn(64, 4) @ torch.randn(4, 64)) * 5e-4).to(values.dtype)
+
+
+CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "an adapter": fuse,
+    "negation": torch.neg,
+    "exchanged rows": lambda values: values.flip(0),
+    "two rows": lambda values: values[[1, 0, *range(2, 64)]],
+    "one value": lambda values: values.index_fill(0, torch.tensor([3]), 0.5),
+}
+
+
 def test_any_value_of_any_tensor_counts() -> None:
     model = tiny.wan().pipe.transformer
     before = statistics(model)
@@ -40,6 +54,23 @@ def test_weights_that_stay_are_read_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert statistics(model) == before
 
 
+@pytest.mark.parametrize("change", sorted(set(CHANGES) - {"two rows", "one value"}))
+def test_offloaded_weights_are_read_whole_only_when_some_words_changed(
+    monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    model, home = torch.nn.Linear(64, 64).bfloat16(), torch.device("cuda")
+    before = statistics(model, home)
+    assert before == statistics(model)
+    statistics(model, home)
+    with monkeypatch.context() as never:
+        never.setattr(weights, "_sums", lambda *_: pytest.fail("read whole"))
+        assert statistics(model, home) == before
+    model.weight.data.copy_(CHANGES[change](model.weight.data))
+    changed = statistics(model, home)
+    assert changed != before
+    assert changed == statistics(model)
+
+
 @pytest.mark.parametrize("count", [1, 12, 13, 1000])
 def test_all_words_are_summed_in_64_bits(count: int) -> None:
     model = torch.nn.Module()
@@ -47,20 +78,6 @@ def test_all_words_are_summed_in_64_bits(count: int) -> None:
     model.register_buffer("words", torch.randint(-(2**63), 2**63 - 1, (count,), generator=source))
     ((_, _, (total, *_)),) = statistics(model)
     assert total == model.words.sum()
-
-
-def fuse(values: torch.Tensor) -> torch.Tensor:
-    torch.manual_seed(0)
-    return values + ((torch.randn(64, 4) @ torch.randn(4, 64)) * 5e-4).to(values.dtype)
-
-
-CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "an adapter": fuse,
-    "negation": torch.neg,
-    "exchanged rows": lambda values: values.flip(0),
-    "two rows": lambda values: values[[1, 0, *range(2, 64)]],
-    "one value": lambda values: values.index_fill(0, torch.tensor([3]), 0.5),
-}
 
 
 @pytest.mark.parametrize("inference", [False, True])

@@ -1,0 +1,57 @@
+"""The section of performance.md on what people put beside a plan."""
+
+from collections.abc import Iterator, Sequence
+from statistics import mean
+from typing import Any
+
+Row = dict[str, Any]
+
+HEAD = """
+## The rest of a fast stack
+By `python benchmarks/stack.py speed`: models of full size with random weights, bfloat16, 28 steps, no second
+branch of guidance. In each stack `attach(speedup=2.5)` is asked for; the first run is recorded, and the third
+is compared with uncached runs of the same stack before and after it. *Gain* is the bare model's time divided
+by that of the stack with its plan. [fast_stack.md](fast_stack.md) says what to choose.
+
+| model | stack | without a cache, s | with a plan, s | computed | got | off | gain |
+|---|---|---|---|---|---|---|---|
+"""
+
+BARE = "plan alone"
+
+CLOSE = 0.05
+"""Speeds nearer to the one asked for need no word."""
+
+WHY = {
+    "swapped adapter": "before each run, the weights of all layers and adapters are compared with those of "
+    "the recorded run; that is a fixed time, which matters less in longer runs",
+    "group offload": "weights that wait in the host's memory were summed whole before each run when this was "
+    "measured, which takes over a second; now only some of their words are looked at",
+}
+"""Why a stack got another speed than was asked for."""
+
+
+def section(rows: Sequence[Row]) -> str:
+    """The table of the stacks' speeds, and why some are off."""
+    rows = [row for row in rows if row["part"] == "speed"]
+    bare = _bare(rows)
+    return "".join([HEAD, *(_line(row, bare[row["model"]]) for row in rows), *_why(rows)])
+
+
+def _bare(rows: Sequence[Row]) -> dict[str, float]:
+    return {row["model"]: mean(row["uncached_seconds"]) for row in rows if row["way"] == BARE}
+
+
+def _line(row: Row, bare: float) -> str:
+    cells = [
+        row["makes"], row["way"], f"{mean(row['uncached_seconds']):.2f}", f"{row['planned_seconds']:.2f}",
+        f"{row['computed']} of {row['steps']}", f"{row['got']:.2f}x", f"{row['off']:+.1%}",
+        f"{bare / row['planned_seconds']:.2f}x",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _why(rows: Sequence[Row]) -> Iterator[str]:
+    off = dict.fromkeys(row["way"] for row in rows if abs(row["off"]) > CLOSE)
+    yield f"\nOff by more than {CLOSE:.0%}:\n\n" if off else ""
+    yield from (f"- {way}: {WHY[way]}.\n" for way in off)
