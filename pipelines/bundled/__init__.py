@@ -45,9 +45,6 @@ FPS = 16
 INDEX = "model_index.json"
 """The index file of a diffusers pipeline's folder."""
 
-ROWS = "transformer.safetensors"
-"""The file of a transformer as int8 rows."""
-
 
 def folder(name: str) -> Path:
     """The folder of a bundled model.
@@ -58,13 +55,13 @@ def folder(name: str) -> Path:
     if name not in DEFAULTS:
         raise ValueError(f"unknown bundled model {name!r}; choose one of: {', '.join(DEFAULTS)}")
     found = folder_of(name)
-    if found is None or not (found / (ROWS if name in PARTS else INDEX)).is_file():
+    if found is None or not (found / INDEX).is_file():
         raise ValueError(f"{name} is not installed: {INSTALL}, or name another model by folder or hub id")
     return found
 
 
 def parts(name: str) -> Path:
-    """The folder with the parts of a bundled model that are stored as diffusers does.
+    """The folder with the text encoder and the autoencoder of a bundled model.
 
     Raises:
         ValueError: as of `folder`.
@@ -136,8 +133,7 @@ def opened(name: str, **kwargs: Any) -> Any:
 
     if name not in PARTS:
         return DiffusionPipeline.from_pretrained(folder(name), local_files_only=True, **kwargs)
-    location = folder(name)
     pipe = DiffusionPipeline.from_pretrained(parts(name), local_files_only=True, transformer=None, **kwargs)
-    give_transformer(pipe, parts(name), location / ROWS)
-    pipe.register_to_config(_name_or_path=str(location))
+    give_transformer(pipe, folder(name) / "transformer")
+    pipe.register_to_config(_name_or_path=str(folder(name)))
     return pipe

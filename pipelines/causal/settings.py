@@ -25,8 +25,6 @@ class CausalSettings(Declared):
         sink: how many of the first frames of the video they always see, below ``window``.
         context_timestep: the time that the model was trained to see clean frames at.
         first: the frames of the first chunk; None for as many as of the others.
-        steps: the denoising steps that suit it; None leaves them to the pipeline, as of the guidance.
-        guidance_scale: the guidance scale that suits it.
     """
 
     chunk: Positive
@@ -34,8 +32,6 @@ class CausalSettings(Declared):
     sink: Natural = 0
     context_timestep: Annotated[float, Ge(0)] = 0.0
     first: Positive | None = None
-    steps: Positive | None = None
-    guidance_scale: Annotated[float, Ge(0)] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,8 +77,8 @@ def settings_of(pipe: Any, given: Mapping[str, Any]) -> CausalSettings:
     if "chunk" not in asked:
         raise ValueError(
             f"nothing says that this {type(pipe).__name__} is causal: its folder has no {FILE}. If its model "
-            "was trained to make chunks of frames, give chunk=, window= and sink= as it was trained; frames of "
-            "other models can be streamed while they are decoded, by skipstone.stream_decode"
+            "was trained to make chunks of frames, give chunk=, window= and sink= as it was trained; the "
+            "frames of others can be streamed while they are decoded, by skipstone.stream_decode"
         )
     return CausalSettings(**asked)
 

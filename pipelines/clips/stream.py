@@ -70,7 +70,7 @@ def stream(
 
     Args:
         pipe: a `WanPipeline` whose transformer was trained to be causal. A file ``causal.json`` in its folder
-            tells the settings from ``chunk`` to ``guidance_scale``; they can be given instead.
+            tells the settings from ``chunk`` to ``context_timestep``; they can be given instead.
         prompt: what the video shows; a list makes one video of each.
         frames: how many frames to make, at least those of the first chunk. The last chunk is made whole and
             cut.
@@ -100,13 +100,11 @@ def stream(
     _check_pipeline(pipe, call)
     chunks = {"chunk": chunk, "window": window, "sink": sink, "context_timestep": context_timestep}
     settings = settings_of(pipe, chunks)
-    suited = {"num_inference_steps": settings.steps, "guidance_scale": settings.guidance_scale}
     asked = {
         "prompt": prompt, "negative_prompt": negative_prompt, "height": height, "width": width,
         "num_inference_steps": steps, "guidance_scale": guidance_scale, "generator": generator,
     }  # fmt: skip
-    whole = {**_defaults(pipe), **_without_none(suited), **call, **_without_none(asked)}
-    making = Making(pipe, settings, whole, frames)
+    making = Making(pipe, settings, {**_defaults(pipe), **call, **_without_none(asked)}, frames)
     making.check()
     return making.frames(None if cache is None else make(cache))
 

@@ -97,8 +97,8 @@ def pipeline_class(source: Source) -> type[Any]:
 
 
 def _index(source: Source) -> dict[str, Any]:
-    folder = bundled.parts(source.name) if source.is_bundled else source.location
-    path = folder / bundled.INDEX if isinstance(folder, Path) else _fetched(folder)
+    is_local = isinstance(source.location, Path)
+    path = Path(source.location) / bundled.INDEX if is_local else _fetched(str(source.location))
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError) as error:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from skipstone.cachers.contract.words import Step
+    from skipstone.commands.progress import FrameBar
     from skipstone.pipelines.attach import CacheHandle
 
 FRAMES = 400
@@ -100,8 +101,8 @@ def check_causal(opening: Opening) -> None:
     location = opening.source.location
     if not isinstance(location, Path) or settings_in(location) is None:
         raise ValueError(
-            f"{opening.model} is not known to be causal, so --stream cannot make its frames in turn: its folder "
-            f"has no {FILE}; --chunked-vae writes the frames of any video model while they are decoded"
+            f"{opening.model} is not known to be causal, so --stream cannot make its frames in turn: its "
+            f"folder has no {FILE}; --chunked-vae writes the frames of any video model while they are decoded"
         )
 
 
@@ -115,15 +116,17 @@ def stream_to(
         ValueError: the model cannot make this.
     """
     from skipstone.commands.progress import FrameBar
+    from skipstone.pipelines.clips.stream import stream
 
     pipe = opening.loaded()
     call = _arguments(opening, pipe, prompt)
+    pieces = stream(pipe, **call, generator=_generator(seed))
     made = Streamed(str(output), opening.model, prompt, seed, film.fps)
     with film, caching(pipe) as cache, FrameBar(Console(stderr=True), call["frames"]) as bar:
         if cache is not None:
             cache.watch(made.count)
         try:
-            _make(pipe, {**call, "generator": _generator(seed)}, film, made, bar.add)
+            _take(pieces, pipe.video_processor, film, made, bar)
             film.write(output)
         except KeyboardInterrupt:
             _keep(film, output, call["frames"])
@@ -151,17 +154,16 @@ def _generator(seed: int) -> Any:
     return torch.Generator().manual_seed(seed)
 
 
-def _make(pipe: Any, call: dict[str, Any], film: Film, made: Streamed, done: Callable[[int], None]) -> None:
-    from skipstone.pipelines.clips.stream import stream
-
-    frames, begin = stream(pipe, **call), time.perf_counter()
+def _take(pieces: "Iterator[Tensor]", processor: Any, film: Film, made: Streamed, bar: "FrameBar") -> None:
+    """Film frames as they come."""
+    begin = time.perf_counter()
     with film.rolling():
         take = film.begin()
-        for piece in frames:
-            pictures = pipe.video_processor.postprocess_video(piece, output_type="pt")[0].permute(0, 2, 3, 1)
-            take(pictures)
-            made.add(pictures, time.perf_counter() - begin)
-            done(len(pictures))
+        for piece in pieces:
+            frames = processor.postprocess_video(piece, output_type="pt")[0].permute(0, 2, 3, 1)
+            take(frames)
+            made.add(frames, time.perf_counter() - begin)
+            bar.add(len(frames))
 
 
 def _keep(film: Film, output: Path, asked: int) -> None:
