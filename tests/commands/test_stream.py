@@ -81,8 +81,7 @@ def test_an_interrupt_leaves_what_was_made(
             yield piece
 
     monkeypatch.setattr(streams.Making, "frames", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        generate(causal)
+    assert generate(causal) != 0
     assert "interrupted: a.mp4 has the first 9 of 22 frames" in capsys.readouterr().err
     assert len(frames()) == 9
     assert [path.name for path in Path().iterdir()] == ["a.mp4"]
@@ -96,8 +95,7 @@ def test_an_interrupt_before_the_first_frame_leaves_nothing(
         yield
 
     monkeypatch.setattr(streams.Making, "frames", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        generate(causal)
+    assert generate(causal) != 0
     assert not list(Path().iterdir())
 
 
