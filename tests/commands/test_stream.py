@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def test_an_interrupt_leaves_what_was_made(
 ) -> None:
     whole = streams.Making.frames
 
-    def interrupted(self: streams.Making, cache: Any) -> Iterator[Tensor]:
+    def interrupted(self: streams.Making, cache: Any) -> Generator[Tensor, None, None]:
         for number, piece in enumerate(whole(self, cache)):
             if number == 3:
                 raise KeyboardInterrupt
@@ -90,7 +90,7 @@ def test_an_interrupt_leaves_what_was_made(
 def test_an_interrupt_before_the_first_frame_leaves_nothing(
     causal: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(self: streams.Making, cache: Any) -> Iterator[Tensor]:
+    def interrupted(self: streams.Making, cache: Any) -> Generator[Tensor, None, None]:
         raise KeyboardInterrupt
         yield
 
