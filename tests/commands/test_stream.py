@@ -119,6 +119,14 @@ def test_what_does_not_go_is_one_line(
     assert not list(Path().iterdir())
 
 
+def test_a_longer_video_without_it_is_a_note(causal: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["-o", "a.mp4", "--model", causal, *SMALL[:3], "9", "--steps", "2", "--no-cache"]
+    assert cli.run(["generate", "a red apple", *given]) == 0
+    assert (
+        "makes videos by --stream; without it, all of their frames see each other" in capsys.readouterr().err
+    )
+
+
 def test_other_files_than_mp4_are_refused(causal: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate(causal, output="a.gif") == 2
     assert "--stream writes an mp4 while frames are made, got 'a.gif': name it so" in capsys.readouterr().err
