@@ -11,8 +11,9 @@ from flow import draw_sigmas, noised
 from latents import Encode, Studio, Tokenize
 from loop import Loss, Trainer, prepare, settings
 from models import VIDEO_SHIFT, video_text_encoder, video_transformer
+from motions import CLIP
 from restoring import load_video_autoencoder
-from scenes import load_atlas
+from scenes import FRAMES, load_atlas
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from whole_clip import WholeClip
@@ -72,8 +73,9 @@ def train(arguments: argparse.Namespace) -> None:
         names=names,
         encode=encoder_of(arguments.autoencoders, device),
         tokenize=tokenizer_of(tokenizer, arguments.seed),
-        moving=True,
         generator=torch.Generator(device).manual_seed(arguments.seed),
+        dance=CLIP,
+        frames=FRAMES,
     )
     Trainer("video", modules, arguments).run(
         studio, [tokenize(tokenizer, [""]).to(device)], loss_with(modules)

@@ -3,16 +3,15 @@
 from pathlib import Path
 
 import torch
-from kind import Networks
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 SCALE = ":scale"
 LEAST = 1024
 """Tensors of fewer elements stay as they are."""
 
 
-def save(networks: Networks, path: Path) -> None:
+def save(networks: dict[str, nn.Module], path: Path) -> None:
     """Write the networks' weights to one file."""
     tensors: dict[str, Tensor] = {}
     for name, network in networks.items():
@@ -24,7 +23,7 @@ def save(networks: Networks, path: Path) -> None:
     part.rename(path)
 
 
-def restore(networks: Networks, path: Path) -> None:
+def restore(networks: dict[str, nn.Module], path: Path) -> None:
     """Fill the networks with the weights of a file."""
     tensors = load_file(path)
     for name, network in networks.items():
