@@ -14,8 +14,8 @@ from captions import Scene, image_caption, video_caption
 from kind import Kind, Networks
 from kinds import KINDS
 from latents import Ring
-from parts import FRAMES, SIDE
 from motions import CLIP, STILL
+from parts import FRAMES, SIDE
 from scenes import clip_times, describe, draw_batch, load_atlas, render
 from torch import Tensor, nn
 from training import Average, Clock, Optimizer, learning_rate, recorded

@@ -14,9 +14,9 @@ from support.tiny_pipelines.parts import noise, transformer
 
 sys.path.append(str(Path(__file__).parents[2] / "examples" / "training" / "train_pebble"))
 
-from causal_pass import Layout, attend_in_chunks, velocities  # noqa: E402
-from motions import ENDLESS  # noqa: E402
-from scenes import Batch, clip_times, draw_batch, render  # noqa: E402
+from causal_pass import Layout, attend_in_chunks, velocities
+from motions import ENDLESS
+from scenes import Batch, clip_times, draw_batch, render
 
 LAYOUTS = [Layout(6, 2, 3, 1, 2), Layout(5, 2, 2, 0, 1), Layout(7, 1, 4, 2, 3)]
 TEXT = noise(2, 5, 8, seed=7).double()

@@ -5,7 +5,6 @@ The pass has the clean chunks at its front and noisy ones behind them. It gives 
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +41,7 @@ class Layout:
         """How many clean chunks there are: nobody sees the last one."""
         return self.chunks - 1
 
-    @cached_property
+    @property
     def numbers(self) -> list[int]:
         """The number in the clip of each of the pass's chunks."""
         return [*range(self.clean), *[0] * (self.firsts - 1), *range(self.chunks)]
@@ -62,7 +61,7 @@ class Layout:
 
 
 class ChunkedAttention(WanAttnProcessor):
-    """Self-attention of a pass: each chunk sees its window and itself, at places counted from the window's start.
+    """Self-attention of a pass: each chunk sees its window and itself, counted from the window's start.
 
     Args:
         layout: of the pass.
@@ -70,7 +69,8 @@ class ChunkedAttention(WanAttnProcessor):
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
-        self.layout = layout
+        self._chunks = len(layout.numbers)
+        self._groups = [(layout.places(number), layout.seen(number)) for number in range(layout.chunks)]
 
     def __call__(
         self,
@@ -80,26 +80,23 @@ class ChunkedAttention(WanAttnProcessor):
         attention_mask: Tensor | None = None,
         rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        tokens = hidden_states.shape[1] // len(self.layout.numbers)
+        tokens = hidden_states.shape[1] // self._chunks
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1)).split(tokens, 1)
         key = attn.norm_k(attn.to_k(hidden_states)).unflatten(2, (attn.heads, -1)).split(tokens, 1)
         value = attn.to_v(hidden_states).unflatten(2, (attn.heads, -1)).split(tokens, 1)
         mixed = list(query)
-        for number in range(self.layout.chunks):
-            places, seen = self.layout.places(number), self.layout.seen(number)
+        for places, seen in self._groups:
             keys, values = (
-                torch.cat([torch.cat([*(every[n] for n in seen), every[own]], 1) for own in places])
+                torch.cat([torch.cat([*[every[n] for n in seen], every[own]], 1) for own in places])
                 for every in (key, value)
             )
             queries = torch.cat([query[own] for own in places])
-            last = keys.shape[1]
-            cos, sin = rotary_emb[0][:, :last], rotary_emb[1][:, :last]
+            cos, sin = (table[:, : keys.shape[1]] for table in rotary_emb)
             queries = rotated(queries, (cos[:, -tokens:], sin[:, -tokens:]))
             made = attend(queries, rotated(keys, (cos, sin)), values).chunk(len(places))
-            for own, part in zip(places, made, strict=True):
-                mixed[own] = part
-        output, dropout = attn.to_out
-        return dropout(output(torch.cat(mixed, 1).flatten(2)))
+            for index, own in enumerate(places):
+                mixed[own] = made[index]
+        return attn.to_out[1](attn.to_out[0](torch.cat(mixed, 1).flatten(2)))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def for_ever(time: Tensor) -> Places:
 def nowhere(time: Tensor) -> Places:
     """No motion at any time."""
     zero, one = torch.zeros_like(time), torch.ones_like(time)
-    return {name: (zero, zero, zero, one) for name in MOTIONS}
+    return dict.fromkeys(MOTIONS, (zero, zero, zero, one))
 
 
 @dataclass(frozen=True)
