@@ -1,4 +1,4 @@
-"""The two small models that were trained for skipstone; their weights come in a package of their own."""
+"""The small models that were trained for skipstone; their weights come in a package of their own."""
 
 import warnings
 from collections.abc import Mapping
@@ -26,12 +26,21 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "height": 128,
         "width": 128,
     },
+    "pebble-stream": {
+        "num_inference_steps": 20,
+        "guidance_scale": 3.0,
+        "height": 128,
+        "width": 128,
+        "num_frames": 9,
+    },
 }
 """For each bundled model, the call's arguments that it was trained for."""
 
-FPS = 16
-"""Frames per second that the bundled video model was trained on."""
+PARTS = {"pebble-stream": "pebble-video"}
+"""The bundled models that have only a transformer, each with the model whose other parts it uses."""
 
+FPS = 16
+"""Frames per second that the bundled video models were trained on."""
 
 INDEX = "model_index.json"
 """The index file of a diffusers pipeline's folder."""
@@ -49,6 +58,15 @@ def folder(name: str) -> Path:
     if found is None or not (found / INDEX).is_file():
         raise ValueError(f"{name} is not installed: {INSTALL}, or name another model by folder or hub id")
     return found
+
+
+def parts(name: str) -> Path:
+    """The folder with the text encoder and the autoencoder of a bundled model.
+
+    Raises:
+        ValueError: as of `folder`.
+    """
+    return folder(PARTS.get(name, name))
 
 
 def default_plan(name: str) -> Path | None:
@@ -79,7 +97,7 @@ def warn(name: str, arguments: Mapping[str, Any]) -> None:
         arguments: those of the pipeline's call.
     """
     if name in DEFAULTS:
-        for doubt in doubts(name, folder(name), DEFAULTS[name], arguments):
+        for doubt in doubts(name, parts(name), DEFAULTS[name], arguments):
             warnings.warn(doubt, Notice, stacklevel=2)
 
 
@@ -91,19 +109,31 @@ def load(name: str, **kwargs: Any) -> Any:
     warned of.
 
     Args:
-        name: ``pebble-video`` (text to video, a `WanPipeline`) or ``pebble-image`` (text to image, a
-            `FluxPipeline`).
+        name: ``pebble-video`` (text to video, a `WanPipeline`), ``pebble-image`` (text to image, a
+            `FluxPipeline`) or ``pebble-stream`` (a `WanPipeline` whose frames do not see later ones, for
+            `stream`; called by itself it makes the first chunk of a video).
         kwargs: passed on to ``from_pretrained``.
 
     Raises:
         ValueError: there is no bundled model of that name, or its weights are not installed.
     """
-    location = folder(name)
     with quiet_libraries():
-        from diffusers import DiffusionPipeline
-
         from skipstone.pipelines.bundled.own_call import give_defaults
 
-        pipe = DiffusionPipeline.from_pretrained(location, local_files_only=True, **kwargs)
+        pipe = opened(name, **kwargs)
     give_defaults(pipe, DEFAULTS[name], partial(warn, name))
+    return pipe
+
+
+def opened(name: str, **kwargs: Any) -> Any:
+    """A bundled model as a pipeline with the defaults of its class; arguments are those of `load`."""
+    from diffusers import DiffusionPipeline
+
+    from skipstone.pipelines.bundled.rows import give_transformer
+
+    if name not in PARTS:
+        return DiffusionPipeline.from_pretrained(folder(name), local_files_only=True, **kwargs)
+    pipe = DiffusionPipeline.from_pretrained(parts(name), local_files_only=True, transformer=None, **kwargs)
+    give_transformer(pipe, folder(name) / "transformer")
+    pipe.register_to_config(_name_or_path=str(folder(name)))
     return pipe

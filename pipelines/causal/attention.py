@@ -97,6 +97,11 @@ class SelfAttentions:
                 return "processes share its tokens"
         return None
 
+    @property
+    def rule(self) -> Rule | None:
+        """The rule of calls from this thread or task; None for the model itself."""
+        return self._rule.get()
+
     @contextmanager
     def by(self, rule: Rule) -> Iterator[None]:
         """Calls of the model inside, from this thread or task, follow a rule."""

@@ -139,12 +139,8 @@ def load(source: Source, dtype: Any, device: Any) -> Any:
     Raises:
         ValueError: files are missing, damaged, or do not belong together.
     """
-    from diffusers import DiffusionPipeline
-
-    local = isinstance(source.location, Path)
     try:
-        # diffusers before 0.42 ignores `dtype`, so the older name stays.
-        pipe = DiffusionPipeline.from_pretrained(source.location, torch_dtype=dtype, local_files_only=local)
+        pipe = _opened(source, dtype)
         if isinstance(source.location, Path):
             check_complete(pipe, source.location)
         return pipe.to(device)
@@ -152,3 +148,13 @@ def load(source: Source, dtype: Any, device: Any) -> Any:
     except Exception as error:
         why = textwrap.shorten(str(error), LONGEST) or type(error).__name__
         raise ValueError(f"cannot load {source.name}: {why}") from None
+
+
+def _opened(source: Source, dtype: Any) -> Any:
+    from diffusers import DiffusionPipeline
+
+    # diffusers before 0.42 ignores `dtype`, so the older name stays.
+    if source.is_bundled:
+        return bundled.opened(source.name, torch_dtype=dtype)
+    local = isinstance(source.location, Path)
+    return DiffusionPipeline.from_pretrained(source.location, torch_dtype=dtype, local_files_only=local)

@@ -6,7 +6,7 @@ What they remember belongs to the decode here, and not to the model, so that two
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -24,12 +24,17 @@ def loop_of(vae: Any) -> Loop | None:
 
 def frames_of(vae: Any, loop: Loop, latents: Tensor) -> Iterator[Tensor]:
     """The frames of latents, chunk after chunk, with each sample on its own where the autoencoder slices."""
-    hook = getattr(vae, "_hf_hook", None)
-    if hook is not None and hasattr(hook, "pre_forward"):
-        hook.pre_forward(vae)
+    bring_in(vae)
     samples = torch.split(latents, 1) if getattr(vae, "use_slicing", False) else (latents,)
     for pieces in zip(*(loop(vae, sample) for sample in samples), strict=True):
         yield torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def bring_in(vae: Any) -> None:
+    """Let an autoencoder that is offloaded come to its device, as its own decode would."""
+    hook = getattr(vae, "_hf_hook", None)
+    if hook is not None and hasattr(hook, "pre_forward"):
+        hook.pre_forward(vae)
 
 
 def is_tiled(vae: Any) -> bool:
@@ -38,10 +43,20 @@ def is_tiled(vae: Any) -> bool:
 
 
 def _wan(vae: Any, latents: Tensor) -> Iterator[Tensor]:
-    """One latent frame at a time; a list of what each convolution keeps goes along."""
+    return wan_frames(vae, (latents,))
+
+
+def wan_frames(vae: Any, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+    """One latent frame at a time; a list of what each convolution keeps goes along.
+
+    Args:
+        vae: the autoencoder.
+        chunks: consecutive latents of one video.
+    """
     kept: list[Any] = [None] * sum(1 for _ in vae.decoder.modules())
     patch = getattr(vae.config, "patch_size", None)
-    for number, one in enumerate(torch.split(vae.post_quant_conv(latents), 1, dim=2)):
+    latents = (one for chunk in chunks for one in torch.split(vae.post_quant_conv(chunk), 1, dim=2))
+    for number, one in enumerate(latents):
         marks = {"first_chunk": True} if number == 0 and _has_first_chunk(vae.decoder) else {}
         frames = vae.decoder(one, feat_cache=kept, feat_idx=[0], **marks)
         if patch is not None:

@@ -65,7 +65,7 @@ class Side:
         hook = self.coder.register_forward_hook(lambda _, __, output: made.append(_frames(output)))
         try:
             with torch.no_grad():
-                output = self.run(self._still(), *map(self._here, self.others))
+                output = self.run(self._still(), *map(self.here, self.others))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError, TypeError) as error:
@@ -79,9 +79,10 @@ class Side:
 
     def _still(self) -> Tensor:
         shape = (1, self.channels, self.frames(TRIED), self.edge, self.edge)
-        return self._here(torch.zeros(shape))
+        return self.here(torch.zeros(shape))
 
-    def _here(self, tensor: Tensor) -> Tensor:
+    def here(self, tensor: Tensor) -> Tensor:
+        """A tensor with the device and the type that the coder's input has."""
         weight = next(self.coder.parameters())
         device = getattr(getattr(self.vae, "_hf_hook", None), "execution_device", None)
         if device is None:

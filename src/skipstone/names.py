@@ -7,6 +7,7 @@ from skipstone.pipelines.attach import detach as detach
 from skipstone.pipelines.bundled import load as load
 from skipstone.pipelines.causal.block_causal import BlockCausal as BlockCausal
 from skipstone.pipelines.causal.block_causal import block_causal as block_causal
+from skipstone.pipelines.clips.stream import stream as stream
 from skipstone.pipelines.opening.block_caching_file import load_block_caching as load_block_caching
 from skipstone.pipelines.opening.block_caching_file import save_block_caching as save_block_caching
 from skipstone.pipelines.recording.fit import fit_adacache as fit_adacache

@@ -24,7 +24,7 @@ from skipstone.commands.progress import StepLines
 from skipstone.disk import weights
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
-from skipstone.pipelines.clips import Clip
+from skipstone.pipelines.clips.clip import Clip
 
 SMALL = ["--size", "32x32", "--frames", "5", "--steps", "6"]
 SKIPS = ["--set", "threshold=1.5", "--set", "rescale=none"]
@@ -182,7 +182,7 @@ def test_a_bundled_model_has_its_own_defaults(
 def test_what_a_bundled_model_does_not_know_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("skipstone.pipelines.clips.make_clip", None)
+    monkeypatch.setattr("skipstone.pipelines.clips.clip.make_clip", None)
     assert generate("-o", "a.png", "--model", "pebble-image", prompt="un chat") == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("note: "))
     assert line.startswith("note: pebble-image knows no word of 'un chat': ")

@@ -18,7 +18,7 @@ from skipstone.commands import plan as planning
 from skipstone.commands.check import Demands, checked
 from skipstone.commands.generated import Generated
 from skipstone.commands.output import print_json
-from skipstone.pipelines.clips import Clip
+from skipstone.pipelines.clips.clip import Clip
 
 NAN = math.nan
 WHOLE = ["generate", "a", "-o", "a.png", "--model", "pebble-image"]

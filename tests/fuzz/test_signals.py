@@ -32,10 +32,13 @@ Line = Sequence[str]
 def lines(tmp_path_factory: pytest.TempPathFactory) -> list[Line]:
     """Commands that write with ffmpeg, with pillow, and rows and a page."""
     folder = tmp_path_factory.mktemp("models")
-    video = ("--model", str(saved.save_wan(folder / "wan")), "--size", "32x32", "--frames", "5")
+    model = saved.save_wan(folder / "wan")
+    (model / "causal.json").write_text('{"chunk": 2, "window": 4}')
+    video = ("--model", str(model), "--size", "32x32", "--frames", "5")
     (folder / "prompts.txt").write_text("a cat\na dog\n")
     return [
         ("generate", "a cat", "-o", "a.mp4", *video, "--steps", "4", "--compare", "--scale", "16"),
+        ("generate", "a cat", "-o", "b.mp4", *video, "--frames", "400", "--steps", "4", "--stream"),
         ("generate", "a cat", "-o", "a.gif", *video, "--steps", "4", "--method", "fora"),
         ("report", "-o", "a.html", *video, "--steps", "2", "--prompts", str(folder / "prompts.txt"),
          "--methods", "fora:interval=2", "--metrics", "psnr"),

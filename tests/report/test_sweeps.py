@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 
 import skipstone
 from skipstone.cachers import METHODS, PREDICTORS, SAVERS
-from skipstone.pipelines.clips import make_clip
+from skipstone.pipelines.clips.clip import make_clip
 from skipstone.pipelines.run.stats import RunLog
 from skipstone.report import Design, read_rows, sweep
 from skipstone.report.bench import Bench

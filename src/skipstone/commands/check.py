@@ -102,7 +102,7 @@ def _measured(opening: Opening, choice: Choice, prompts: Sequence[str], seed: in
     """Measure a cached run of each prompt against the uncached one: one row each."""
     import torch
 
-    from skipstone.pipelines.clips import warm_up
+    from skipstone.pipelines.clips.clip import warm_up
     from skipstone.report.bench import Bench, Setting
     from skipstone.report.rows import CACHED
 

@@ -164,13 +164,28 @@ def _device() -> Diagnosis:
 
 def _model(name: str) -> Diagnosis:
     try:
-        problem = _problem(bundled.folder(name))
+        problem = _problem(bundled.parts(name)) or _damage(bundled.folder(name))
+        streams = _streams(bundled.folder(name))
     except ValueError as missing:
         return Diagnosis(name, "", str(missing), needed=False)
     if problem:
         again = "install it anew: pip install --force-reinstall --no-deps skipstone-pebble"
         return Diagnosis(name, problem, again)
-    return Diagnosis(name, "readable")
+    return Diagnosis(name, f"readable{streams}")
+
+
+def _streams(folder: Path) -> str:
+    """Whether a model's frames can be streamed.
+
+    Raises:
+        ValueError: the file that says so cannot be read.
+    """
+    try:
+        from skipstone.pipelines.causal.settings import settings_in
+    except ImportError:  # The packages are diagnosed above.
+        return ""
+    settings = settings_in(folder)
+    return "" if settings is None else f", can be streamed: {settings}"
 
 
 def _lpips() -> Diagnosis:
@@ -197,13 +212,21 @@ def _autoencoders() -> Iterator[Diagnosis]:
 
 def _problem(folder: Path) -> str:
     """What is wrong with a bundled model's folder; empty if nothing is."""
-    from safetensors import SafetensorError, safe_open
-
     try:
         index = json.loads((folder / bundled.INDEX).read_text())
         for part in (folder / name for name, value in index.items() if isinstance(value, list) and value[0]):
             if not any(part.iterdir()):
                 return f"{part.name} is empty"
+    except (OSError, ValueError) as error:
+        return str(error)
+    return _damage(folder)
+
+
+def _damage(folder: Path) -> str:
+    """What is wrong with a folder's weights; empty if nothing is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
         for weights in folder.glob("*/*.safetensors"):
             with safe_open(weights, framework="numpy"):
                 pass

@@ -1,8 +1,8 @@
 """An mp4 that is written while a pipeline decodes its frames."""
 
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from skipstone.metrics.mp4 import Mp4
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from skipstone.pipelines.clips import Clip
+    from skipstone.pipelines.clips.clip import Clip
     from skipstone.pipelines.vae.streamed_calls import Take
 
 NOT_FINITE = (
@@ -39,18 +39,16 @@ class Film:
     """A clip whose frames are in a file, and not in memory. It is there until the context is left.
 
     Args:
-        pipe: a pipeline that makes one video a call.
-        chunk: how many latent frames to decode at a time; None for as many as fit.
         fps: frames a second.
         scale: whole factor by which pixels are repeated.
+
+    ``frames`` is how many frames were taken.
     """
 
-    def __init__(self, pipe: Any, chunk: int | None, fps: float, scale: int) -> None:
-        self._pipe = pipe
-        self._chunk = chunk
-        self._fps = fps
+    def __init__(self, fps: float, scale: int) -> None:
+        self.fps = fps
         self._scale = scale
-        self._frames = 0
+        self.frames = 0
         self._folder = TemporaryDirectory()
         self._path = Path(self._folder.name) / "film.mp4"
         self._open = ExitStack()
@@ -63,22 +61,30 @@ class Film:
     ) -> None:
         self._folder.cleanup()
 
-    def of(self, make: Callable[[], "Clip"]) -> "Clip":
-        """Film the last video that the pipeline makes.
-
-        Args:
-            make: calls the pipeline.
+    @contextmanager
+    def rolling(self) -> Iterator[None]:
+        """Take what is taken inside; the file is finished at the end, also after an error.
 
         Raises:
             OSError: the encoder has not written all frames.
-            ValueError: values of the picture are not finite.
         """
-        from skipstone.pipelines.vae.streamed_calls import StreamedCalls
+        with self._open:
+            yield
 
-        with self._open, StreamedCalls(self._pipe, self._chunk, self._begin):
-            clip = make()
-        # As many frames as there are in the file, in no memory.
-        return replace(clip, frames=clip.frames[:1].expand(self._frames, -1, -1, -1))
+    def begin(self) -> "Take":
+        """Begin anew; returns what takes frames.
+
+        Its function raises ValueError for values that are not finite.
+        """
+        self._open.close()
+        file, self.frames = self._open.enter_context(Mp4(self._path, self.fps)), 0
+
+        def take(frames: "Tensor") -> None:
+            check_finite(frames)
+            file.append(pixels_of(frames, self._scale))
+            self.frames += len(frames)
+
+        return take
 
     def write(self, output: Path) -> None:
         """Bring the file to its place.
@@ -88,16 +94,26 @@ class Film:
         """
         write(output, lambda part: _copy(self._path, part))
 
-    def _begin(self) -> "Take":
-        self._open.close()
-        file, self._frames = self._open.enter_context(Mp4(self._path, self._fps)), 0
 
-        def take(frames: "Tensor") -> None:
-            check_finite(frames)
-            file.append(pixels_of(frames, self._scale))
-            self._frames += len(frames)
+def filmed(film: Film, pipe: Any, chunk: int | None, make: Callable[[], "Clip"]) -> "Clip":
+    """Film the last video that a pipeline makes, while it is decoded.
 
-        return take
+    Args:
+        film: takes the frames.
+        pipe: a pipeline that makes one video a call.
+        chunk: how many latent frames to decode at a time; None for as many as fit.
+        make: calls the pipeline.
+
+    Raises:
+        OSError: the encoder has not written all frames.
+        ValueError: values of the picture are not finite.
+    """
+    from skipstone.pipelines.vae.streamed_calls import StreamedCalls
+
+    with film.rolling(), StreamedCalls(pipe, chunk, film.begin):
+        clip = make()
+    # As many frames as there are in the file, in no memory.
+    return replace(clip, frames=clip.frames[:1].expand(film.frames, -1, -1, -1))
 
 
 def _copy(source: Path, part: Path) -> None:

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,88 +12,42 @@ import typer
 from rich.console import Console
 
 from skipstone.commands.choice import Choice
-from skipstone.commands.film import Film, check_finite
+from skipstone.commands.film import Film, check_finite, filmed
 from skipstone.commands.generated import Generated
 from skipstone.commands.opening import Opening
-from skipstone.commands.options import FITTING, FpsOption, JsonOption, QualityOption, SeedOption, finite
-from skipstone.commands.output import show
+from skipstone.commands.options import FpsOption, JsonOption, SeedOption
+from skipstone.commands.output import Result, show
+from skipstone.commands.run_options import RunOptions
+from skipstone.commands.streaming import check_causal, stream_to
 from skipstone.disk.writing import check_folder
 from skipstone.metrics import media
+from skipstone.pipelines import bundled
 
 if TYPE_CHECKING:
     from skipstone.cachers.contract.cacher import Cacher
     from skipstone.commands.progress import StepLines
-    from skipstone.pipelines.clips import Clip
+    from skipstone.pipelines.clips.clip import Clip
 
 
 @dataclass(frozen=True)
-class RunOptions:
-    """How to run: by a plan instead of a method, without a cache, with graphs, or beside an uncached run."""
+class Asked:
+    """What is to be made.
 
-    speedup: Annotated[
-        float | None,
-        typer.Option(
-            min=1, callback=finite,
-            help="Target speedup, instead of a method; skipstone plans the steps. The first run with new "
-            "settings is recorded, then repeated with the plan.",
-        ),
-    ] = None  # fmt: skip
-    quality: QualityOption = None
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute every step, without a cache.")] = False
-    graphs: Annotated[
-        bool, typer.Option("--graphs", help="Replay skipped steps as CUDA graphs where possible.")
-    ] = False
-    compare: Annotated[
-        bool,
-        typer.Option("--compare", help="Also run without a cache; write both side by side, and measure."),
-    ] = False
-    chunked_vae: Annotated[
-        str | None,
-        typer.Option(
-            "--chunked-vae", metavar="[N]",
-            help="Decode N latent frames at a time, or as many as fit; an mp4 is written meanwhile.",
-        ),
-    ] = None  # fmt: skip
+    Args:
+        opening: of the pipeline.
+        prompt: what it shows.
+        seed: of the noise.
+        output: the file to write.
+        rate: frames a second; None for an image.
+        scale: whole factor by which pixels are repeated.
+    """
 
-    @property
-    def chunk(self) -> int | None:
-        """How many latent frames to decode at a time; None for as many as fit.
-
-        Raises:
-            ValueError: no number from 1.
-        """
-        asked = self.chunked_vae
-        if asked is None or asked == FITTING:
-            return None
-        if not asked.isdecimal() or not int(asked):
-            raise ValueError(f"--chunked-vae takes a number from 1, or nothing for what fits; got {asked}")
-        return int(asked)
-
-    def check(self, choice: Choice) -> None:
-        """Refuse options that contradict each other.
-
-        Raises:
-            ValueError: more than one way to skip, or one beside ``--no-cache``.
-        """
-        targets = {"--speedup": self.speedup, "--quality": self.quality}
-        ways = [*(name for name, value in targets.items() if value is not None), *choice.given]
-        others = ["--graphs"] * self.graphs + ["--compare"] * self.compare
-        if self.no_cache and (ways or others):
-            raise ValueError(
-                f"--no-cache leaves nothing for {', '.join(ways or others)} to do: drop one of them"
-            )
-        _ = self.chunk
-        if len(ways) > 1 and ways != ["--method", "--set"]:
-            raise ValueError(f"{', '.join(ways)}: each of them says how to skip, give one")
-
-    def method(self, choice: Choice, model: str) -> "Cacher[Any] | None":
-        """The method, if it is known before the pipeline is loaded; else None."""
-        later = self.no_cache or self.speedup is not None or self.quality is not None or choice.is_fitted
-        return None if later else choice.make(model)
-
-    def label(self, choice: Choice, method: "Cacher[Any] | None") -> str:
-        """What to call a cached run: the name that was typed, or else the method's own."""
-        return choice.label or ("planned" if method is None else method.name)
+    opening: Opening
+    prompt: str
+    seed: int
+    output: Path
+    rate: float | None
+    scale: int
 
 
 @dataclass(frozen=True)
@@ -115,7 +70,7 @@ class Runs:
 
     def uncached(self) -> "Clip":
         """Compute every step."""
-        from skipstone.pipelines.clips import make_clip
+        from skipstone.pipelines.clips.clip import make_clip
 
         return make_clip(self.pipe, self.arguments, self.seed, watch=self.lines.line("uncached"))
 
@@ -123,7 +78,7 @@ class Runs:
         """Run with the method, or with a plan for the speedup; repeat a recorded run with its plan."""
         from skipstone.cachers.contract.words import Reason
         from skipstone.pipelines.attach import attach
-        from skipstone.pipelines.clips import make_clip
+        from skipstone.pipelines.clips.clip import make_clip
 
         def is_recorded() -> bool:
             return Reason.RECORDING.value in cache.last_run.reasons
@@ -151,7 +106,7 @@ class Runs:
 
     def warm_up(self, method: "Cacher[Any] | None") -> None:
         """Warm the device up, so that no compared run includes its first use."""
-        from skipstone.pipelines.clips import warm_up
+        from skipstone.pipelines.clips.clip import warm_up
 
         warm_up(self.pipe, self.arguments, method)
 
@@ -175,23 +130,56 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Make a video or an image from a prompt, and skip the steps that a caching method can estimate."""
-    from skipstone.commands.progress import StepLines
-
     with redirect_stdout(sys.stderr):
         options.check(choice)
         _check_file(output, media.VIDEO + media.IMAGE)
         method = options.method(choice, opening.model)
         rate = opening.frame_rate(fps)
-        if rate is None and options.chunked_vae is not None:
-            raise ValueError("--chunked-vae decodes videos, and this model makes images: drop it")
+        _check_video(options, rate, output)
         _check_format(output, rate, fps)
-        pipe, arguments = opening.open(prompt)
-        with StepLines(Console(stderr=True)) as lines, _film(pipe, options, output, rate, scale) as film:
-            runs = Runs(pipe, arguments, seed, lines, options.label(choice, method))
-            clips = _clips(runs, runs.fit(choice) if choice.is_fitted else method, options, film)
-            made = Generated(output, opening.model, type(pipe).__name__, arguments, seed, rate, *clips)
-            _write(made, scale, film)
+        asked = Asked(opening, prompt, seed, output, rate, scale)
+        made: Result = (
+            _streamed(asked, options, method) if options.stream else _whole(asked, choice, options, method)
+        )
     show(made, as_json)
+
+
+def _streamed(asked: Asked, options: RunOptions, method: "Cacher[Any] | None") -> Result:
+    check_causal(asked.opening)
+    film = Film(asked.rate or bundled.FPS, asked.scale)
+    caching = partial(_attached, method=method, options=options)
+    return stream_to(asked.output, asked.opening, asked.prompt, asked.seed, film, caching)
+
+
+def _whole(asked: Asked, choice: Choice, options: RunOptions, method: "Cacher[Any] | None") -> Result:
+    from skipstone.commands.progress import StepLines
+
+    pipe, arguments = asked.opening.open(asked.prompt)
+    with StepLines(Console(stderr=True)) as lines, _film(pipe, options, asked) as film:
+        runs = Runs(pipe, arguments, asked.seed, lines, options.label(choice, method))
+        clips = _clips(runs, runs.fit(choice) if choice.is_fitted else method, options, film)
+        name = type(pipe).__name__
+        made = Generated(asked.output, asked.opening.model, name, arguments, asked.seed, asked.rate, *clips)
+        _write(made, asked.scale, film)
+    return made
+
+
+def _attached(pipe: Any, method: "Cacher[Any] | None", options: RunOptions) -> Any:
+    """What skips steps of a stream, while the context is open."""
+    from skipstone.pipelines.attach import attach
+
+    if options.no_cache:
+        return nullcontext()
+    return attach(pipe, method, speedup=options.speedup, graphs=options.graphs)
+
+
+def _check_video(options: RunOptions, rate: float | None, output: Path) -> None:
+    """Refuse to stream what is no video, or into a file that cannot be played before it is whole."""
+    given = ["--chunked-vae"] * (options.chunked_vae is not None) + ["--stream"] * options.stream
+    if rate is None and given:
+        raise ValueError(f"{given[0]} is for videos, and this model makes images: drop it")
+    if options.stream and output.suffix.lower() != ".mp4":
+        raise ValueError(f"--stream writes an mp4 while frames are made, got {str(output)!r}: name it so")
 
 
 def _check_file(output: Path, extensions: tuple[str, ...]) -> None:
@@ -209,16 +197,14 @@ def _check_format(output: Path, rate: float | None, fps: float | None) -> None:
 
 
 @contextmanager
-def _film(
-    pipe: Any, options: RunOptions, output: Path, rate: float | None, scale: int
-) -> Iterator[Film | None]:
+def _film(pipe: Any, options: RunOptions, asked: Asked) -> Iterator[Film | None]:
     """With ``--chunked-vae``, decode in chunks; a film for a clip that need not be in memory."""
     from skipstone.pipelines.vae.in_chunks import decode_in_chunks
 
     if options.chunked_vae is None:
         yield None
-    elif rate is not None and output.suffix.lower() == ".mp4" and not options.compare:
-        with Film(pipe, options.chunk, rate, scale) as film:
+    elif asked.rate is not None and asked.output.suffix.lower() == ".mp4" and not options.compare:
+        with Film(asked.rate, asked.scale) as film:
             yield film
     else:
         with decode_in_chunks(pipe, options.chunk):
@@ -229,7 +215,7 @@ def _clips(
     runs: Runs, method: "Cacher[Any] | None", options: RunOptions, film: Film | None
 ) -> tuple[Any, ...]:
     """The clip; with ``--compare`` also the uncached clip, and how close the two are."""
-    kept = _in_memory if film is None else film.of
+    kept = _in_memory if film is None else partial(filmed, film, runs.pipe, options.chunk)
     if options.no_cache:
         return (kept(runs.uncached),)
     if options.quality is not None:

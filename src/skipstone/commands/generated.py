@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skipstone.metrics.quality import Quality
-    from skipstone.pipelines.clips import Clip
+    from skipstone.pipelines.clips.clip import Clip
 
 EXPECT = "expect "
 """How a plan's note on the quality begins."""

@@ -18,7 +18,10 @@ class Opening:
     """Which pipeline, on which device, and the arguments of its call; None leaves a value to the model."""
 
     model: Annotated[
-        str, typer.Option(help="pebble-video, pebble-image, a folder with a diffusers pipeline, or a hub id.")
+        str,
+        typer.Option(
+            help="pebble-video, pebble-image, pebble-stream, a folder with a diffusers pipeline, or a hub id."
+        ),
     ] = "pebble-video"
     steps: Annotated[int | None, typer.Option(min=1, max=10_000, help="Number of denoising steps.")] = None
     guidance: Annotated[float | None, typer.Option(min=0, callback=finite, help="Guidance scale.")] = None
@@ -85,6 +88,14 @@ class Opening:
         Raises:
             ValueError: the pipeline or the device cannot do this.
         """
+        pipe = self.loaded(rank)
+        arguments = call_arguments(pipe, self.source, self.options(prompt))
+        check_sizes(pipe, arguments)
+        bundled.warn(self.model, arguments)
+        return pipe, arguments
+
+    def loaded(self, rank: int = 0) -> Any:
+        """Load the pipeline onto its device; `open` with nothing said of a call."""
         from skipstone.pipelines.opening.devices import find_device, find_dtype
 
         device = find_device(self.device)
@@ -96,10 +107,7 @@ class Opening:
             warnings.simplefilter("ignore")
             pipe = load(self.source, numbers, device)
         pipe.set_progress_bar_config(disable=True)
-        arguments = call_arguments(pipe, self.source, self.options(prompt))
-        check_sizes(pipe, arguments)
-        bundled.warn(self.model, arguments)
-        return pipe, arguments
+        return pipe
 
     def open_for_many(self) -> tuple[Any, dict[str, Any]]:
         """The pipeline on this process's device, and the arguments of its call except the prompt."""

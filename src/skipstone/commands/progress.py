@@ -77,6 +77,42 @@ class StepLines:
         self._progress.stop()
 
 
+class FrameBar:
+    """Show how many frames of a video are made, and how long the others will take.
+
+    Args:
+        console: where to show it.
+        frames: how many there will be.
+    """
+
+    def __init__(self, console: Console, frames: int) -> None:
+        self._progress = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("frames,"),
+            TimeElapsedColumn(),
+            TextColumn("so far,"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            speed_estimate_period=ONE_HOUR,
+        )
+        self._task = self._progress.add_task("", total=frames)
+
+    def add(self, frames: int) -> None:
+        """Count frames as made."""
+        self._progress.update(self._task, advance=frames)
+
+    def __enter__(self) -> "FrameBar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
 class RunBar:
     """Show how many runs of a sweep are done, and how long the others will take.
 

@@ -9,7 +9,7 @@ import torch
 
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.metrics.comparison import Comparison, compare
-from skipstone.pipelines.clips import Clip, attached, make_clip
+from skipstone.pipelines.clips.clip import Clip, attached, make_clip
 from skipstone.pipelines.run.stats import RunStats
 from skipstone.report.previews import Previews, difference
 from skipstone.report.rows import REPEAT, UNCACHED

@@ -74,7 +74,7 @@ def pebble_prompts(model: str, count: int = COUNT) -> list[str]:
     Raises:
         ValueError: this copy of skipstone comes without the model.
     """
-    names = (bundled.folder(model) / "objects.txt").read_text().splitlines()
+    names = (bundled.parts(model) / "objects.txt").read_text().splitlines()
     chooser, prompts = random.Random(11), []
     for index in range(count):
         name = chooser.choice(names)

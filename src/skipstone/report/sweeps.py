@@ -9,7 +9,7 @@ import torch
 
 from skipstone.cachers.planned import Planned
 from skipstone.pipelines.attach import attach
-from skipstone.pipelines.clips import Clip, warm_up
+from skipstone.pipelines.clips.clip import Clip, warm_up
 from skipstone.pipelines.model.models import models_of
 from skipstone.report.about import about
 from skipstone.report.bench import Bench, Setting, work_share

@@ -1,6 +1,9 @@
 """The models that come with skipstone, and the plans that come with them."""
 
 import inspect
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +13,18 @@ from diffusers import DiffusionPipeline
 import skipstone
 from skipstone import BlockCaching
 from skipstone.commands.choice import Choice
+from skipstone.commands.doctor import examine
+from skipstone.disk.int8_rows import save_rows
 from skipstone.metrics.quality import quality
 from skipstone.pipelines import bundled
+from skipstone.pipelines.bundled import rows
+from skipstone.pipelines.causal.settings import CausalSettings, settings_of
+
+WHOLE = sorted(bundled.DEFAULTS.keys() - bundled.PARTS.keys())
+"""The models whose folders have all of their parts."""
 
 
-@pytest.mark.parametrize("name", bundled.DEFAULTS)
+@pytest.mark.parametrize("name", WHOLE)
 def test_a_plan_comes_with_each_model(name: str) -> None:
     path = bundled.default_plan(name)
     assert path is not None
@@ -27,7 +37,7 @@ def test_no_plan_comes_with_other_models() -> None:
     assert bundled.default_plan("../bundled/pebble-video") is None
 
 
-@pytest.mark.parametrize("name", bundled.DEFAULTS)
+@pytest.mark.parametrize("name", WHOLE)
 def test_a_trained_block_caching_comes_with_each_model(name: str) -> None:
     method = Choice("block-caching").make(name)
     assert isinstance(method, BlockCaching)
@@ -57,6 +67,53 @@ def test_the_plan_of_the_image_model_keeps_the_picture() -> None:
         cached = run()
     assert cache.last_run.skipped > 0
     assert quality(cached, uncached).psnr >= 30
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pebble-stream with the weights of pebble-video."""
+    own, like = tmp_path / "pebble-stream", bundled.folder("pebble-video")
+    (own / "transformer").mkdir(parents=True)
+    shutil.copy(like / bundled.INDEX, own)
+    shutil.copy(like / "transformer" / "config.json", own / "transformer")
+    save_rows(skipstone.load("pebble-video").transformer.state_dict(), own / "transformer" / rows.FILE)
+    (own / "causal.json").write_text(json.dumps({"chunk": 3, "window": 12, "sink": 3}))
+    found = bundled.folder_of
+    monkeypatch.setattr(bundled, "folder_of", lambda name: own if name == own.name else found(name))
+    return own
+
+
+def test_a_transformer_of_rows_comes_with_the_parts_of_another_model(stand_in: Path) -> None:
+    pipe, like = skipstone.load("pebble-stream"), skipstone.load("pebble-video")
+    assert type(pipe).__name__ == "WanPipeline"
+    assert inspect.signature(pipe.__call__).parameters["num_frames"].default == 9
+    weights = like.transformer.state_dict()
+    for name, weight in pipe.transformer.state_dict().items():
+        # Half a step of 127 to each side.
+        assert (weight - weights[name]).abs().max() <= weights[name].abs().max() / 253, name
+    assert torch.equal(pipe.vae.decoder.conv_in.weight, like.vae.decoder.conv_in.weight)
+    assert settings_of(pipe, {}) == CausalSettings(chunk=3, window=12, sink=3)
+    assert not pipe.transformer.training
+
+
+def test_its_types_are_those_that_diffusers_loads(stand_in: Path) -> None:
+    pipe, like = (
+        skipstone.load(name, torch_dtype=torch.bfloat16) for name in ("pebble-stream", "pebble-video")
+    )
+    types = {name: weight.dtype for name, weight in like.transformer.state_dict().items()}
+    assert {name: weight.dtype for name, weight in pipe.transformer.state_dict().items()} == types
+    assert set(types.values()) == {torch.bfloat16, torch.float32}
+
+
+def test_doctor_says_that_it_can_be_streamed(stand_in: Path) -> None:
+    said = {one.name: one.found for one in examine()}
+    assert said["pebble-stream"].startswith(
+        "readable, can be streamed: chunks of 3 latent frames that see 12"
+    )
+    assert said["pebble-video"] == "readable"
+    (stand_in / "transformer" / rows.FILE).write_bytes(b"version https://git-lfs")
+    (broken,) = (one for one in examine() if one.name == "pebble-stream")
+    assert "install it anew" in broken.advice
 
 
 def picture(pipe: Any, **arguments: Any) -> torch.Tensor:

@@ -1,0 +1,98 @@
+"""How a causal video model was trained: in which chunks, and what each of them sees."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from skipstone.declared import Declared, Natural, Positive
+
+FILE = "causal.json"
+"""The file in the folder of a pipeline that says so."""
+
+
+@dataclass(frozen=True)
+class CausalSettings(Declared):
+    """The chunks of a causal model. All counts are of latent frames.
+
+    Args:
+        chunk: the frames that are made at once.
+        window: the frames before them that they see; None for all.
+        sink: how many of the first frames of the video they always see, below ``window``.
+        context_timestep: the time that the model was trained to see clean frames at.
+        first: the frames of the first chunk; None for as many as of the others.
+    """
+
+    chunk: Positive
+    window: Positive | None = None
+    sink: Natural = 0
+    context_timestep: Annotated[float, Ge(0)] = 0.0
+    first: Positive | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window is not None and self.window < self.chunk:
+            raise ValueError(
+                f"expected a window of at least one chunk of {self.chunk} latent frames, got {self.window}"
+            )
+        if self.window is not None and self.sink >= self.window:
+            raise ValueError(f"expected a sink below the window of {self.window} frames, got {self.sink}")
+
+    @property
+    def begins_with(self) -> int:
+        """The frames of the first chunk."""
+        return self.first or self.chunk
+
+    def sizes(self, latents: int) -> Iterator[int]:
+        """The frames of each chunk, for so many or a few more: all chunks are whole."""
+        for size in chain([self.begins_with], repeat(self.chunk)):
+            yield size
+            latents -= size
+            if latents <= 0:
+                return
+
+    def __str__(self) -> str:
+        seen = "all frames" if self.window is None else f"{self.window} frames"
+        return f"chunks of {self.chunk} latent frames that see {seen} before"
+
+
+def settings_of(pipe: Any, given: Mapping[str, Any]) -> CausalSettings:
+    """The settings of a pipeline's model.
+
+    Args:
+        pipe: the pipeline; the folder that it was loaded from may have them.
+        given: settings that the caller gives instead; None leaves one to the folder.
+
+    Raises:
+        TypeError: a setting of another type.
+        ValueError: nothing tells the chunk, settings out of range, or a file that cannot be read.
+    """
+    known = settings_in(Path(str(getattr(pipe, "name_or_path", ""))))
+    said = {} if known is None else {field.name: getattr(known, field.name) for field in fields(known)}
+    asked = {**said, **{name: value for name, value in given.items() if value is not None}}
+    if "chunk" not in asked:
+        raise ValueError(
+            f"nothing says that this {type(pipe).__name__} is causal: its folder has no {FILE}. If its model "
+            "was trained to make chunks of frames, give chunk=, window= and sink= as it was trained; the "
+            "frames of others can be streamed while they are decoded, by skipstone.stream_decode"
+        )
+    return CausalSettings(**asked)
+
+
+def settings_in(folder: Path) -> CausalSettings | None:
+    """The settings in a pipeline's folder; None if it has none.
+
+    Raises:
+        ValueError: a file that cannot be read, or settings out of range.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        return CausalSettings(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"cannot read {str(path)!r}: {error}") from None
