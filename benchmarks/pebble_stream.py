@@ -1,10 +1,9 @@
 """Measure pebble-stream on long videos: the background asked for, sharpness and motion from first to last."""
 
 import argparse
+import itertools
 import json
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +16,10 @@ from torch import Tensor
 
 import skipstone
 from pebble import COLOURS, border_colour, plain_prompts
+from skipstone.pipelines import bundled
+from skipstone.pipelines.causal.settings import settings_of
 
-sys.path.append(str(Path(__file__).parents[1] / "examples/training/train_pebble"))
+MODEL = "pebble-stream"
 
 TENTHS = 10
 SHOWN = (0, 5, 10, 15, 192, 197, 202, 207, 380, 385, 390, 395)
@@ -47,89 +48,29 @@ class Settings:
     Args:
         steps: of the solver, for each chunk.
         guidance: the scale of guidance.
-        context: the level of the noise that is added to a chunk that is committed, 0 to 1.
+        context: the time that finished chunks are seen at.
         frames: of the video.
-        chunk: latent frames of a chunk.
-        window: how many the window holds.
-        sink: how many first ones it never drops.
     """
 
-    steps: int = 20
-    guidance: float = 3.0
-    context: float = 0.0
-    frames: int = 400
-    chunk: int = 3
-    window: int = 12
-    sink: int = 3
-
-    @property
-    def chunks(self) -> int:
-        latents = 1 + -(-(self.frames - 1) // 4)
-        return -(-latents // self.chunk)
+    steps: int
+    guidance: float
+    context: float
+    frames: int
 
 
-def pipeline(video: Path, transformer: Path, device: str) -> Any:
-    """The bundled video model's pipeline with the causal transformer."""
-    from diffusers import (
-        AutoencoderKLWan,
-        FlowMatchEulerDiscreteScheduler,
-        WanPipeline,
-        WanTransformer3DModel,
+def videos(pipe: Any, prompts: list[str], settings: Settings) -> Tensor:
+    """A video of each prompt, ``(prompt, frames, height, width, 3)`` in [0, 1]."""
+    pieces = skipstone.stream(
+        pipe,
+        prompts,
+        settings.frames,
+        steps=settings.steps,
+        guidance_scale=settings.guidance,
+        context_timestep=settings.context,
+        generator=torch.Generator().manual_seed(0),
     )
-    from transformers import AutoTokenizer, UMT5EncoderModel
-    from weights import restore
-
-    model = WanTransformer3DModel.from_config(WanTransformer3DModel.load_config(video / "transformer"))
-    restore({"transformer": model}, transformer)
-    return WanPipeline(
-        tokenizer=AutoTokenizer.from_pretrained(video / "tokenizer"),
-        text_encoder=UMT5EncoderModel.from_pretrained(video / "text_encoder"),
-        vae=AutoencoderKLWan.from_pretrained(video / "vae"),
-        scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(video / "scheduler"),
-        transformer=model.eval(),
-    ).to(device)
-
-
-@torch.no_grad()
-def latents(pipe: Any, prompts: list[str], settings: Settings, seed: int) -> Tensor:
-    """The latents of many videos at once, ``(prompt, channels, time, height, width)``."""
-    device, count = pipe.transformer.device, len(prompts)
-    text, negative = pipe.encode_prompt(prompts, negative_prompt=[""] * count, max_sequence_length=512)
-    text = torch.cat([text, negative])
-    generator, made = torch.Generator(device).manual_seed(seed), []
-    shape = (count, pipe.transformer.config.in_channels, settings.chunk, 32, 32)
-    with skipstone.block_causal(pipe.transformer, settings.window, settings.sink) as prefix:
-        for _ in range(settings.chunks):
-            chunk = torch.randn(shape, device=device, generator=generator)
-            chunk = denoised(pipe, chunk, text, settings)
-            made.append(chunk)
-            noise = torch.randn(shape, device=device, generator=generator)
-            seen = chunk + settings.context * (noise - chunk)
-            prefix.commit(torch.cat([seen, seen]), 1000 * settings.context, text)
-    return torch.cat(made, 2)
-
-
-def denoised(pipe: Any, chunk: Tensor, text: Tensor, settings: Settings) -> Tensor:
-    """A chunk by the scheduler's steps with guidance."""
-    pipe.scheduler.set_timesteps(settings.steps, device=chunk.device)
-    for t in pipe.scheduler.timesteps:
-        both = pipe.transformer(torch.cat([chunk, chunk]), t.expand(len(text)), text, return_dict=False)[0]
-        asked, free = both.chunk(2)
-        velocity = free + settings.guidance * (asked - free)
-        chunk = pipe.scheduler.step(velocity, t, chunk, return_dict=False)[0]
-    return chunk
-
-
-@torch.no_grad()
-def videos(pipe: Any, made: Tensor, frames: int, at_once: int = 8) -> Iterator[Tensor]:
-    """The videos one by one, ``(frames, height, width, 3)`` in [0, 1]."""
-    mean, std = (
-        torch.tensor(values, device=made.device).view(1, -1, 1, 1, 1)
-        for values in (pipe.vae.config.latents_mean, pipe.vae.config.latents_std)
-    )
-    for part in made.split(at_once):
-        decoded = pipe.vae.decode(part * std + mean, return_dict=False)[0]
-        yield from ((decoded[:, :, :frames].float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1)
+    made = torch.cat([piece.float().cpu() for piece in pieces], 2)
+    return ((made + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1)
 
 
 def borders(chunk: int, frames: int) -> list[slice]:
@@ -150,10 +91,9 @@ def energies(video: Tensor) -> dict[str, list[float]]:
     }
 
 
-def row(prompt: str, asked: str, video: Tensor, settings: Settings) -> dict[str, Any]:
-    """What is measured of one video."""
-    pictures = video.cpu().numpy()
-    found = [border_colour(pictures[part]) for part in borders(settings.chunk, settings.frames)]
+def row(prompt: str, asked: str, video: Tensor, chunk: int) -> dict[str, Any]:
+    """What is measured of one video, made in chunks of so many latent frames."""
+    found = [border_colour(video[part].numpy()) for part in borders(chunk, len(video))]
     return {"prompt": prompt, "asked": asked, "backgrounds": found, **energies(video)}
 
 
@@ -177,55 +117,54 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def measured(pipe: Any, names: list[str], count: int, settings: Settings) -> list[dict[str, Any]]:
     """A row for each of some prompts of one object on a plain background."""
-    pairs = plain_prompts(names, count, moving=True)
+    pairs, chunk = plain_prompts(names, count, moving=True), settings_of(pipe, {}).chunk
     assert all(colour in COLOURS for _, colour in pairs)
-    made = latents(pipe, [prompt for prompt, _ in pairs], settings, seed=0)
-    found = videos(pipe, made, settings.frames)
-    return [row(prompt, asked, video, settings) for (prompt, asked), video in zip(pairs, found, strict=True)]
+    made = videos(pipe, [prompt for prompt, _ in pairs], settings)
+    return [row(prompt, asked, video, chunk) for (prompt, asked), video in zip(pairs, made, strict=True)]
 
 
 def sheet(pipe: Any, settings: Settings, target: Path) -> None:
     """Write a picture: each row a prompt, each column one of `SHOWN`."""
-    made = latents(pipe, list(SHEET_PROMPTS), settings, seed=0)
     shown = [frame for frame in SHOWN if frame < settings.frames]
-    rows = [
-        torch.cat(video[shown].unbind(0), 1).cpu().numpy() for video in videos(pipe, made, settings.frames)
-    ]
-    Image.fromarray((np.concatenate(rows) * 255).round().astype(np.uint8)).save(target, quality=85)
+    made = videos(pipe, list(SHEET_PROMPTS), settings)[:, shown]
+    rows = [torch.cat(video.unbind(0), 1).numpy() for video in made]
+    Image.fromarray((np.concatenate(rows) * 255).round().astype(np.uint8)).save(target, quality=75)
+
+
+def asked_for() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    default = bundled.DEFAULTS[MODEL]
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--frames", type=int, default=400)
+    parser.add_argument("--steps", type=int, nargs="+", default=[default["num_inference_steps"]])
+    parser.add_argument("--guidance", type=float, nargs="+", default=[default["guidance_scale"]])
+    parser.add_argument("--context", type=float, nargs="+", default=[0.0], help="of 1000")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--rows", type=Path, help="JSON lines to add to, one a video and setting")
+    parser.add_argument("--sheet", type=Path, help="a picture, made with the first setting, and no rows")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    bundled = Path("pebble/skipstone_pebble")
-    parser.add_argument("--transformer", type=Path, default=bundled / "pebble-stream/transformer.safetensors")
-    parser.add_argument("--video", type=Path, default=bundled / "pebble-video")
-    parser.add_argument("--count", type=int, default=50)
-    parser.add_argument("--frames", type=int, default=400)
-    parser.add_argument("--steps", type=int, nargs="+", default=[20])
-    parser.add_argument("--guidance", type=float, nargs="+", default=[3.0])
-    parser.add_argument("--context", type=float, nargs="+", default=[0.0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rows", type=Path, help="JSON lines, one a video and setting")
-    parser.add_argument("--sheet", type=Path, help="a picture, made with the first setting")
-    arguments = parser.parse_args()
+    asked = asked_for()
     torch.backends.cuda.matmul.allow_tf32 = True
-    pipe = pipeline(arguments.video, arguments.transformer, arguments.device)
-    names = (arguments.video / "objects.txt").read_text().splitlines()
+    pipe = skipstone.load(MODEL).to(asked.device)
+    pipe.set_progress_bar_config(disable=True)
     every = [
-        Settings(steps, guidance, context, arguments.frames)
-        for steps in arguments.steps
-        for guidance in arguments.guidance
-        for context in arguments.context
+        Settings(*values, asked.frames)
+        for values in itertools.product(asked.steps, asked.guidance, asked.context)
     ]
-    if arguments.sheet:
-        sheet(pipe, every[0], arguments.sheet)
+    if asked.sheet:
+        sheet(pipe, every[0], asked.sheet)
+        return
+    names = (bundled.parts(MODEL) / "objects.txt").read_text().splitlines()
     for settings in every:
         start = time.perf_counter()
-        rows = measured(pipe, names, arguments.count, settings)
+        rows = measured(pipe, names, asked.count, settings)
         seconds = time.perf_counter() - start
         print(json.dumps({**asdict(settings), **summary(rows), "seconds": round(seconds, 1)}), flush=True)
-        if arguments.rows:
-            with arguments.rows.open("a") as file:
+        if asked.rows:
+            with asked.rows.open("a") as file:
                 file.writelines(json.dumps({**asdict(settings), **one}) + "\n" for one in rows)
 
 
