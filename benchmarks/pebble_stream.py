@@ -147,7 +147,6 @@ def asked_for() -> argparse.Namespace:
 
 def main() -> None:
     asked = asked_for()
-    torch.backends.cuda.matmul.allow_tf32 = True
     pipe = skipstone.load(MODEL).to(asked.device)
     pipe.set_progress_bar_config(disable=True)
     every = [

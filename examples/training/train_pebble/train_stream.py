@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -76,7 +77,7 @@ class StreamTrainer:
         self.optimizer = Optimizer(others, (0.9, 0.98), 0.01, hidden)
         self.average = Average({"transformer": self.transformer}, arguments.average)
         self.empty = tokenize(self.tokenizer, [""]).to(self.device)
-        self.clock = Clock(arguments.seconds)
+        self.clock, self.started = Clock(arguments.seconds), 0.0
 
     def studio(self) -> RehearsedStudio:
         """What makes clips."""
@@ -131,39 +132,63 @@ class StreamTrainer:
         begin, end = self.arguments.begin, self.arguments.end
         return begin + (end - begin) * self.clock.share
 
+    @property
+    def rate(self) -> float:
+        """The learning rate at this time."""
+        arguments = self.arguments
+        return learning_rate(
+            arguments.rate, self.clock.steps, self.share, arguments.warmup, arguments.decay_from
+        )
+
     def train(self) -> None:
         """Fill the ring and train until the time is over."""
-        arguments, losses = self.arguments, []
-        studio = self.studio()
-        ring = Ring(studio, affordable(studio, arguments), arguments.chunk)
-        self.tell(f"{ring.capacity} clips")
-        step = recorded(self.update, ring.draw(arguments.batch)) if arguments.record else self.update
-        self.tell("training step ready")
-        again = recorded(self.rehearsed, ring.draw(arguments.batch)) if arguments.record else self.rehearsed
-        self.tell("rehearsal ready")
-        started, saved = self.clock.seconds_used, self.clock.seconds_used
-        while self.clock.share < 1 and self.clock.steps < arguments.max_steps:
-            rate = learning_rate(
-                arguments.rate, self.clock.steps, self.share, arguments.warmup, arguments.decay_from
-            )
-            self.optimizer.rate.fill_(rate)
-            losses.append(step(*ring.draw(arguments.batch)))
+        ring, losses = self.filled(), []
+        step, again = self.prepared(self.update, ring), self.prepared(self.rehearsed, ring)
+        self.started = saved = self.clock.seconds_used
+        while self.clock.share < 1 and self.clock.steps < self.arguments.max_steps:
+            self.optimizer.rate.fill_(self.rate)
+            losses.append(step(*ring.draw(self.arguments.batch)))
             self.average.update(self.clock.steps)
             self.clock.steps += 1
-            if self.share >= arguments.rehearse_from and self.clock.steps % arguments.rehearse_every == 0:
-                rows = torch.randperm(ring.capacity, device=self.device)[: arguments.batch]
-                ring.columns[1][rows] = again(*(column[rows] for column in ring.columns))
-            if self.clock.steps % arguments.refresh_every == 0:
-                ring.refresh()
-            if self.clock.steps % arguments.log_every == 0:
-                pace = self.clock.steps / (self.clock.seconds_used - started)
-                mean = torch.stack(losses).mean().item()
-                self.tell(f"loss {mean:.4f}, rate {rate:.1e}, {pace * arguments.batch:.0f} clips/s")
-                losses.clear()
-            if self.clock.seconds_used - saved > arguments.save_every:
+            self.renew(ring, again)
+            self.log(losses)
+            if self.clock.seconds_used - saved > self.arguments.save_every:
                 self.save()
                 saved = self.clock.seconds_used
         self.save()
+
+    def filled(self) -> Ring:
+        """A ring with as many clips as can be made in the time for it."""
+        studio = self.studio()
+        ring = Ring(studio, affordable(studio, self.arguments), self.arguments.chunk)
+        self.tell(f"{ring.capacity} clips")
+        return ring
+
+    def prepared(self, step: Callable[..., Tensor], ring: Ring) -> Callable[..., Tensor]:
+        """A step as a CUDA graph, if that is asked for."""
+        if not self.arguments.record:
+            return step
+        made = recorded(step, ring.draw(self.arguments.batch))
+        self.tell(f"recorded {step.__name__}")
+        return made
+
+    def renew(self, ring: Ring, again: Callable[..., Tensor]) -> None:
+        """Every few steps, new rehearsals of some clips, and some new clips."""
+        arguments, steps = self.arguments, self.clock.steps
+        if self.share >= arguments.rehearse_from and steps % arguments.rehearse_every == 0:
+            rows = torch.randperm(ring.capacity, device=self.device)[: arguments.batch]
+            ring.columns[1][rows] = again(*(column[rows] for column in ring.columns))
+        if steps % arguments.refresh_every == 0:
+            ring.refresh()
+
+    def log(self, losses: list[Tensor]) -> None:
+        """Every few steps, print their mean loss and forget them."""
+        arguments, steps = self.arguments, self.clock.steps
+        if steps % arguments.log_every == 0:
+            pace = arguments.batch * steps / (self.clock.seconds_used - self.started)
+            mean = torch.stack(losses).mean().item()
+            self.tell(f"loss {mean:.4f}, rate {self.rate:.1e}, {pace:.0f} clips/s")
+            losses.clear()
 
     def tell(self, what: str) -> None:
         """Print what there is, with the time and the memory."""
