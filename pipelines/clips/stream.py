@@ -3,7 +3,7 @@
 import inspect
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
@@ -52,7 +52,7 @@ def stream(
     generator: torch.Generator | None = None,
     cache: MethodName | str | Cacher[Any] | Plan | None = None,
     **call: Any,
-) -> Iterator[Tensor]:
+) -> Generator[Tensor, None, None]:
     """Make a video chunk by chunk with a causal Wan model, and give the frames as they are ready.
 
     Each chunk of frames is a call of the pipeline in which it sees the frames before it. What the model makes
@@ -177,7 +177,7 @@ class Making:
             )
 
     @torch.no_grad()
-    def frames(self, cache: Cacher[Any] | None) -> Iterator[Tensor]:
+    def frames(self, cache: Cacher[Any] | None) -> Generator[Tensor, None, None]:
         """The frames, as they are ready."""
         left = self.count
         with ExitStack() as undo:

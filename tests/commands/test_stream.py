@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def test_an_interrupt_leaves_what_was_made(
 ) -> None:
     whole = streams.Making.frames
 
-    def interrupted(self: streams.Making, cache: Any) -> Iterator[Tensor]:
+    def interrupted(self: streams.Making, cache: Any) -> Generator[Tensor, None, None]:
         for number, piece in enumerate(whole(self, cache)):
             if number == 3:
                 raise KeyboardInterrupt
@@ -90,7 +90,7 @@ def test_an_interrupt_leaves_what_was_made(
 def test_an_interrupt_before_the_first_frame_leaves_nothing(
     causal: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(self: streams.Making, cache: Any) -> Iterator[Tensor]:
+    def interrupted(self: streams.Making, cache: Any) -> Generator[Tensor, None, None]:
         raise KeyboardInterrupt
         yield
 
@@ -117,6 +117,14 @@ def test_what_does_not_go_is_one_line(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
     assert not list(Path().iterdir())
+
+
+def test_a_longer_video_without_it_is_a_note(causal: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["-o", "a.mp4", "--model", causal, *SMALL[:3], "9", "--steps", "2", "--no-cache"]
+    assert cli.run(["generate", "a red apple", *given]) == 0
+    assert (
+        "makes videos by --stream; without it, all of their frames see each other" in capsys.readouterr().err
+    )
 
 
 def test_other_files_than_mp4_are_refused(causal: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """`skipstone generate`: check the request, load the pipeline, run it, measure, write."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from skipstone.commands.opening import Opening
 from skipstone.commands.options import FpsOption, JsonOption, SeedOption
 from skipstone.commands.output import Result, show
 from skipstone.commands.run_options import RunOptions
-from skipstone.commands.streaming import check_causal, stream_to
+from skipstone.commands.streaming import check_causal, is_causal, stream_to
 from skipstone.disk.writing import check_folder
 from skipstone.metrics import media
+from skipstone.notice import Notice
 from skipstone.pipelines import bundled
 
 if TYPE_CHECKING:
@@ -154,6 +156,11 @@ def _streamed(asked: Asked, options: RunOptions, method: "Cacher[Any] | None") -
 def _whole(asked: Asked, choice: Choice, options: RunOptions, method: "Cacher[Any] | None") -> Result:
     from skipstone.commands.progress import StepLines
 
+    if asked.opening.frames is not None and is_causal(asked.opening):
+        why = (
+            f"{asked.opening.model} makes videos by --stream; without it, all of their frames see each other"
+        )
+        warnings.warn(why, Notice, stacklevel=2)
     pipe, arguments = asked.opening.open(asked.prompt)
     with StepLines(Console(stderr=True)) as lines, _film(pipe, options, asked) as film:
         runs = Runs(pipe, arguments, asked.seed, lines, options.label(choice, method))

@@ -90,16 +90,27 @@ class Streamed:
         yield f"wrote {self.output}"
 
 
+def is_causal(opening: Opening) -> bool:
+    """Whether a model's folder says that it is causal.
+
+    Raises:
+        ValueError: there is no such model, or the file that says so cannot be read.
+    """
+    from skipstone.pipelines.causal.settings import settings_in
+
+    location = opening.source.location
+    return isinstance(location, Path) and settings_in(location) is not None
+
+
 def check_causal(opening: Opening) -> None:
     """Refuse a model that cannot be streamed, before it is loaded.
 
     Raises:
         ValueError: nothing says that it is causal.
     """
-    from skipstone.pipelines.causal.settings import FILE, settings_in
+    from skipstone.pipelines.causal.settings import FILE
 
-    location = opening.source.location
-    if not isinstance(location, Path) or settings_in(location) is None:
+    if not is_causal(opening):
         raise ValueError(
             f"{opening.model} is not known to be causal, so --stream cannot make its frames in turn: its "
             f"folder has no {FILE}; --chunked-vae writes the frames of any video model while they are decoded"

@@ -5,10 +5,11 @@ import json
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ def pipe() -> Any:
     return wan().pipe
 
 
-def stream(pipe: Any, frames: int = 22, **others: Any) -> Iterator[Tensor]:
+def stream(pipe: Any, frames: int = 22, **others: Any) -> Generator[Tensor, None, None]:
     """Frames of a tiny model: 22 of them are 7 latent frames, so the last of 4 chunks is cut."""
     generator = torch.Generator().manual_seed(0)
     given = {**TEXTS, **CAUSAL, **SIZE, "steps": 2, "generator": generator, **others}
@@ -137,7 +138,7 @@ def test_a_closed_stream_leaves_nothing(pipe: Any, taken: int) -> None:
     before, frames = footprint(pipe), stream(pipe, cache="fora")
     for _ in range(taken):
         next(frames)
-    frames.close()  # type: ignore[attr-defined]
+    frames.close()
     assert footprint(pipe) == before
 
 
@@ -216,6 +217,24 @@ def test_streams_in_two_threads_do_not_mix(pipe: Any) -> None:
     assert footprint(pipe) == before
 
 
+def test_streams_in_threads_share_a_cache(pipe: Any) -> None:
+    expected, made = video(pipe, cache=skipstone.FORA(interval=2)), []
+    with skipstone.attach(pipe, "fora", interval=2):
+        threads = [threading.Thread(target=lambda: made.append(video(pipe))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [torch.equal(one, expected) for one in made] == [True, True]
+
+
+def test_models_may_be_offloaded_between_chunks(pipe: Any) -> None:
+    expected = video(pipe)
+    for model in (pipe.transformer, pipe.vae):
+        accelerate.cpu_offload(model, torch.device("cpu"))
+    assert torch.equal(video(pipe), expected)
+
+
 def test_a_model_that_is_block_causal_has_no_streams_and_the_other_way_round(pipe: Any) -> None:
     with (
         skipstone.block_causal(pipe),
@@ -282,6 +301,19 @@ def test_a_plan_of_the_first_chunk_is_followed_in_all(pipe: Any) -> None:
         for _ in stream(pipe, steps=12):
             strips.append(cache.last_run.strip)
     assert strips == [plan.strip] * 7
+
+
+def test_a_plan_of_a_later_chunk_is_followed_in_all(pipe: Any) -> None:
+    own = {**TEXTS, **SIZE, "num_frames": 5, "num_inference_steps": 12, "output_type": "latent"}
+    with skipstone.block_causal(pipe, window=4, sink=1) as prefix:
+        first = pipe(**own).frames
+        for name, text in zip(("cond", "uncond"), TEXTS.values(), strict=True):
+            with pipe.transformer.cache_context(name):
+                prefix.commit(first, 0, text)
+        plan = skipstone.record(pipe, **own).plan(computed=6)
+    with skipstone.attach(pipe, plan) as cache:
+        strips = {cache.last_run.strip for _ in stream(pipe, steps=12)}
+    assert strips == {plan.strip}
 
 
 def test_a_second_cache_is_refused(pipe: Any) -> None:
