@@ -7,6 +7,7 @@ from pathlib import Path
 
 from causal_pass import Layout
 from diffusers import WanTransformer3DModel
+from train_stream import MOST_NOISE
 from weights import restore
 
 from skipstone.disk.int8_rows import save_rows
@@ -33,13 +34,14 @@ def assemble(weights: Path, video: Path, folder: Path) -> None:
     (folder / settings.FILE).write_text(json.dumps(causal(Layout()), indent=2) + "\n")
 
 
-def causal(layout: Layout) -> dict[str, int]:
+def causal(layout: Layout) -> dict[str, float]:
     """How a stream runs a model that was trained in these chunks."""
     return {
         "chunk": layout.frames,
         "window": layout.window * layout.frames,
         "sink": layout.sink * layout.frames,
-        "context_timestep": 0,
+        "context_timestep": 1000 * MOST_NOISE,
+        "context_noise": MOST_NOISE,
     }
 
 
