@@ -79,7 +79,7 @@ def stream(
         window: latent frames before a chunk that it sees, from ``chunk``; None for all.
         sink: how many of the first latent frames all chunks see, below ``window``.
         context_timestep: the time that the model was trained to see finished frames at.
-        context_noise: the level of the noise that is added to what later chunks see of finished ones, below 1.
+        context_noise: the level of the noise, below 1, that is added to what later chunks see of finished ones.
         steps: denoising steps of each chunk. None, here and below, stands for the default of the pipeline.
         guidance_scale: the guidance scale; 1 turns guidance off.
         negative_prompt: what the video does not show.
