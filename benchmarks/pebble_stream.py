@@ -22,23 +22,8 @@ from skipstone.pipelines.causal.settings import settings_of
 MODEL = "pebble-stream"
 
 TENTHS = 10
-SHOWN = (0, 5, 10, 15, 192, 197, 202, 207, 380, 385, 390, 395)
-"""The frames of the sheet: from the first on, in the middle and at the end."""
-
-SHEET_PROMPTS = (
-    "a red apple bounces on a blue background",
-    "a cat face spins on a yellow background",
-    "a red car slides left on a white background",
-    "a rocket slides right on a black background",
-    "a pizza slice rolling on a teal background",
-    "a panda face grows on a pink background",
-    "a pink background with a penguin shrinking",
-    "a yellow star orbiting on a purple background",
-    "a soccer ball falls on a green background",
-    "a bell shakes on an orange to blue gradient background",
-    "a butterfly bounces on a striped red and white background",
-    "a cat face spins and a red car slides left on a green background",
-)
+SHOWN = 9
+"""How many frames of a video the sheet has, evenly from the first to the last."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +33,7 @@ class Settings:
     Args:
         steps: of the solver, for each chunk.
         guidance: the scale of guidance.
-        context: the time that finished chunks are seen at.
+        context: the level of the noise in what later chunks see of finished ones, 0 to 1.
         frames: of the video.
     """
 
@@ -66,7 +51,8 @@ def videos(pipe: Any, prompts: list[str], settings: Settings) -> Tensor:
         settings.frames,
         steps=settings.steps,
         guidance_scale=settings.guidance,
-        context_timestep=settings.context,
+        context_timestep=1000 * settings.context,
+        context_noise=settings.context,
         generator=torch.Generator().manual_seed(0),
     )
     made = torch.cat([piece.float().cpu() for piece in pieces], 2)
@@ -115,33 +101,31 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def measured(pipe: Any, names: list[str], count: int, settings: Settings) -> list[dict[str, Any]]:
-    """A row for each of some prompts of one object on a plain background."""
-    pairs, chunk = plain_prompts(names, count, moving=True), settings_of(pipe, {}).chunk
-    assert all(colour in COLOURS for _, colour in pairs)
-    made = videos(pipe, [prompt for prompt, _ in pairs], settings)
+def measured(pairs: list[tuple[str, str]], made: Tensor, chunk: int) -> list[dict[str, Any]]:
+    """A row for each video of a prompt and the background that it asks for."""
     return [row(prompt, asked, video, chunk) for (prompt, asked), video in zip(pairs, made, strict=True)]
 
 
-def sheet(pipe: Any, settings: Settings, target: Path) -> None:
-    """Write a picture: each row a prompt, each column one of `SHOWN`."""
-    shown = [frame for frame in SHOWN if frame < settings.frames]
-    made = videos(pipe, list(SHEET_PROMPTS), settings)[:, shown]
-    rows = [torch.cat(video.unbind(0), 1).numpy() for video in made]
-    Image.fromarray((np.concatenate(rows) * 255).round().astype(np.uint8)).save(target, quality=75)
+def sheet(made: Tensor, target: Path) -> None:
+    """Add a line for each video to a picture."""
+    shown = made[:, np.linspace(0, made.shape[1] - 1, SHOWN).round().astype(int)]
+    lines = (torch.cat([torch.cat(list(video), 1) for video in shown]) * 255).round().byte().numpy()
+    if target.exists():
+        lines = np.concatenate([np.asarray(Image.open(target).convert("RGB")), lines])
+    Image.fromarray(lines).save(target, quality=75)
 
 
 def asked_for() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     default = bundled.DEFAULTS[MODEL]
-    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--prompts", type=int, nargs="+", default=range(24), help="their numbers")
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--steps", type=int, nargs="+", default=[default["num_inference_steps"]])
     parser.add_argument("--guidance", type=float, nargs="+", default=[default["guidance_scale"]])
-    parser.add_argument("--context", type=float, nargs="+", default=[0.0], help="of 1000")
+    parser.add_argument("--context", type=float, nargs="+", default=[0.1])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rows", type=Path, help="JSON lines to add to, one a video and setting")
-    parser.add_argument("--sheet", type=Path, help="a picture, made with the first setting, and no rows")
+    parser.add_argument("--sheet", type=Path, help="a picture to add to, a line a video and setting")
     return parser.parse_args()
 
 
@@ -153,15 +137,17 @@ def main() -> None:
         Settings(*values, asked.frames)
         for values in itertools.product(asked.steps, asked.guidance, asked.context)
     ]
-    if asked.sheet:
-        sheet(pipe, every[0], asked.sheet)
-        return
     names = (bundled.parts(MODEL) / "objects.txt").read_text().splitlines()
+    every_pair = plain_prompts(names, max(asked.prompts) + 1, moving=True)
+    pairs, chunk = [every_pair[n] for n in asked.prompts], settings_of(pipe, {}).chunk
+    assert all(colour in COLOURS for _, colour in pairs)
     for settings in every:
         start = time.perf_counter()
-        rows = measured(pipe, names, asked.count, settings)
-        seconds = time.perf_counter() - start
+        made = videos(pipe, [prompt for prompt, _ in pairs], settings)
+        seconds, rows = time.perf_counter() - start, measured(pairs, made, chunk)
         print(json.dumps({**asdict(settings), **summary(rows), "seconds": round(seconds, 1)}), flush=True)
+        if asked.sheet:
+            sheet(made, asked.sheet)
         if asked.rows:
             with asked.rows.open("a") as file:
                 file.writelines(json.dumps({**asdict(settings), **one}) + "\n" for one in rows)

@@ -79,7 +79,8 @@ def stream(
         window: latent frames before a chunk that it sees, from ``chunk``; None for all.
         sink: how many of the first latent frames all chunks see, below ``window``.
         context_timestep: the time that the model was trained to see finished frames at.
-        context_noise: the level of the noise, below 1, that is added to what later chunks see of finished ones.
+        context_noise: the level of the noise, below 1, in what later chunks see of finished ones;
+            models that were trained so do not copy small errors from chunk to chunk.
         steps: denoising steps of each chunk. None, here and below, stands for the default of the pipeline.
         guidance_scale: the guidance scale; 1 turns guidance off.
         negative_prompt: what the video does not show.
