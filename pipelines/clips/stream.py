@@ -261,5 +261,5 @@ def noised(latents: Tensor, level: float, generator: torch.Generator | None) -> 
     """Latents with noise of a level from 0 to 1, as of flow matching."""
     from diffusers.utils.torch_utils import randn_tensor
 
-    noise = randn_tensor(latents.shape, generator, latents.device, latents.dtype)
+    noise: Tensor = randn_tensor(latents.shape, generator, latents.device, latents.dtype)
     return latents + level * (noise - latents)
