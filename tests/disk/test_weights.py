@@ -78,4 +78,4 @@ def test_a_metric_that_is_missing_says_what_to_install() -> None:
 def test_who_brings_models_of_his_own_needs_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["doctor"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert said.count("not installed: pip install skipstone-pebble") == len(BROUGHT)
+    assert said.count("not installed: pip install skipstone-pebble") == len({*BROUGHT, *bundled.DEFAULTS})
