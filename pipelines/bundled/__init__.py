@@ -28,7 +28,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     },
     "pebble-stream": {
         "num_inference_steps": 8,
-        "guidance_scale": 2.0,
+        "guidance_scale": 1.0,
         "height": 128,
         "width": 128,
         "num_frames": 9,
