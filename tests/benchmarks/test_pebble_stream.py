@@ -48,7 +48,7 @@ def test_the_background_is_looked_for_in_every_chunk() -> None:
 
 def test_a_row_of_a_short_video(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
-    options = ("--count", "1", "--frames", "10", "--steps", "2", "--guidance", "1", "--device", "cpu")
+    options = ("--prompts", "1", "--frames", "10", "--steps", "2", "--guidance", "1", "--device", "cpu")
     assert run_here("benchmarks/pebble_stream.py", *options, "--rows", str(rows)) == 0
     (found,) = map(json.loads, rows.read_text().splitlines())
     assert (found["steps"], found["frames"]) == (2, 10)
