@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skipstone.pipelines.causal.attention import Attend, KeysValues, Rotary, SelfAttentions, rotated
 from skipstone.pipelines.causal.settings import CausalSettings
+from skipstone.pipelines.clips.stream import noised
 
 
 class OnePass:
@@ -81,7 +82,9 @@ def recomputed(
         width: in pixels.
         generator: of the noise.
     """
-    attentions, model, made = SelfAttentions(pipe.transformer), pipe.transformer, []
+    attentions, model = SelfAttentions(pipe.transformer), pipe.transformer
+    made: list[Tensor] = []
+    seen: list[Tensor] = []
     _, patch_height, patch_width = model.config.patch_size
     for number, size in enumerate(sizes, 1):
         scheduler = copy.deepcopy(pipe.scheduler)
@@ -94,7 +97,7 @@ def recomputed(
         tokens = chunk.shape[3] // patch_height * (chunk.shape[4] // patch_width)
         rule = OnePass(sizes[:number], settings, tokens)
         for t in scheduler.timesteps:
-            video = torch.cat([*made, chunk], dim=2).to(model.dtype)
+            video = torch.cat([*seen, chunk], dim=2).to(model.dtype)
             times = torch.full(
                 (len(video), video.shape[2] * tokens), settings.context_timestep, device=device
             )
@@ -106,5 +109,6 @@ def recomputed(
                 velocity = found[1] + guidance_scale * (found[0] - found[1])
             chunk = scheduler.step(velocity, t, chunk, return_dict=False)[0]
         made.append(chunk)
+        seen.append(noised(chunk, settings.context_noise, generator) if settings.context_noise else chunk)
     attentions.remove()
     return torch.cat(made, dim=2)

@@ -14,6 +14,7 @@ from captions import Scene, image_caption, video_caption
 from kind import Kind, Networks
 from kinds import KINDS
 from latents import Ring
+from motions import CLIP, STILL
 from parts import FRAMES, SIDE
 from scenes import clip_times, describe, draw_batch, load_atlas, render
 from torch import Tensor, nn
@@ -41,7 +42,8 @@ class Scenery:
         """The examples of `count` new scenes and their conditions."""
         batch = draw_batch(count, len(self.names), self.generator)
         times = clip_times(count, self.atlas.device, FRAMES if self.kind.moving else 1)
-        pictures = F.avg_pool3d(render(batch, self.atlas, times, self.kind.moving), (1, 2, 2))
+        dance = CLIP if self.kind.moving else STILL
+        pictures = F.avg_pool3d(render(batch, self.atlas, times, dance), (1, 2, 2))
         assert pictures.shape[-1] == SIDE
         condition = self.kind.condition(
             self.pipe, [self.caption(scene) for scene in describe(batch, self.names)]

@@ -1,1 +1,1 @@
-"""The two small models of skipstone, and the weights of LPIPS."""
+"""The three small models of skipstone, and the weights of LPIPS."""

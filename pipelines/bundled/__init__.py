@@ -27,8 +27,8 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "width": 128,
     },
     "pebble-stream": {
-        "num_inference_steps": 20,
-        "guidance_scale": 3.0,
+        "num_inference_steps": 8,
+        "guidance_scale": 1.0,
         "height": 128,
         "width": 128,
         "num_frames": 9,

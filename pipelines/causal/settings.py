@@ -7,7 +7,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 
 from skipstone.declared import Declared, Natural, Positive
 
@@ -23,7 +23,9 @@ class CausalSettings(Declared):
         chunk: the frames that are made at once.
         window: the frames before them that they see; None for all.
         sink: how many of the first frames of the video they always see, below ``window``.
-        context_timestep: the time that the model was trained to see clean frames at.
+        context_timestep: the time that the model was trained to see finished frames at.
+        context_noise: the level of the noise that is added to what others see of finished frames, below 1. A
+            model that was trained so does not copy small errors from chunk to chunk.
         first: the frames of the first chunk; None for as many as of the others.
     """
 
@@ -31,6 +33,7 @@ class CausalSettings(Declared):
     window: Positive | None = None
     sink: Natural = 0
     context_timestep: Annotated[float, Ge(0)] = 0.0
+    context_noise: Annotated[float, Ge(0), Lt(1)] = 0.0
     first: Positive | None = None
 
     def __post_init__(self) -> None:

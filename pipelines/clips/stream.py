@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
@@ -44,6 +44,7 @@ def stream(
     window: Positive | None = None,
     sink: Natural | None = None,
     context_timestep: Annotated[float, Ge(0)] | None = None,
+    context_noise: Annotated[float, Ge(0), Lt(1)] | None = None,
     steps: Positive | None = None,
     guidance_scale: Annotated[float, Ge(0)] | None = None,
     negative_prompt: str | list[str] | None = None,
@@ -70,14 +71,16 @@ def stream(
 
     Args:
         pipe: a `WanPipeline` whose transformer was trained to be causal. A file ``causal.json`` in its folder
-            tells the settings from ``chunk`` to ``context_timestep``; they can be given instead.
+            tells the settings from ``chunk`` to ``context_noise``; they can be given instead.
         prompt: what the video shows; a list makes one video of each.
         frames: how many frames to make, at least those of the first chunk. The last chunk is made whole and
             cut.
         chunk: latent frames in a chunk.
         window: latent frames before a chunk that it sees, from ``chunk``; None for all.
         sink: how many of the first latent frames all chunks see, below ``window``.
-        context_timestep: the time that the model was trained to see clean frames at.
+        context_timestep: the time that the model was trained to see finished frames at.
+        context_noise: the level of the noise, below 1, in what later chunks see of finished ones;
+            models that were trained so do not copy small errors from chunk to chunk.
         steps: denoising steps of each chunk. None, here and below, stands for the default of the pipeline.
         guidance_scale: the guidance scale; 1 turns guidance off.
         negative_prompt: what the video does not show.
@@ -98,7 +101,10 @@ def stream(
             cannot have. On the first frame, also what `attach` and `block_causal` refuse.
     """
     _check_pipeline(pipe, call)
-    chunks = {"chunk": chunk, "window": window, "sink": sink, "context_timestep": context_timestep}
+    chunks = {
+        "chunk": chunk, "window": window, "sink": sink, "context_timestep": context_timestep,
+        "context_noise": context_noise,
+    }  # fmt: skip
     settings = settings_of(pipe, chunks)
     asked = {
         "prompt": prompt, "negative_prompt": negative_prompt, "height": height, "width": width,
@@ -211,7 +217,7 @@ class Making:
                 if self.pipe.interrupt:  # by a callback
                     return
                 if number < len(self._sizes):
-                    self._commit(prefix, texts, chunk)
+                    self._commit(prefix, texts, self._seen(chunk))
             yield self._scaled(chunk)
 
     def _texts(self) -> dict[str, Tensor]:
@@ -231,6 +237,11 @@ class Making:
             )[0]  # fmt: skip
         return latents
 
+    def _seen(self, chunk: Tensor) -> Tensor:
+        """What later chunks see of a chunk."""
+        level = self.settings.context_noise
+        return noised(chunk, level, self.call.get("generator")) if level else chunk
+
     def _commit(self, prefix: Prefix, texts: Mapping[str, Tensor], chunk: Tensor) -> None:
         """Let later chunks see this one, in each branch of guidance."""
         model, settings = self.pipe.transformer, self.settings
@@ -244,3 +255,11 @@ class Making:
         each = (torch.tensor(one).view(1, -1, 1, 1, 1) for one in (config.latents_mean, config.latents_std))
         mean, std = (one.to(chunk.device, chunk.dtype) for one in each)
         return chunk * std + mean
+
+
+def noised(latents: Tensor, level: float, generator: torch.Generator | None) -> Tensor:
+    """Latents with noise of a level from 0 to 1, as of flow matching."""
+    from diffusers.utils.torch_utils import randn_tensor
+
+    noise: Tensor = randn_tensor(latents.shape, generator, latents.device, latents.dtype)
+    return latents + level * (noise - latents)

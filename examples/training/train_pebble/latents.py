@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from captions import Scene
+from motions import Dance
 from scenes import clip_times, describe, draw_batch, render
 
 Encode = Callable[[torch.Tensor], torch.Tensor]
@@ -19,17 +20,16 @@ class Studio:
     names: list[str]
     encode: Encode
     tokenize: Tokenize
-    moving: bool
     generator: torch.Generator
+    dance: Dance
+    frames: int
 
     @torch.no_grad()
     def shoot(self, count: int) -> tuple[torch.Tensor, ...]:
         """Latents and token ids of `count` new scenes."""
         batch = draw_batch(count, len(self.names), self.generator)
-        frames = (
-            clip_times(count, self.atlas.device) if self.moving else clip_times(count, self.atlas.device, 1)
-        )
-        latents = self.encode(render(batch, self.atlas, frames, moving=self.moving))
+        times = clip_times(count, self.atlas.device, self.frames)
+        latents = self.encode(render(batch, self.atlas, times, self.dance))
         return latents.bfloat16(), *(
             ids.to(self.atlas.device) for ids in self.tokenize(describe(batch, self.names))
         )

@@ -1,6 +1,5 @@
 """Compose scenes of moving sprites on the GPU, many at once, straight from the sprite atlas."""
 
-import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from captions import BACKGROUNDS, COLOURS, MOTIONS, Scene
+from motions import CLIP, Dance
 
 SIDE = 128
 FRAMES = 33
@@ -84,37 +84,20 @@ def describe(batch: Batch, names: list[str]) -> list[Scene]:
     ]
 
 
-def paths(time: torch.Tensor) -> torch.Tensor:
-    """Every motion at every time in [0, 1]: offset x, y in pixels, turn in radians, scale; last axis 4."""
-    zero, one, turn = torch.zeros_like(time), torch.ones_like(time), 2 * math.pi * time
-    travel = 88 * time - 44
-    motions = {
-        "bounces": (zero, 26 - 58 * (1.5 * turn).sin().abs(), zero, one),
-        "slides left": (-travel, zero, zero, one),
-        "slides right": (travel, zero, zero, one),
-        "spins": (zero, zero, turn, one),
-        "rolls": (travel, zero, turn, one),
-        "grows": (zero, zero, zero, 0.35 + 0.8 * time),
-        "shrinks": (zero, zero, zero, 1.15 - 0.8 * time),
-        "orbits": (30 * turn.cos(), 30 * turn.sin(), zero, one),
-        "falls": (zero, 112 * time**2 - 56, zero, one),
-        "shakes": (9 * (5 * turn).sin(), zero, zero, one),
-    }
-    return torch.stack([torch.stack(motions[name], -1) for name in MOTIONS])
-
-
 def sprite_layer(
-    batch: Batch, column: int, atlas: torch.Tensor, times: torch.Tensor, pixels: torch.Tensor, moving: bool
+    batch: Batch, column: int, atlas: torch.Tensor, times: torch.Tensor, pixels: torch.Tensor, dance: Dance
 ) -> torch.Tensor:
     """One sprite of every scene at every time: premultiplied RGBA over the pixel grid (n, t, h, w, 2)."""
     rows = torch.arange(len(times), device=times.device)
-    path = paths(times)[batch.motions[:, column], rows]
-    if not moving:
-        path = torch.zeros_like(path) + path.new_tensor([0.0, 0.0, 0.0, 1.0])
+    motions = batch.motions[:, column]
+    path = dance.paths(times)[motions, rows]
     reach = torch.where(batch.paired, 0.45, 1.0)[:, None, None]
     centre = batch.centres[:, None, column] + path[..., :2] * reach
     radius = batch.sizes[:, column, None] * path[..., 3] / 2
-    offset = (pixels - centre[:, :, None, None]) / radius[..., None, None, None]
+    offset = pixels - centre[:, :, None, None]
+    around = (offset + SIDE / 2) % SIDE - SIDE / 2
+    returns = dance.returns(times.device)[motions][:, None, None, None, None]
+    offset = torch.where(returns, around, offset) / radius[..., None, None, None]
     cos, sin = path[..., 2].cos()[..., None, None], path[..., 2].sin()[..., None, None]
     x, y = offset.unbind(-1)
     grid = torch.stack([cos * x + sin * y, cos * y - sin * x], -1).flatten(0, 1)
@@ -141,22 +124,22 @@ def pixel_grid(corners: torch.Tensor, side: int = SIDE) -> torch.Tensor:
 
 
 def draw(
-    batch: Batch, atlas: torch.Tensor, times: torch.Tensor, pixels: torch.Tensor, moving: bool = True
+    batch: Batch, atlas: torch.Tensor, times: torch.Tensor, pixels: torch.Tensor, dance: Dance = CLIP
 ) -> torch.Tensor:
     """Draw the scenes at `times` (n, t) where the pixels are: (n, 3, t, h, w) in [-1, 1]."""
     picture = backdrop(batch, pixels)[:, None]
     for column in range(2):
-        layer = sprite_layer(batch, column, atlas, times, pixels, moving)
+        layer = sprite_layer(batch, column, atlas, times, pixels, dance)
         layer = layer * (batch.paired if column else torch.ones_like(batch.paired))[:, None, None, None, None]
         picture = layer[:, :, :3] + picture * (1 - layer[:, :, 3:])
     return picture.transpose(1, 2) * 2 - 1
 
 
-def render(batch: Batch, atlas: torch.Tensor, times: torch.Tensor, moving: bool = True) -> torch.Tensor:
+def render(batch: Batch, atlas: torch.Tensor, times: torch.Tensor, dance: Dance = CLIP) -> torch.Tensor:
     """Draw the whole scenes at `times` (n, t): (n, 3, t, h, w) in [-1, 1]."""
-    return draw(batch, atlas, times, pixel_grid(times.new_zeros(len(times), 2)), moving)
+    return draw(batch, atlas, times, pixel_grid(times.new_zeros(len(times), 2)), dance)
 
 
 def clip_times(count: int, device: torch.device, frames: int = FRAMES) -> torch.Tensor:
-    """The times of whole clips."""
-    return torch.linspace(0, 1, frames, device=device).expand(count, -1)
+    """The times of clips' frames, from 0; at 1 a clip of `FRAMES` ends."""
+    return (torch.arange(frames, device=device) / (FRAMES - 1)).expand(count, -1)

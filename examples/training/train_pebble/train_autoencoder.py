@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderKLWan
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from models import image_autoencoder, video_autoencoder
+from motions import CLIP, STILL
 from PIL import Image
 from restoring import load_parts
 from scenes import FRAMES, SIDE, clip_times, draw, draw_batch, load_atlas, pixel_grid, render
@@ -133,7 +134,7 @@ def measure(
     for _ in range(rounds):
         batch = draw_batch(32, len(atlas), generator)
         times = clip_times(32, atlas.device, FRAMES if video else 1)
-        clips = render(batch, atlas, times, moving=video)
+        clips = render(batch, atlas, times, CLIP if video else STILL)
         latent = coder.encode(clips).mode()
         made = coder.decode(latent).float().clamp(-1, 1)
         latents.append(latent.float())

@@ -12,6 +12,7 @@ from flow import draw_sigmas, noised
 from latents import Encode, Studio, Tokenize
 from loop import Loss, Trainer, prepare, settings
 from models import IMAGE_SHIFT, clip_text_encoder, image_text_encoder, image_transformer
+from motions import STILL
 from restoring import load_image_autoencoder
 from scenes import load_atlas
 from torch import nn
@@ -88,8 +89,9 @@ def train(arguments: argparse.Namespace) -> None:
         names=names,
         encode=encoder_of(arguments.autoencoders, device),
         tokenize=tokenizer_of(t5, clip, arguments.seed),
-        moving=False,
         generator=torch.Generator(device).manual_seed(arguments.seed),
+        dance=STILL,
+        frames=1,
     )
     empty = [tokenize(t5, [""]).to(device), tokenize(clip, [""], CLIP_TOKENS).to(device)]
     Trainer("image", modules, arguments).run(studio, empty, loss_with(modules, device))

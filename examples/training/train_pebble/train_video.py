@@ -2,17 +2,18 @@
 
 import argparse
 import random
-from pathlib import Path
 
 import torch
 from captions import Scene, video_caption
 from conditioning import prepare_encoder, tokenize, wan_conditioning, weigh_stand_ins
+from diffusers import AutoencoderKLWan
 from flow import draw_sigmas, noised
 from latents import Encode, Studio, Tokenize
 from loop import Loss, Trainer, prepare, settings
 from models import VIDEO_SHIFT, video_text_encoder, video_transformer
+from motions import CLIP
 from restoring import load_video_autoencoder
-from scenes import load_atlas
+from scenes import FRAMES, load_atlas
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from whole_clip import WholeClip
@@ -20,10 +21,9 @@ from whole_clip import WholeClip
 PHRASINGS = 3
 
 
-def encoder_of(folder: Path, device: torch.device) -> Encode:
+def encoder_of(autoencoder: AutoencoderKLWan, device: torch.device) -> Encode:
     """Clips to whitened latents."""
-    autoencoder = load_video_autoencoder(folder).to(device)
-    coder = WholeClip(autoencoder, torch.bfloat16)
+    coder = WholeClip(autoencoder.to(device), torch.bfloat16)
     mean = torch.tensor(autoencoder.config.latents_mean, device=device).view(1, -1, 1, 1, 1)
     std = torch.tensor(autoencoder.config.latents_std, device=device).view(1, -1, 1, 1, 1)
 
@@ -70,10 +70,11 @@ def train(arguments: argparse.Namespace) -> None:
     studio = Studio(
         atlas=atlas,
         names=names,
-        encode=encoder_of(arguments.autoencoders, device),
+        encode=encoder_of(load_video_autoencoder(arguments.autoencoders), device),
         tokenize=tokenizer_of(tokenizer, arguments.seed),
-        moving=True,
         generator=torch.Generator(device).manual_seed(arguments.seed),
+        dance=CLIP,
+        frames=FRAMES,
     )
     Trainer("video", modules, arguments).run(
         studio, [tokenize(tokenizer, [""]).to(device)], loss_with(modules)

@@ -57,7 +57,13 @@ def footprint(pipe: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "causal", [CAUSAL, {"chunk": 2}, {"chunk": 3, "window": 3, "context_timestep": 20.0}]
+    "causal",
+    [
+        CAUSAL,
+        {"chunk": 2},
+        {"chunk": 3, "window": 3, "context_timestep": 20.0},
+        {**CAUSAL, "context_timestep": 100.0, "context_noise": 0.1},
+    ],
 )
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_frames_are_those_of_computing_everything_again(

@@ -116,6 +116,31 @@ def test_doctor_says_that_it_can_be_streamed(stand_in: Path) -> None:
     assert "install it anew" in broken.advice
 
 
+def test_the_folder_of_pebble_stream_is_small_and_complete() -> None:
+    own = bundled.folder("pebble-stream")
+    files = {str(path.relative_to(own)): path.stat().st_size for path in own.rglob("*") if path.is_file()}
+    weights = f"transformer/{rows.FILE}"
+    named = {"README.md", "causal.json", bundled.INDEX, "sheet.webp", "transformer/config.json", weights}
+    assert set(files) == named
+    assert sum(files.values()) < 20_000_000
+    assert files["sheet.webp"] < 150_000
+
+
+def test_pebble_stream_draws_the_background_that_is_asked_for() -> None:
+    pipe = skipstone.load("pebble-stream")
+    assert settings_of(pipe, {}) == CausalSettings(
+        chunk=3, window=12, sink=3, context_timestep=100, context_noise=0.1
+    )
+    frames = skipstone.stream(
+        pipe, "a banana spins on a blue background", 9, steps=2, guidance_scale=1,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    first = next(frames)
+    frames.close()
+    assert first.isfinite().all()
+    assert first[0, :, 0, :6, :6].mean((1, 2)).argmax() == 2
+
+
 def picture(pipe: Any, **arguments: Any) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     made = pipe(**arguments, num_inference_steps=2, generator=generator, output_type="np")

@@ -1,13 +1,13 @@
-"""The weights of several networks in one file."""
+"""The weights of several networks in one file, as int8 rows."""
 
 from pathlib import Path
 
-from kind import Networks
+from torch import nn
 
 from skipstone.disk.int8_rows import load_rows, save_rows
 
 
-def save(networks: Networks, path: Path) -> None:
+def save(networks: dict[str, nn.Module], path: Path) -> None:
     """Write the networks' weights to one file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -16,7 +16,7 @@ def save(networks: Networks, path: Path) -> None:
     part.rename(path)
 
 
-def restore(networks: Networks, path: Path) -> None:
+def restore(networks: dict[str, nn.Module], path: Path) -> None:
     """Fill the networks with the weights of a file."""
     weights = load_rows(path)
     for name, network in networks.items():
