@@ -38,8 +38,8 @@ def vmaf(clips: Pair) -> Tensor:
 
 def obstacle() -> str | None:
     """Why VMAF cannot be measured here, or None."""
-    if "libvmaf" not in _filters():
-        return "the ffmpeg of imageio-ffmpeg has no libvmaf on this machine"
+    if "version=vmaf" not in _described():
+        return "the ffmpeg of imageio-ffmpeg has no libvmaf with its models on this machine"
     return None
 
 
@@ -60,9 +60,10 @@ def _run(inputs: Sequence[str], folder: Path) -> None:
 
 
 @cache
-def _filters() -> str:
-    listing = subprocess.run([_ffmpeg(), "-hide_banner", "-filters"], capture_output=True, text=True)
-    return listing.stdout
+def _described() -> str:
+    """What ffmpeg says of its filter: an older one names the file of a model, which it does not bring."""
+    command = [_ffmpeg(), "-hide_banner", "-h", "filter=libvmaf"]
+    return subprocess.run(command, capture_output=True, text=True).stdout
 
 
 def _ffmpeg() -> str:

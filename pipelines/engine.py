@@ -23,10 +23,10 @@ from skipstone.pipelines.memory.now import Now
 from skipstone.pipelines.memory.storage import AS_COMPUTED, Storage
 from skipstone.pipelines.model.arguments import layout
 from skipstone.pipelines.model.attention import middle_block, watch_for_good
-from skipstone.pipelines.model.blocks import proxied
+from skipstone.pipelines.model.blocks import ProxiedList, proxied
 from skipstone.pipelines.model.calls import NotUnderstoodError
 from skipstone.pipelines.model.class_swap import give_subclass
-from skipstone.pipelines.model.compiled import compiles, run_as_written, uncompiled, written
+from skipstone.pipelines.model.compiled import FOLLOWS, compiles, run_as_written, uncompiled, written
 from skipstone.pipelines.model.gradients import records_gradients
 from skipstone.pipelines.model.grids import token_grid
 from skipstone.pipelines.model.models import facts_of
@@ -52,6 +52,11 @@ NO_BRANCH = (
 BETWEEN_GRAPHS = (
     "it is compiled as a whole, but what this method may skip runs uncompiled, "
     "between compiled pieces of the rest"
+)
+
+TOO_OLD = (
+    f"it is compiled as a whole, which torch {torch.__version__} cannot follow with a cache, so it ran "
+    "uncompiled: compile its blocks instead, or pip install -U torch"
 )
 
 GRADIENTS = "gradients are recorded through it, so steps are computed exactly as the model is written"
@@ -118,8 +123,10 @@ class Engine:
         self._contexts = CacheContexts(self.model)
         self._undo.callback(self._contexts.restore)
         decides_on_the_way = self._placement.site is Site.LAYER
-        for proxy in proxied(self._modules, self._running, self._call, decides_on_the_way):
+        proxies = proxied(self._modules, self._running, self._call, decides_on_the_way)
+        for proxy in proxies:
             self._undo.callback(proxy.restore)
+        self._lists = [proxy for proxy in proxies if isinstance(proxy, ProxiedList)]
         self._watch_model()
 
     def remove(self) -> None:
@@ -273,7 +280,7 @@ class Engine:
         if output is None and self._graphs is not None:
             output = self._by_graph(self._graphs, present, compiled)
         present.output = output
-        present.ready = not compiled or output is not None or evaluation.prepare(look)
+        present.ready = not compiled or output is not None or (FOLLOWS and evaluation.prepare(look))
 
     def _by_graph(self, graphs: LentGraphs, present: ModelCall, compiled: bool) -> Any:
         """The output of a skipped evaluation by a graph; None if the model must run."""
@@ -363,7 +370,12 @@ class Engine:
         return branch
 
     def _meet_compiled(self, memory: ModelRun) -> None:
-        """Note how layers are skipped in a compiled model, or watch its attention."""
+        """Make what a compiler follows; note how layers are skipped, or watch its attention."""
+        if not FOLLOWS:
+            memory.run.log.note(f"{self.name}: {TOO_OLD}")
+            return
+        for blocks in self._lists:
+            blocks.open()
         if self._placement.site is Site.LAYER:
             memory.run.log.note(f"{self.name}: {BETWEEN_GRAPHS}")
         place = middle_block(self._modules) if memory.method.watches_attention else None

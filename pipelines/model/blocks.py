@@ -70,15 +70,10 @@ class OpenBlockCall(BlockCall):
     `torch.compile` supports neither ``__getattr__`` here nor two modules that share their parts.
     """
 
-    def __init__(self, place: Place, block: nn.Module, call: CallBlock) -> None:
+    def renew(self) -> None:
+        """Take the values that the block's attributes have now."""
+        block = self._block
         self.__dict__.update(vars(block), **block._parameters, **block._buffers, **block._modules)
-        super().__init__(place, block, call)
-
-
-def block_call(place: Place, block: nn.Module, call: CallBlock) -> BlockCall:
-    """The stand-in for a block that suits its caller."""
-    kind = OpenBlockCall if torch.compiler.is_dynamo_compiling() else LookingBlockCall
-    return kind(place, block, call)
 
 
 class ProxiedList:
@@ -97,14 +92,17 @@ class ProxiedList:
         cls = type(blocks)
         known: list[nn.Module] = []
         calls: list[BlockCall] = []
+        self._number, self._blocks, self._call = number, blocks, call
+        self._opened: list[OpenBlockCall] = []
+        opened = self._opened
 
-        def proxies(self: nn.ModuleList) -> list[BlockCall]:
-            present = list(cls.__iter__(self))
+        def proxies(self: nn.ModuleList) -> Sequence[BlockCall]:
             if torch.compiler.is_dynamo_compiling():
-                return [block_call((number, n), block, call) for n, block in enumerate(present)]
+                return opened
+            present = list(cls.__iter__(self))
             if present != known:
                 known[:] = present
-                calls[:] = [block_call((number, n), block, call) for n, block in enumerate(present)]
+                calls[:] = [LookingBlockCall((number, n), block, call) for n, block in enumerate(present)]
             return calls
 
         def iterate(self: nn.ModuleList) -> Iterator[Any]:
@@ -114,11 +112,19 @@ class ProxiedList:
             found = cls.__getitem__(self, index)
             if not running():
                 return found
-            if isinstance(index, slice):
+            if isinstance(index, slice) or torch.compiler.is_dynamo_compiling():
                 return proxies(self)[index]
-            return block_call((number, index % len(self)), found, call)
+            return LookingBlockCall((number, index % len(self)), found, call)
 
         self._swap = give_subclass(blocks, {"__iter__": iterate, "__getitem__": get})
+
+    def open(self) -> None:
+        """Get ready for `torch.compile`: it follows stand-ins that are there, but not how they are made."""
+        present = self._blocks._modules.values()
+        if [stand_in._block for stand_in in self._opened] != list(present):
+            self._opened[:] = [OpenBlockCall((self._number, n), b, self._call) for n, b in enumerate(present)]
+        for stand_in in self._opened:
+            stand_in.renew()
 
     def restore(self) -> None:
         self._swap.undo()

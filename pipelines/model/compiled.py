@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import nn
 from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.nn.parallel import DistributedDataParallel
+
+FOLLOWS = Version(torch.__version__) >= Version("2.9")
+"""Whether `torch.compile` follows a whole model with a cache: 2.8 changes numbers, 2.6 ends the process."""
 
 
 def written(model: nn.Module) -> nn.Module:

@@ -21,7 +21,7 @@ LINES = torch.arange(TOKENS) / TOKENS
 
 def wave(cycles: int) -> Tensor:
     """So many cycles over all tokens: the highest possible number is 20, so that up to 2 of them are low."""
-    return torch.cos(2 * torch.pi * cycles * LINES)[None, :, None].expand(1, TOKENS, 2)
+    return torch.cos(2 * torch.pi * cycles * LINES)[None, :, None].repeat(1, 1, 2)
 
 
 @pytest.mark.parametrize(("cycles", "is_low"), [(0, True), (1, True), (2, True), (3, False), (20, False)])

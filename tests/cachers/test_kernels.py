@@ -28,7 +28,7 @@ def run_cases(**environment: str) -> None:
 
 
 def test_kernels_agree_with_their_references_in_the_interpreter() -> None:
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", minversion="3.3", reason="Triton 3.2 takes no tuples of tensors")
     run_cases(TRITON_INTERPRET="1")
 
 

@@ -120,7 +120,7 @@ def saved(path: Path, **tensors: Any) -> Path:
 WEIGHT, BIAS = "adjustment.linears.blocks/0/0.weight", "adjustment.linears.blocks/0/0.bias"
 
 DAMAGED: dict[str, dict[str, Any]] = {
-    "no changes": {"changes.blocks.0": None},
+    "no changes": {"changes.blocks.0": None, WEIGHT: torch.zeros(4, 3), BIAS: torch.zeros(4)},
     "changes of different runs": {"changes.blocks.1": torch.zeros(6)},
     "changes of no step": {"changes.blocks.0": torch.zeros(0)},
     "changes below 0": {"changes.blocks.0": -torch.ones(7)},

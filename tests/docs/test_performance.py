@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import diffusers
 import pytest
 import several_gpus
 
@@ -19,6 +20,7 @@ def run(script: str, *arguments: str) -> None:
     assert not run_here(script, *arguments)
 
 
+@pytest.mark.skipif(not hasattr(diffusers, "MagCacheConfig"), reason="this diffusers has no MagCacheConfig")
 def test_rows_of_tiny_benchmarks_make_a_page(tmp_path: Path) -> None:
     kernels, steps = tmp_path / "kernels.jsonl", tmp_path / "step_cost.jsonl"
     small = ("--tiny", "--device", "cpu")

@@ -75,6 +75,13 @@ def test_vmaf_falls_with_noise() -> None:
     assert clean > 95 > some > much
 
 
+def test_an_ffmpeg_whose_vmaf_lacks_its_models_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = 'model_path <string> (default "/usr/local/share/model/vmaf_v0.6.1.pkl")'
+    monkeypatch.setattr("skipstone.metrics.vmaf._described", lambda: old)
+    skipped = compare(clip(), clip(), ["psnr", "vmaf"]).skipped
+    assert skipped == {"vmaf": "the ffmpeg of imageio-ffmpeg has no libvmaf with its models on this machine"}
+
+
 def test_the_codec_is_part_of_its_metrics() -> None:
     """A difference of half a level is gone where pixels are whole levels."""
     names = ["psnr", "codec-psnr", "codec-ssim", "codec-lpips"]

@@ -41,7 +41,7 @@ class Hub:
 @contextmanager
 def hub(patch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
     """A hub of the test's own, which huggingface_hub asks instead of the real one."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     made = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": made}))
@@ -50,7 +50,8 @@ def hub(patch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
     address = f"http://127.0.0.1:{server.server_port}"
     patch.setattr(constants, "ENDPOINT", address)
     rest = "/{repo_id}/resolve/{revision}/{filename}"
-    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + rest)
+    for module in (constants, file_download):  # Until 1.0 the second had the name too, for itself.
+        patch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", address + rest, raising=False)
     patch.setattr(constants, "HF_HUB_CACHE", str(cache))
     patch.setattr(constants, "HF_HUB_OFFLINE", False)
     patch.setenv("HF_TOKEN", "hf_of_a_test")

@@ -55,14 +55,14 @@ def flat_convolution(layer: nn.Conv2d, pictures: Tensor) -> Tensor:
     return F.conv2d(pictures, weight, layer.bias.to(kind), layer.stride, layer.padding)
 
 
-def residual(block: WanResidualBlock, frames: Tensor, **_: object) -> Tensor:
+def residual(block: WanResidualBlock, frames: Tensor, *_: object, **__: object) -> Tensor:
     shortcut = block.conv_shortcut
     kept = causal(shortcut, frames) if isinstance(shortcut, WanCausalConv3d) else frames
     frames = active(block.norm1, block.conv1, frames)
     return kept + active(block.norm2, block.conv2, frames)
 
 
-def attention(block: WanAttentionBlock, frames: Tensor, **_: object) -> Tensor:
+def attention(block: WanAttentionBlock, frames: Tensor, *_: object, **__: object) -> Tensor:
     pictures = each(frames)
     height, width = pictures.shape[2:]
     mixed = flat_convolution(block.to_qkv, block.norm(pictures).to(frames.dtype))
@@ -89,7 +89,7 @@ def doubled_in_time(layer: WanResample, frames: Tensor) -> Tensor:
     return joined.contiguous(memory_format=LAST)
 
 
-def resampled(layer: WanResample, frames: Tensor, **_: object) -> Tensor:
+def resampled(layer: WanResample, frames: Tensor, *_: object, **__: object) -> Tensor:
     """The layer without its memory of earlier chunks."""
     if layer.mode == "upsample3d":
         return in_space(layer, doubled_in_time(layer, frames))

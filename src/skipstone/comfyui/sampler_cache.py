@@ -1,5 +1,6 @@
 """The attachment of a method to a model in ComfyUI."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,8 @@ class SamplerCache:
 
     def attach(self, patcher: Any) -> None:
         """Let a model's runs go through this; another cache of skipstone on it is replaced."""
-        call = uncompiled(self._call, recursive=False)
+        # Bound afterwards: torch 2.6 cannot mark a bound method.
+        call = functools.partial(uncompiled(SamplerCache._call, recursive=False), self)
         kinds = {OUTER_SAMPLE: self._sample, PREDICT_NOISE: self._predict, DIFFUSION_MODEL: call}
         for kind, wrapper in kinds.items():
             patcher.remove_wrappers_with_key(kind, KEY)

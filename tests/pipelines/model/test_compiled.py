@@ -28,6 +28,7 @@ from skipstone import (
 )
 from skipstone.pipelines import engine
 from skipstone.pipelines.model.blocks import block_lists
+from skipstone.pipelines.model.compiled import FOLLOWS
 from support import tiny
 from support.methods import blocks, codebook, smooth
 from support.tiny_pipelines import unet
@@ -64,6 +65,10 @@ def _fresh_compiler() -> object:
     counters.clear()
     yield
     torch._dynamo.reset()
+
+
+followed = pytest.mark.skipif(not FOLLOWS, reason="torch before 2.9 follows no model with a cache")
+"""For what is compiled as a whole; older ones run it uncompiled."""
 
 
 @functools.cache
@@ -177,6 +182,7 @@ WAYS = {
 """How a model is compiled, and whether that is before a cache is attached."""
 
 
+@followed
 @pytest.mark.parametrize(
     ("case", "way"),
     [*((case, "in place") for case in WHOLE), *(("first block", way) for way in WAYS if way != "in place")],
@@ -212,6 +218,7 @@ BY_LAYER = {
 }
 
 
+@followed
 @pytest.mark.parametrize(
     ("method", "name", "most"),
     [*((method, "wan", 7) for method in BY_LAYER), ("pab", "flux", 10), ("smoothcache", "flux", 10)],
@@ -234,6 +241,7 @@ def test_a_whole_model_with_skipped_layers_is_compiled_in_pieces_once(
     assert "what this method may skip runs uncompiled" in cache.last_run.notes[0]
 
 
+@followed
 @pytest.mark.parametrize("method", ["pab", "smoothcache", "block-caching"])
 def test_deeper_models_are_compiled_in_no_more_pieces(method: str) -> None:
     def graphs(layers: int) -> int:
@@ -249,6 +257,7 @@ def test_deeper_models_are_compiled_in_no_more_pieces(method: str) -> None:
     assert graphs(3) == graphs(6)
 
 
+@followed
 @pytest.mark.parametrize("compile_it", [compile_in_place, compile_and_wrap])
 def test_a_whole_model_may_forbid_graph_breaks(compile_it: Callable[..., None]) -> None:
     make, method = WHOLE["first block"]
@@ -256,6 +265,27 @@ def test_a_whole_model_may_forbid_graph_breaks(compile_it: Callable[..., None]) 
     with skipstone.attach(pipe.pipe, method) as cache:
         pipe()
     assert cache.last_run.skipped > 0
+
+
+@pytest.mark.parametrize("way", [*WAYS] if FOLLOWS else [way for way in WAYS if WAYS[way][1]])
+@pytest.mark.parametrize("method", [WHOLE["first block"][1], BY_LAYER["pab"]], ids=["first block", "layers"])
+def test_where_torch_cannot_follow_the_whole_model_runs_uncompiled(
+    way: str, method: Cacher[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "FOLLOWS", False)
+    compile_it, compiled_first = WAYS[way]
+    pipe, backend = tiny.flux(), Counting()
+    with skipstone.attach(pipe.pipe, method) as cache:
+        eager, strip = pipe(), cache.last_run.strip
+    if compiled_first:
+        compile_it(pipe.pipe, "transformer", backend=backend)
+    with skipstone.attach(pipe.pipe, method) as cache:
+        if not compiled_first:
+            compile_it(pipe.pipe, "transformer", backend=backend)
+        assert torch.equal(pipe(), eager)
+    assert cache.last_run.strip == strip
+    assert backend.graphs == 0
+    assert cache.last_run.notes[0].endswith("uncompiled: compile its blocks instead, or pip install -U torch")
 
 
 def test_a_whole_model_runs_bare_again_after_removal() -> None:
