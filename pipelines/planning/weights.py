@@ -1,7 +1,7 @@
 """A model's present weights: a statistic of each tensor, the same on every device."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache, partial
 from itertools import chain
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -101,11 +101,8 @@ def _sums(tensor: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
 
 
 def _glimpse(tensor: Tensor) -> tuple[Tensor | None, None]:
-    """Some of a tensor's words, evenly; none without values."""
-    if not _has_values(tensor):
-        return None, None
-    words = _bits(tensor)
-    return words[:: -(-len(words) // GLIMPSE)], None
+    """Some of a tensor's words, at random places; none without values."""
+    return (_some(tensor, _glimpsed), None) if _has_values(tensor) else (None, None)
 
 
 def _read(tensors: Sequence[Tensor], seen: Sequence[Sign]) -> list[list[Any]]:
@@ -171,12 +168,16 @@ def _bits(tensor: Tensor) -> Tensor:
     return (flat.clone() if flat.storage_offset() % WORD else flat).view(torch.int64)
 
 
-def _places(count: int, device: torch.device) -> Tensor:
+def _places(count: int, device: torch.device, most: int = LOOKED_AT) -> Tensor:
     """Which words are kept: all if there are few, otherwise always the same ones."""
-    if count <= LOOKED_AT:
+    if count <= most:
         return torch.arange(count, device=device)
     source = torch.Generator().manual_seed(count)
-    return torch.randint(count, (LOOKED_AT,), generator=source).to(device)
+    return torch.randint(count, (most,), generator=source).to(device)
+
+
+_glimpsed = lru_cache(maxsize=64)(partial(_places, most=GLIMPSE))
+"""The words that are looked at, kept for the lengths that a model's tensors have."""
 
 
 def _fetched(read: Sequence[Tensor | None]) -> dict[int, list[int]]:

@@ -71,6 +71,14 @@ def test_offloaded_weights_are_read_whole_only_when_some_words_changed(
     assert changed == statistics(model)
 
 
+@pytest.mark.parametrize("changed", [(slice(None), slice(4, None)), (slice(9, None), slice(None))])
+def test_changed_columns_and_rows_of_offloaded_weights_are_seen(changed: tuple[slice, slice]) -> None:
+    values, home = torch.zeros(3072, 3072, dtype=torch.bfloat16), torch.device("cuda")
+    before = weights.signs([values], home)
+    values[changed] = 1
+    assert weights.signs([values], home) != before
+
+
 @pytest.mark.parametrize("count", [1, 12, 13, 1000])
 def test_all_words_are_summed_in_64_bits(count: int) -> None:
     model = torch.nn.Module()
