@@ -50,8 +50,8 @@ class CausalSettings(Declared):
             raise ValueError(f"expected a sink below the window of {self.window} frames, got {self.sink}")
         if self.window is None and self.sink:
             raise ValueError(
-                f"a sink of {self.sink} frames goes with a window, without which all are seen: give a window, or "
-                "leave the sink out"
+                f"a sink of {self.sink} frames goes with a window, without which all are seen: give a window "
+                "too, or leave the sink out"
             )
 
     @property

@@ -44,7 +44,7 @@ class RunOptions:
         bool,
         typer.Option(
             "--stream",
-            help="Make the frames of a causal model one chunk after another: 400 frames by default. The mp4 is "
+            help="Make the frames of a causal model one chunk after another, 400 by default. The mp4 is "
             "encoded meanwhile in the temporary folder, and put in its place at the end.",
         ),
     ] = False

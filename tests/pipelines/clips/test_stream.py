@@ -101,9 +101,11 @@ def test_a_batch_is_made_of_several_prompts(pipe: Any) -> None:
 
 def test_each_video_of_a_batch_may_have_its_own_noise(pipe: Any) -> None:
     both = {name: text.repeat(2, 1, 1) for name, text in TEXTS.items()}
+    pipe.transformer.double()
+    pipe.vae.double()
     noises = [torch.Generator().manual_seed(seed) for seed in (1, 0)]
     made = video(pipe, **both, generator=noises, context_noise=0.1)
-    assert torch.allclose(made[1:], video(pipe, context_noise=0.1), atol=1e-5)
+    assert torch.allclose(made[1:], video(pipe, context_noise=0.1), atol=1e-10)
     assert not torch.allclose(made[:1], made[1:], atol=1e-2)
 
 
@@ -254,7 +256,7 @@ def test_streams_of_pipelines_that_share_a_part_take_turns(pipe: Any, shared: st
 
     first = threading.Thread(target=lambda: video(pipe, frames=5, cache="fora", callback_on_step_end=hold))
     first.start()
-    reached.wait()
+    assert reached.wait(60)
     assert torch.equal(video(other, frames=5), expected)
     order.append("second")
     first.join()
