@@ -74,14 +74,9 @@ class CausalSettings(Declared):
 
 REMEDY = "write it as docs/streaming.md says, or remove it and give chunk=, window= and sink="
 
-_Written: Any = create_model(
-    "_Written",
-    __base__=Schema,
-    **{
-        **{name: (kind, None) for name, kind in declarations(CausalSettings).items()},
-        "chunk": (Positive, ...),
-    },
-)
+_kinds: dict[str, Any] = {name: (kind, None) for name, kind in declarations(CausalSettings).items()}
+
+_Written: Any = create_model("_Written", __base__=Schema, **{**_kinds, "chunk": (Positive, ...)})
 """What a file may say: the same, as JSON."""
 
 
