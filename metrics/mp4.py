@@ -91,14 +91,19 @@ def _check(path: Path, frames: int) -> None:
     Raises:
         OSError: some are missing.
     """
+    found = frames_in(path)
+    if found != frames:
+        raise OSError(f"only {found} of {frames} frames could be written")
+
+
+def frames_in(path: Path) -> int:
+    """How many frames a file has; 0 for one that cannot be played."""
     from imageio_ffmpeg import count_frames_and_secs
 
     try:
-        found = count_frames_and_secs(path)[0]
+        return int(count_frames_and_secs(path)[0])
     except RuntimeError:
-        found = 0
-    if found != frames:
-        raise OSError(f"only {found} of {frames} frames could be written")
+        return 0
 
 
 def _even(pixels: Any) -> Any:

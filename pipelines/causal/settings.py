@@ -1,15 +1,19 @@
 """How a causal video model was trained: in which chunks, and what each of them sees."""
 
+import codecs
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Lt
+from pydantic import create_model
 
-from skipstone.declared import Declared, Natural, Positive
+from skipstone.declared import Declared, Natural, Positive, declarations
+from skipstone.disk.errors import FileError
+from skipstone.disk.reading import Schema, parsed, read_bytes
 
 FILE = "causal.json"
 """The file in the folder of a pipeline that says so."""
@@ -44,6 +48,11 @@ class CausalSettings(Declared):
             )
         if self.window is not None and self.sink >= self.window:
             raise ValueError(f"expected a sink below the window of {self.window} frames, got {self.sink}")
+        if self.window is None and self.sink:
+            raise ValueError(
+                f"a sink of {self.sink} frames goes with a window, without which all are seen: give a window "
+                "too, or leave the sink out"
+            )
 
     @property
     def begins_with(self) -> int:
@@ -63,6 +72,14 @@ class CausalSettings(Declared):
         return f"chunks of {self.chunk} latent frames that see {seen} before"
 
 
+REMEDY = "write it as docs/streaming.md says, or remove it and give chunk=, window= and sink="
+
+_kinds: dict[str, Any] = {name: (kind, None) for name, kind in declarations(CausalSettings).items()}
+
+_Written: Any = create_model("_Written", __base__=Schema, **{**_kinds, "chunk": (Positive, ...)})
+"""What a file may say: the same, as JSON."""
+
+
 def settings_of(pipe: Any, given: Mapping[str, Any]) -> CausalSettings:
     """The settings of a pipeline's model.
 
@@ -74,28 +91,51 @@ def settings_of(pipe: Any, given: Mapping[str, Any]) -> CausalSettings:
         TypeError: a setting of another type.
         ValueError: nothing tells the chunk, settings out of range, or a file that cannot be read.
     """
-    known = settings_in(Path(str(getattr(pipe, "name_or_path", ""))))
-    said = {} if known is None else {field.name: getattr(known, field.name) for field in fields(known)}
-    asked = {**said, **{name: value for name, value in given.items() if value is not None}}
+    folder = Path(str(getattr(pipe, "name_or_path", "")))
+    known = settings_in(folder)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    asked = {**({} if known is None else asdict(known)), **chosen}
     if "chunk" not in asked:
         raise ValueError(
             f"nothing says that this {type(pipe).__name__} is causal: its folder has no {FILE}. If its model "
             "was trained to make chunks of frames, give chunk=, window= and sink= as it was trained; the "
             "frames of others can be streamed while they are decoded, by skipstone.stream_decode"
         )
-    return CausalSettings(**asked)
+    settings = CausalSettings(**asked)
+    _check_time(settings, pipe, "" if "context_timestep" in chosen else f" in {str(folder / FILE)!r}")
+    return settings
+
+
+def _check_time(settings: CausalSettings, pipe: Any, place: str) -> None:
+    """Refuse a time that no model was trained at."""
+    last = pipe.scheduler.config.num_train_timesteps
+    if settings.context_timestep > last:
+        raise ValueError(
+            f"expected a context_timestep up to {last}, the training steps of the scheduler, got "
+            f"{settings.context_timestep:g}{place}"
+        )
 
 
 def settings_in(folder: Path) -> CausalSettings | None:
     """The settings in a pipeline's folder; None if it has none.
 
     Raises:
-        ValueError: a file that cannot be read, or settings out of range.
+        FileError: a file that cannot be read, or settings out of range.
     """
     path = folder / FILE
-    if not path.is_file():
+    if not path.exists():
         return None
+    place, content = repr(str(path)), read_bytes(path).removeprefix(codecs.BOM_UTF8)
+    written = parsed(content, _Written, place, REMEDY)
     try:
-        return CausalSettings(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"cannot read {str(path)!r}: {error}") from None
+        json.loads(content, object_pairs_hook=_refuse_twice)
+        return CausalSettings(**written.model_dump(exclude_unset=True))
+    except ValueError as error:
+        raise FileError(f"{place} is damaged: {error}; {REMEDY}") from None
+
+
+def _refuse_twice(pairs: Sequence[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is given twice")

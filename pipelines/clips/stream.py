@@ -1,10 +1,8 @@
 """Make a video of any length with a causal model, and give its frames as they are ready."""
 
 import inspect
-import threading
-import weakref
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Annotated, Any
@@ -21,6 +19,7 @@ from skipstone.pipelines.attach import attach
 from skipstone.pipelines.causal.prefix import Prefix
 from skipstone.pipelines.causal.settings import CausalSettings, settings_of
 from skipstone.pipelines.opening.sizes import check_sizes
+from skipstone.pipelines.run.turns import turn
 from skipstone.pipelines.vae.continued import decode_on, decoder_of
 from skipstone.schedules.plan import Plan
 
@@ -29,9 +28,6 @@ PROMPTS = ("prompt", "negative_prompt", "prompt_embeds", "negative_prompt_embeds
 
 OURS = {"latents", "num_frames", "num_inference_steps", "num_videos_per_prompt", "output_type", "return_dict"}
 """The arguments of a pipeline's call that a stream gives itself, or has no use for."""
-
-_turns: "weakref.WeakKeyDictionary[Any, threading.Lock]" = weakref.WeakKeyDictionary()
-"""Whose turn it is on a pipeline: its scheduler is at one step of one chunk."""
 
 
 @checked
@@ -45,12 +41,13 @@ def stream(
     sink: Natural | None = None,
     context_timestep: Annotated[float, Ge(0)] | None = None,
     context_noise: Annotated[float, Ge(0), Lt(1)] | None = None,
+    first: Positive | None = None,
     steps: Positive | None = None,
     guidance_scale: Annotated[float, Ge(0)] | None = None,
     negative_prompt: str | list[str] | None = None,
     height: Positive | None = None,
     width: Positive | None = None,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | list[torch.Generator] | None = None,
     cache: MethodName | str | Cacher[Any] | Plan | None = None,
     **call: Any,
 ) -> Generator[Tensor, None, None]:
@@ -59,7 +56,7 @@ def stream(
     Each chunk of frames is a call of the pipeline in which it sees the frames before it. What the model makes
     of these is computed once and kept (`block_causal`), and the autoencoder goes on where it stopped, so that
     time and memory of a chunk do not grow with the video. Between two frames the pipeline can be used as
-    ever. Streams of one pipeline take turns, chunk by chunk::
+    ever. Streams of pipelines that share a scheduler or a model take turns, chunk by chunk::
 
         pipe = skipstone.load("pebble-stream")
         for frames in skipstone.stream(pipe, "a red apple bounces on a blue background", frames=400):
@@ -71,24 +68,28 @@ def stream(
 
     Args:
         pipe: a `WanPipeline` whose transformer was trained to be causal. A file ``causal.json`` in its folder
-            tells the settings from ``chunk`` to ``context_noise``; they can be given instead.
+            tells the settings from ``chunk`` to ``first``; they can be given instead, and None leaves one to
+            the file.
         prompt: what the video shows; a list makes one video of each.
         frames: how many frames to make, at least those of the first chunk. The last chunk is made whole and
             cut.
         chunk: latent frames in a chunk.
-        window: latent frames before a chunk that it sees, from ``chunk``; None for all.
-        sink: how many of the first latent frames all chunks see, below ``window``.
-        context_timestep: the time that the model was trained to see finished frames at.
-        context_noise: the level of the noise, below 1, in what later chunks see of finished ones;
-            models that were trained so do not copy small errors from chunk to chunk.
+        window: latent frames before a chunk that it sees, from ``chunk``; None for what the file says, or
+            else all.
+        sink: how many of the first latent frames all chunks see, below ``window``; by default 0.
+        context_timestep: the time that the model was trained to see finished frames at, up to the training
+            steps of the scheduler; by default 0.
+        context_noise: the level of the noise, from 0 and below 1, in what later chunks see of finished ones;
+            models that were trained so do not copy small errors from chunk to chunk. By default 0.
+        first: latent frames in the first chunk, by default as many as in the others.
         steps: denoising steps of each chunk. None, here and below, stands for the default of the pipeline.
         guidance_scale: the guidance scale; 1 turns guidance off.
         negative_prompt: what the video does not show.
         height: in pixels.
         width: in pixels.
-        generator: of the noise; all chunks draw from it in turn.
-        cache: a method or a plan as of `attach`, which is attached until the stream ends. Each chunk is a run
-            of its own. A cache that is attached already works, too.
+        generator: of the noise, or a list with one for each video; all chunks draw from it in turn.
+        cache: a method or a plan as of `attach`, for the chunks of this stream alone; each chunk is a run of
+            its own. A cache that is attached already works instead.
         call: other arguments of the pipeline's call, such as ``prompt_embeds`` or ``attention_kwargs``.
 
     Returns:
@@ -96,23 +97,27 @@ def stream(
         pipeline is as it was before.
 
     Raises:
-        TypeError: this is not a `WanPipeline`, or another autoencoder than Wan's.
+        TypeError: this is not a `WanPipeline`, another autoencoder than Wan's, or an argument that the
+            pipeline's call does not have.
         ValueError: nothing says that the model is causal; settings, sizes or a number of frames that it
-            cannot have. On the first frame, also what `attach` and `block_causal` refuse.
+            cannot have. On the first frame, also what `block_causal` refuses, and before each chunk what
+            `attach` does.
+        RuntimeError: a callback asks for a chunk of another stream within its own.
     """
     _check_pipeline(pipe, call)
     chunks = {
         "chunk": chunk, "window": window, "sink": sink, "context_timestep": context_timestep,
-        "context_noise": context_noise,
+        "context_noise": context_noise, "first": first,
     }  # fmt: skip
     settings = settings_of(pipe, chunks)
     asked = {
         "prompt": prompt, "negative_prompt": negative_prompt, "height": height, "width": width,
         "num_inference_steps": steps, "guidance_scale": guidance_scale, "generator": generator,
     }  # fmt: skip
-    making = Making(pipe, settings, {**_defaults(pipe), **call, **_without_none(asked)}, frames)
+    options = {**_defaults(pipe), **call, **_without_none(asked)}
+    making = Making(pipe, settings, options, frames, None if cache is None else make(cache))
     making.check()
-    return making.frames(None if cache is None else make(cache))
+    return making.frames()
 
 
 def _check_pipeline(pipe: Any, call: Mapping[str, Any]) -> None:
@@ -127,6 +132,8 @@ def _check_pipeline(pipe: Any, call: Mapping[str, Any]) -> None:
     decoder_of(pipe)
     if ours := sorted(OURS & call.keys()):
         raise ValueError(f"a stream gives these itself: {', '.join(ours)}; it takes frames= and steps=")
+    if unknown := sorted(call.keys() - inspect.signature(pipe.__call__).parameters.keys()):
+        raise TypeError(f"neither stream nor {type(pipe).__name__} takes {', '.join(unknown)}: leave it out")
 
 
 def _defaults(pipe: Any) -> dict[str, Any]:
@@ -149,12 +156,14 @@ class Making:
         settings: those of its model.
         call: the arguments of a pipeline's call for all of the video.
         count: how many frames to make.
+        cache: what skips steps within the chunks; None for nothing.
     """
 
     pipe: Any
     settings: CausalSettings
     call: Mapping[str, Any]
     count: int
+    cache: Cacher[Any] | None
 
     def check(self) -> None:
         """Refuse what the pipeline cannot make.
@@ -162,12 +171,12 @@ class Making:
         Raises:
             ValueError: a number of frames, a side, or prompts that it cannot take.
         """
-        fewest = self._frames(self.settings.begins_with)
+        fewest = self._frames_of(self.settings.begins_with)
         if self.count < fewest:
             raise ValueError(f"expected at least {fewest} frames, those of the first chunk, got {self.count}")
         check_sizes(self.pipe, {name: self.call[name] for name in ("height", "width")})
-        prompts = {name: self.call.get(name) for name in PROMPTS}
-        self.pipe.check_inputs(height=self.call["height"], width=self.call["width"], **prompts)
+        asked = {name: self.call.get(name) for name in (*PROMPTS, "height", "width", "guidance_scale_2")}
+        self.pipe.check_inputs(**asked)
         self._check_positions()
 
     def _check_positions(self) -> None:
@@ -183,19 +192,23 @@ class Making:
             )
 
     @torch.no_grad()
-    def frames(self, cache: Cacher[Any] | None) -> Generator[Tensor, None, None]:
+    def frames(self) -> Generator[Tensor, None, None]:
         """The frames, as they are ready."""
         left = self.count
-        with ExitStack() as undo:
-            if cache is not None:
-                undo.enter_context(attach(self.pipe, cache))
+        with self._turn():
             prefix = Prefix(self.pipe.transformer, self.settings.window, self.settings.sink)
-            undo.callback(prefix.remove)
+        try:
             for piece in decode_on(decoder_of(self.pipe), self._latents(prefix)):
                 yield piece[:, :, :left]
                 left -= piece.shape[2]
                 if left <= 0:
                     return
+        finally:
+            prefix.remove()
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """A chunk's turn: the scheduler is at one of its steps, and its cache is on the model."""
+        return turn(self.pipe.scheduler, self.pipe.transformer)
 
     @property
     def _sizes(self) -> list[int]:
@@ -203,7 +216,7 @@ class Making:
         latents = -(-(self.count - 1) // self.pipe.vae_scale_factor_temporal) + 1
         return list(self.settings.sizes(latents))
 
-    def _frames(self, latents: int) -> int:
+    def _frames_of(self, latents: int) -> int:
         """How many frames belong to the first latent frames of a video."""
         return (latents - 1) * int(self.pipe.vae_scale_factor_temporal) + 1
 
@@ -211,7 +224,7 @@ class Making:
         """The latents of each chunk, as the autoencoder takes them."""
         texts: dict[str, Tensor] = {}
         for number, size in enumerate(self._sizes, 1):
-            with _turns.setdefault(self.pipe, threading.Lock()):
+            with self._turn():
                 texts = texts or self._texts()
                 chunk = self._chunk(prefix, texts, size)
                 if self.pipe.interrupt:  # by a callback
@@ -230,10 +243,11 @@ class Making:
 
     def _chunk(self, prefix: Prefix, texts: Mapping[str, Tensor], size: int) -> Tensor:
         others = {name: value for name, value in self.call.items() if name not in PROMPTS}
-        with prefix.seen():
+        cached = nullcontext() if self.cache is None else attach(self.pipe, self.cache)
+        with cached, prefix.seen():
             latents: Tensor = self.pipe(
                 **others, prompt_embeds=texts["cond"], negative_prompt_embeds=texts.get("uncond"),
-                num_frames=self._frames(size), output_type="latent", return_dict=False,
+                num_frames=self._frames_of(size), output_type="latent", return_dict=False,
             )[0]  # fmt: skip
         return latents
 

@@ -1,6 +1,7 @@
 """Change the behaviour of single objects by giving them a subclass."""
 
 import functools
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -9,13 +10,17 @@ from skipstone.pipelines.model.compiled import uncompiled
 
 Members = Mapping[str, Callable[..., Any] | property]
 
+_changing = threading.RLock()
+"""Held while objects change their class, which threads do that share a model."""
+
 
 def give_subclass(instance: Any, members: Members) -> "Swap":
     """Move one object to a new subclass of its class that has these members, until the swap is undone.
 
     Nothing is stored on the object, and copies, pickles and slices of it have the plain class.
     """
-    return Swap(type(instance), [instance], members)
+    with _changing:
+        return Swap(type(instance), [instance], members)
 
 
 class Swap:
@@ -40,10 +45,10 @@ class Swap:
     def undo(self) -> None:
         """Give the objects their class back; a second call does nothing."""
         self._owners.clear()
-        for held in self._instances:
-            instance = held()
-            while instance is not None and _is_given(type(instance)) and not type(instance).swap._owners:
-                instance.__class__ = type(instance).__base__
+        with _changing:
+            for instance in (held() for held in self._instances):
+                while instance is not None and _is_given(type(instance)) and not type(instance).swap._owners:
+                    instance.__class__ = type(instance).__base__
 
     def _give(self, given: type[Any], instance: Any) -> "weakref.ref[Any]":
         instance.__class__ = given

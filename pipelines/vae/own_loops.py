@@ -4,14 +4,14 @@ What they remember belongs to the decode here, and not to the model, so that two
 """
 
 import inspect
-import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from skipstone.pipelines.run.turns import turn
 
 Loop = Callable[[Any, Tensor], Iterator[Tensor]]
 """Gives the frames of latents, chunk after chunk; the first argument is the autoencoder."""
@@ -94,16 +94,11 @@ def _kandinsky(vae: Any, latents: Tensor) -> Iterator[Tensor]:
         yield vae.decoder(chunk, kept)
 
 
-_turns: "weakref.WeakKeyDictionary[nn.Module, threading.Lock]" = weakref.WeakKeyDictionary()
-"""Whose turn it is where the modules themselves remember."""
-
-
 def _magvit(vae: Any, latents: Tensor) -> Iterator[Tensor]:
     """One latent frame at a time; what the modules remember is put into them for each."""
     kept: dict[str, Any] = {}
-    turn = _turns.setdefault(vae, threading.Lock())
     for chunk in _first_longer(vae.post_quant_conv(latents), 1, vae.num_latent_frames_batch_size):
-        with turn:
+        with turn(vae):
             try:
                 _remember(vae, kept)
                 frames = vae.decoder(chunk)

@@ -74,8 +74,8 @@ def test_an_interrupt_leaves_what_was_made(
 ) -> None:
     whole = streams.Making.frames
 
-    def interrupted(self: streams.Making, cache: Any) -> Generator[Tensor, None, None]:
-        for number, piece in enumerate(whole(self, cache)):
+    def interrupted(self: streams.Making) -> Generator[Tensor, None, None]:
+        for number, piece in enumerate(whole(self)):
             if number == 3:
                 raise KeyboardInterrupt
             yield piece
@@ -87,10 +87,58 @@ def test_an_interrupt_leaves_what_was_made(
     assert [path.name for path in Path().iterdir()] == ["a.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("why", "message"),
+    [
+        (RuntimeError("CUDA out of memory"), "error: there is too little memory for this"),
+        (RuntimeError("odd"), "error: RuntimeError: odd"),
+        (ValueError("no such thing"), "error: no such thing"),
+        (OSError("lost"), "error: lost"),
+        (None, "error: values of the picture are not finite numbers"),
+    ],
+)
+def test_an_error_leaves_what_was_made(
+    causal: str,
+    why: Exception | None,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without another reason, frames are not finite."""
+    whole = streams.Making.frames
+
+    def failing(self: streams.Making) -> Generator[Tensor, None, None]:
+        for number, piece in enumerate(whole(self)):
+            if number == 3 and why is not None:
+                raise why
+            yield piece if number < 3 else piece * float("nan")
+
+    monkeypatch.setattr(streams.Making, "frames", failing)
+    assert generate(causal, "--no-cache") == 2
+    *_, kept, error = capsys.readouterr().err.strip().splitlines()
+    assert kept == f"stopped by {type(why or ValueError()).__name__}: a.mp4 has the first 9 of 22 frames"
+    assert error.startswith(message)
+    assert len(frames()) == 9
+    assert [path.name for path in Path().iterdir()] == ["a.mp4"]
+
+
+def test_an_encoder_that_ends_leaves_the_former_file(
+    causal: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ended(self: mp4.Mp4, pixels: Any) -> None:
+        raise OSError("the encoder has ended")
+
+    Path("a.mp4").write_text("former")
+    monkeypatch.setattr(mp4.Mp4, "_send", ended)
+    assert generate(causal, "--no-cache") == 2
+    assert "has the first" not in capsys.readouterr().err
+    assert Path("a.mp4").read_text() == "former"
+
+
 def test_an_interrupt_before_the_first_frame_leaves_nothing(
     causal: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(self: streams.Making, cache: Any) -> Generator[Tensor, None, None]:
+    def interrupted(self: streams.Making) -> Generator[Tensor, None, None]:
         raise KeyboardInterrupt
         yield
 
@@ -129,7 +177,7 @@ def test_a_longer_video_without_it_is_a_note(causal: str, capsys: pytest.Capture
 
 def test_other_files_than_mp4_are_refused(causal: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert generate(causal, output="a.gif") == 2
-    assert "--stream writes an mp4 while frames are made, got 'a.gif': name it so" in capsys.readouterr().err
+    assert "--stream encodes an mp4 while frames are made, got 'a.gif': name it so" in capsys.readouterr().err
 
 
 def test_other_models_are_refused_before_they_are_loaded(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from skipstone.disk.writing import write
 from skipstone.metrics.media import pixels_of
-from skipstone.metrics.mp4 import Mp4
+from skipstone.metrics.mp4 import Mp4, frames_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,6 +85,11 @@ class Film:
             self.frames += len(frames)
 
         return take
+
+    @property
+    def playable(self) -> int:
+        """How many frames the finished file has: after an error, the encoder may not have written all."""
+        return frames_in(self._path) if self.frames else 0
 
     def write(self, output: Path) -> None:
         """Bring the file to its place.

@@ -186,7 +186,7 @@ def _check_video(options: RunOptions, rate: float | None, output: Path) -> None:
     if rate is None and given:
         raise ValueError(f"{given[0]} is for videos, and this model makes images: drop it")
     if options.stream and output.suffix.lower() != ".mp4":
-        raise ValueError(f"--stream writes an mp4 while frames are made, got {str(output)!r}: name it so")
+        raise ValueError(f"--stream encodes an mp4 while frames are made, got {str(output)!r}: name it so")
 
 
 def _check_file(output: Path, extensions: tuple[str, ...]) -> None:

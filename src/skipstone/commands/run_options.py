@@ -44,8 +44,8 @@ class RunOptions:
         bool,
         typer.Option(
             "--stream",
-            help="Make the frames of a causal model one chunk after another, and write an mp4 meanwhile: 400 "
-            "frames by default.",
+            help="Make the frames of a causal model one chunk after another, 400 by default. The mp4 is "
+            "encoded meanwhile in the temporary folder, and put in its place at the end.",
         ),
     ] = False
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from skipstone.cachers.contract.words import Step
-    from skipstone.commands.progress import FrameBar
     from skipstone.pipelines.attach import CacheHandle
 
 FRAMES = 400
@@ -120,31 +119,48 @@ def check_causal(opening: Opening) -> None:
 def stream_to(
     output: Path, opening: Opening, prompt: str, seed: int, film: Film, caching: Caching
 ) -> Streamed:
-    """Make a video and write its frames as they come; what an interrupt leaves of it is written, too.
+    """Make a video whose frames are encoded as they come; what an interrupt or an error leaves is kept, too.
 
     Raises:
         KeyboardInterrupt: it was interrupted.
         ValueError: the model cannot make this.
     """
-    from skipstone.commands.progress import FrameBar
     from skipstone.pipelines.clips.stream import stream
 
     pipe = opening.loaded()
     call = _arguments(opening, pipe, prompt)
     pieces = stream(pipe, **call, generator=_generator(seed))
     made = Streamed(str(output), opening.model, prompt, seed, film.fps)
-    with film, caching(pipe) as cache, FrameBar(Console(stderr=True), call["frames"]) as bar:
+    with film, _counted(made, caching(pipe)), _kept(film, output, call["frames"]):
+        _take(pieces, pipe.video_processor, film, made, call["frames"])
+        film.write(output)
+    return made
+
+
+@contextmanager
+def _counted(made: Streamed, caching: "AbstractContextManager[CacheHandle | None]") -> Iterator[None]:
+    """Count what is skipped inside."""
+    with caching as cache:
         if cache is not None:
             cache.watch(made.count)
-        try:
-            _take(pieces, pipe.video_processor, film, made, bar)
-            film.write(output)
-        except KeyboardInterrupt:
-            _keep(film, output, call["frames"])
-            raise
+        yield
         if cache is not None:
             made.method, made.notes = cache.method, tuple(cache.last_run.notes)
-    return made
+
+
+@contextmanager
+def _kept(film: Film, output: Path, asked: int) -> Iterator[None]:
+    """Write what there is when what is done inside does not come to its end."""
+    try:
+        yield
+    except (KeyboardInterrupt, Exception) as why:
+        if frames := film.playable:
+            film.write(output)
+            reason = (
+                "interrupted" if isinstance(why, KeyboardInterrupt) else f"stopped by {type(why).__name__}"
+            )
+            print(f"{reason}: {output} has the first {frames} of {asked} frames")
+        raise
 
 
 def _arguments(opening: Opening, pipe: Any, prompt: str) -> dict[str, Any]:
@@ -165,20 +181,15 @@ def _generator(seed: int) -> Any:
     return torch.Generator().manual_seed(seed)
 
 
-def _take(pieces: "Iterator[Tensor]", processor: Any, film: Film, made: Streamed, bar: "FrameBar") -> None:
+def _take(pieces: "Iterator[Tensor]", processor: Any, film: Film, made: Streamed, asked: int) -> None:
     """Film frames as they come."""
+    from skipstone.commands.progress import FrameBar
+
     begin = time.perf_counter()
-    with film.rolling():
+    with FrameBar(Console(stderr=True), asked) as bar, film.rolling():
         take = film.begin()
         for piece in pieces:
             frames = processor.postprocess_video(piece, output_type="pt")[0].permute(0, 2, 3, 1)
             take(frames)
             made.add(frames, time.perf_counter() - begin)
             bar.add(len(frames))
-
-
-def _keep(film: Film, output: Path, asked: int) -> None:
-    """Write what there is."""
-    if film.frames:
-        film.write(output)
-        print(f"interrupted: {output} has the first {film.frames} of {asked} frames")

@@ -12,10 +12,11 @@ from typing import Any
 import accelerate
 import pytest
 import torch
+from diffusers import WanPipeline
 from torch import Tensor
 
 import skipstone
-from skipstone.pipelines.causal.settings import CausalSettings
+from skipstone.pipelines.causal.settings import CausalSettings, settings_in
 from support.tiny import flux, sd3, wan
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
@@ -96,6 +97,22 @@ def test_frames_come_as_they_are_ready(pipe: Any) -> None:
 def test_a_batch_is_made_of_several_prompts(pipe: Any) -> None:
     both = {name: text.repeat(2, 1, 1) for name, text in TEXTS.items()}
     assert video(pipe, **both).shape == (2, 3, 22, 32, 32)
+
+
+def test_each_video_of_a_batch_may_have_its_own_noise(pipe: Any) -> None:
+    both = {name: text.repeat(2, 1, 1) for name, text in TEXTS.items()}
+    pipe.transformer.double()
+    pipe.vae.double()
+    noises = [torch.Generator().manual_seed(seed) for seed in (1, 0)]
+    made = video(pipe, **both, generator=noises, context_noise=0.1)
+    assert torch.allclose(made[1:], video(pipe, context_noise=0.1), atol=1e-10)
+    assert not torch.allclose(made[:1], made[1:], atol=1e-2)
+
+
+def test_the_first_chunk_can_be_given(pipe: Any) -> None:
+    # One latent frame, then six in three chunks of two: nothing is cut.
+    assert [piece.shape[2] for piece in stream(pipe, first=1, frames=25)] == [1, 4, 4, 4, 4, 4, 4]
+    assert next(stream(pipe, first=1, frames=1)).shape[2] == 1
 
 
 def test_chunks_are_whole_and_the_first_may_have_another_size() -> None:
@@ -187,10 +204,11 @@ def test_nothing_keeps_a_pipeline_alive() -> None:
 # Who else uses the pipeline
 
 
-def test_the_pipeline_can_be_called_between_frames(pipe: Any) -> None:
+@pytest.mark.parametrize("cache", [None, "fora"])
+def test_the_pipeline_can_be_called_between_frames(pipe: Any, cache: str | None) -> None:
     run = wan()
-    expected, plain = video(pipe), run()
-    frames, made = stream(pipe), []
+    expected, plain = video(pipe, steps=6, cache=cache), run()
+    frames, made = stream(pipe, steps=6, cache=cache), []
     for piece in frames:
         made.append(piece)
         again = type(run)(pipe, run.kwargs)()
@@ -206,12 +224,65 @@ def test_streams_of_one_pipeline_do_not_mix(pipe: Any) -> None:
         assert torch.equal(torch.cat(made, dim=2), right)
 
 
-def test_streams_in_two_threads_do_not_mix(pipe: Any) -> None:
-    expected = {scale: video(pipe, guidance_scale=scale) for scale in (4.0, 2.0)}
+@pytest.mark.parametrize("caches", [("fora", None), (None, "fora"), ("fora", "teacache")])
+def test_a_cache_acts_in_its_own_stream_alone(pipe: Any, caches: tuple[str | None, str | None]) -> None:
+    before = footprint(pipe)
+    expected = [video(pipe, steps=6, cache=cache) for cache in caches]
+    assert not torch.equal(*expected)
+    pairs = list(zip(*(stream(pipe, steps=6, cache=cache) for cache in caches), strict=True))
+    for made, right in zip(zip(*pairs, strict=True), expected, strict=True):
+        assert torch.equal(torch.cat(made, dim=2), right)
+    assert footprint(pipe) == before
+
+
+@pytest.mark.parametrize("shared", ["scheduler", "transformer"])
+def test_streams_of_pipelines_that_share_a_part_take_turns(pipe: Any, shared: str) -> None:
+    """A cache is on the model, and the scheduler is at one step: no other stream may come between."""
+    parts = dict(pipe.components)
+    if shared == "transformer":
+        parts["scheduler"] = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    else:
+        parts["transformer"] = wan().pipe.transformer
+    other = WanPipeline(**parts)
+    other.set_progress_bar_config(disable=True)
+    expected, order = video(other, frames=5), []
+    reached, waits = threading.Event(), threading.Event()
+
+    def hold(pipe: Any, step: int, time: Any, given: dict[str, Any]) -> dict[str, Any]:
+        reached.set()
+        waits.wait(0.2)
+        order.append("first")
+        return given
+
+    first = threading.Thread(target=lambda: video(pipe, frames=5, cache="fora", callback_on_step_end=hold))
+    first.start()
+    assert reached.wait(60)
+    assert torch.equal(video(other, frames=5), expected)
+    order.append("second")
+    first.join()
+    assert order == ["first", "first", "second"]
+
+
+def test_a_callback_cannot_ask_for_a_chunk_of_another_stream(pipe: Any) -> None:
+    before, expected, other = footprint(pipe), video(pipe), stream(pipe)
+
+    def ask(pipe: Any, step: int, time: Any, given: dict[str, Any]) -> dict[str, Any]:
+        next(other)
+        return given
+
+    with pytest.raises(RuntimeError, match="Scheduler is in the middle of a chunk"):
+        next(stream(pipe, callback_on_step_end=ask))
+    assert footprint(pipe) == before
+    assert torch.equal(video(pipe), expected)
+
+
+@pytest.mark.parametrize("cache", [None, "fora"])
+def test_streams_in_two_threads_do_not_mix(pipe: Any, cache: str | None) -> None:
+    expected = {scale: video(pipe, guidance_scale=scale, cache=cache) for scale in (4.0, 2.0)}
     made: dict[float, Tensor] = {}
 
     def run(scale: float) -> None:
-        made[scale] = video(pipe, guidance_scale=scale)
+        made[scale] = video(pipe, guidance_scale=scale, cache=cache)
 
     before = footprint(pipe)
     threads = [threading.Thread(target=run, args=(scale,)) for scale in expected]
@@ -346,12 +417,52 @@ def test_the_folder_of_a_pipeline_tells_them(pipe: Any, tmp_path: Path) -> None:
     assert not torch.equal(video(pipe, **{**none, "sink": 0}), expected)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"chunk": 0}', '{"chunk": 2, "windw": 3}'])
-def test_a_file_that_cannot_be_read_is_named(pipe: Any, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "it is no JSON"),
+        ("[" * 100_000, "it is no JSON"),
+        ("[]", "should be an object"),
+        ("null", "should be an object, got None"),
+        ("3", "should be an object, got 3"),
+        ("{}", "chunk field required"),
+        ('{"chunk": 0}', "chunk should be greater than or equal to 1, got 0"),
+        ('{"chunk": 2.0}', "chunk should be a valid integer, got 2.0"),
+        ('{"chunk": 2, "windw": 3}', "windw extra inputs are not permitted"),
+        ('{"chunk": 2, "self": 1}', "self extra inputs are not permitted"),
+        ('{"chunk": 2, "chunk": 3}', "chunk is given twice"),
+        ('{"chunk": 2, "sink": 3}', "a sink of 3 frames goes with a window"),
+        ('{"chunk": 2, "context_timestep": 1e400}', "context_timestep should be a finite number"),
+        ('{"chunk": 2, "window": 1}', "a window of at least one chunk of 2"),
+    ],
+)
+def test_a_damaged_file_is_named(pipe: Any, tmp_path: Path, text: str, message: str) -> None:
     pipe.register_to_config(_name_or_path=str(tmp_path))
     (tmp_path / "causal.json").write_text(text)
-    with pytest.raises(ValueError, match=r"cannot read '.*causal.json'"):
+    with pytest.raises(ValueError, match=rf"causal.json' is damaged: .*{message}") as refused:
         skipstone.stream(pipe)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_folder_in_place_of_the_file_is_named(pipe: Any, tmp_path: Path) -> None:
+    pipe.register_to_config(_name_or_path=str(tmp_path))
+    (tmp_path / "causal.json").mkdir()
+    with pytest.raises(ValueError, match=r"cannot read '.*causal.json': Is a directory"):
+        skipstone.stream(pipe)
+
+
+def test_a_mark_of_byte_order_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "causal.json").write_text('{"chunk": 2}', "utf-8-sig")
+    assert settings_in(tmp_path) == CausalSettings(chunk=2)
+
+
+def test_a_time_that_no_model_was_trained_at_is_refused(pipe: Any, tmp_path: Path) -> None:
+    pipe.register_to_config(_name_or_path=str(tmp_path))
+    (tmp_path / "causal.json").write_text('{"chunk": 2, "context_timestep": 1001}')
+    with pytest.raises(ValueError, match=r"context_timestep up to 1000, .* got 1001 in '.*causal.json'"):
+        skipstone.stream(pipe)
+    with pytest.raises(ValueError, match=r"context_timestep up to 1000, .* got 2000$"):
+        stream(pipe, context_timestep=2000.0)
 
 
 @pytest.mark.parametrize(
@@ -369,16 +480,23 @@ def test_a_file_that_cannot_be_read_is_named(pipe: Any, tmp_path: Path, text: st
         ({"prompt_embeds": None}, "Provide either `prompt` or `prompt_embeds`"),
         ({"latents": 1, "num_frames": 3}, "a stream gives these itself: latents, num_frames"),
         (
-            {"window": None, "frames": 400},
+            {"window": None, "sink": None, "frames": 400},
             "102 latent frames at once, in a window and a chunk, are more than the 32",
         ),
         ({"window": 31, "frames": 400}, "33 latent frames at once"),
         ({"cache": "fbi"}, "fbi"),
+        ({"window": None}, "a sink of 1 frames goes with a window"),
+        ({"guidance_scale_2": 3.0}, "`guidance_scale_2` is only supported"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_done(pipe: Any, given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         stream(pipe, **given)
+
+
+def test_an_argument_that_the_pipeline_does_not_have_is_refused(pipe: Any) -> None:
+    with pytest.raises(TypeError, match="neither stream nor WanPipeline takes bar, foo: leave it out"):
+        stream(pipe, foo=1, bar=2)
 
 
 def test_a_vae_that_decodes_in_tiles_is_refused(pipe: Any) -> None:
