@@ -241,7 +241,9 @@ def test_a_run_that_begins_late_with_its_time_on_a_device(pipe: Any, announced: 
 
 
 @on_devices
-@pytest.mark.parametrize("name", ["wan", "flux-image-to-image", "sd3", "cog-video-x", "wan-two-experts"])
+@pytest.mark.parametrize(
+    "name", sorted(PIPELINES.keys() & {"wan", "flux-image-to-image", "sd3", "cog-video-x", "wan-two-experts"})
+)
 def test_a_pipeline_whose_times_are_on_a_device_skips_as_any(
     name: str, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
