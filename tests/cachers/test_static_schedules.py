@@ -12,7 +12,7 @@ import skipstone
 from skipstone import FORA, BlockCaching, SmoothCache, StepMask, Warmup
 from skipstone.cachers import block_caching, smoothcache
 from skipstone.cachers.contract.words import ATTENTION, Layer, LayerKind
-from skipstone.pipelines import clips
+from skipstone.pipelines.clips import clip as clips
 from support import tiny
 from support.toy import ToyModel, ToyPipeline, constant, drifting
 from support.unets import UNETS, made

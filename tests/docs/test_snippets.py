@@ -14,6 +14,7 @@ from diffusers import WanPipeline
 import skipstone
 from skipstone.cli import app
 from skipstone.pipelines import bundled
+from skipstone.pipelines.run.stats import RunLog
 from support.hub import hub
 from support.saved import save_wan
 
@@ -61,6 +62,8 @@ def pipe(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    # A tiny model's skipped steps take a share of the computed ones that depends on the machine.
+    monkeypatch.setattr(RunLog, "skip_cost", lambda log: 0.0)
     size = {"height": 32, "width": 32, "num_frames": 5, "num_inference_steps": 8}
     small: dict[str, Any] = {**bundled.DEFAULTS["pebble-video"], **size}
     monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-video": small})
