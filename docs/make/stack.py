@@ -26,7 +26,7 @@ WHY = {
     "swapped adapter": "before each run, the weights of all layers and adapters are compared with those of "
     "the recorded run; that is a fixed time, which matters less in longer runs",
     "group offload": "weights that wait in the host's memory were summed whole before each run when this was "
-    "measured, which takes over a second; now only some of their words are looked at",
+    "measured, which by arithmetic on this row explains the time lost; now only some words are looked at",
 }
 """Why a stack got another speed than was asked for."""
 

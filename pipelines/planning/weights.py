@@ -47,7 +47,7 @@ def statistics(model: nn.Module, home: torch.device | None = None) -> list[list[
     """For each parameter and saved buffer: its type, its shape, the sum of its words, and some of its words.
 
     Words are summed as whole numbers, so the sum is exact in any order: moving a model keeps its statistics,
-    and changing a single value changes them. All bytes are read once, on their device. Where `signs` are
+    and changing a single value changes them. All bytes are read, on their device. Where `signs` are
     those of the last time, what was read then is given again, which takes one kernel a tensor instead of
     several, and one wait for the device instead of two.
 
