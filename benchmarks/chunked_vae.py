@@ -98,7 +98,7 @@ class Bench:
         self._model = model
         self._device = device
         self._tiny = tiny
-        self._vae = _made(model, device)
+        self._vae = made(model, device)
 
     def rows(self, parts: tuple[str, ...]) -> Iterator[Row]:
         """A row for each thing that is measured."""
@@ -251,7 +251,7 @@ class Peak:
         self._reset(*device)
 
 
-def _made(model: Model, device: str) -> Any:
+def made(model: Model, device: str) -> Any:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     torch.manual_seed(0)

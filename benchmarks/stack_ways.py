@@ -26,10 +26,10 @@ def nothing(model: nn.Module, device: str) -> None:
 
 
 def quantised(kind: str, model: Any, device: str) -> None:
-    """The weights of linear layers in 8 bits, by torchao."""
+    """The weights of linear layers in 8 bits, by torchao; its settings for compilers search for minutes."""
     from torchao import quantization
 
-    quantization.quantize_(model, getattr(quantization, kind)())
+    quantization.quantize_(model, getattr(quantization, kind)(set_inductor_config=False))
 
 
 def compiled_blocks(model: Any, device: str) -> None:
@@ -74,6 +74,21 @@ def swapped_adapter(model: Any, device: str) -> None:
     model.load_lora_adapter(weights, adapter_name="style", hotswap=True, prefix=None)
 
 
+def chunked_vae(model: nn.Module, device: str) -> Callable[[], object]:
+    """A video is decoded in chunks after each run, by Wan's autoencoder; a small one on a CPU."""
+    import torch
+    from chunked_vae import MODELS, made
+
+    import skipstone
+
+    if not type(model).__name__.startswith("Wan"):
+        raise ValueError("an image is not decoded in chunks")
+    side = (60, 104) if device == "cuda" else (2, 2)
+    latents = torch.randn(1, 16, 9, *side).to(device, torch.bfloat16)
+    vae = made(MODELS["wan"], device)
+    return lambda: sum(frames.shape[2] for frames in skipstone.stream_decode(vae, latents))
+
+
 def all_of(*parts: Callable[[nn.Module, str], object]) -> Callable[[nn.Module, str], None]:
     """Several parts, one after the other."""
 
@@ -100,6 +115,7 @@ WAYS: dict[str, Way] = {
     "group offload": Way(group_offload),
     "swapped adapter": Way(swapped_adapter),
     "int8 snapshots": Way(nothing, INT8),
+    "chunked VAE": Way(chunked_vae),
     "fp8, blocks compiled, cuDNN attention, int8 snapshots": Way(
         all_of(fp8, cudnn_attention, compiled_blocks), INT8
     ),

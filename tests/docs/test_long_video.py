@@ -62,7 +62,7 @@ def test_the_benchmark_writes_such_rows(tmp_path: Path, part: str, monkeypatch: 
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import chunked_vae
 
-    monkeypatch.setattr(chunked_vae, "_made", lambda model, device: made(cosmos).bfloat16())
+    monkeypatch.setattr(chunked_vae, "made", lambda model, device: made(cosmos).bfloat16())
     monkeypatch.setattr("skipstone.pipelines.vae.kept_plans.cache_folder", lambda name: tmp_path)
     model = chunked_vae.Model("few frames", "AutoencoderKLCosmos", (1, 4, 5, 2, 2), is_tiled=False)
     found = list(chunked_vae.Bench(model, "cpu", tiny=True).rows((part,)))
