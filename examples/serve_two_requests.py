@@ -11,11 +11,12 @@ import skipstone
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 50
 models = skipstone.load("pebble-image")
 PROMPTS = ["a rocket on a black background", "a snail on a green background"]
+OWN = ("scheduler", "tokenizer", "tokenizer_2")
 
 
 def serve(prompt: str) -> str:
-    """A pipeline and a scheduler of its own; the models are shared."""
-    pipe = FluxPipeline(**{**models.components, "scheduler": copy.deepcopy(models.scheduler)})
+    """A pipeline that shares the models; what keeps a state or settings is its own."""
+    pipe = FluxPipeline(**models.components | {name: copy.deepcopy(models.components[name]) for name in OWN})
     pipe.set_progress_bar_config(disable=True)
     with cache.run(prompt, steps=steps) as run:
         picture = pipe(prompt, num_inference_steps=steps, height=128, width=128).images[0]

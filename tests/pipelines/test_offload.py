@@ -7,18 +7,17 @@ from collections import Counter
 from typing import Any
 
 import accelerate
-import diffusers
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook
 from diffusers.hooks import apply_group_offloading
 from diffusers.hooks.group_offloading import ModuleGroup
-from packaging.version import Version
 
 import skipstone
 from skipstone import PAB, Cacher, DeltaDiT, FasterCache, TGate
 from support import tiny
 from support.methods import blocks, smooth
+from support.offloading import on_any_device
 
 CPU = torch.device("cpu")
 STEPS, BRANCHES = 8, 2
@@ -39,12 +38,6 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setattr(ModuleGroup, "onload_", counted("group", ModuleGroup.onload_))
     monkeypatch.setattr(AlignDevicesHook, "pre_forward", counted("hook", AlignDevicesHook.pre_forward))
     return count
-
-
-on_any_device = pytest.mark.skipif(
-    Version(diffusers.__version__) < Version("0.41"),
-    reason="this diffusers brings groups to accelerators only",
-)
 
 
 def by_group(pipe: Any) -> None:

@@ -55,7 +55,8 @@ METHODS: dict[str, Any] = {
 }
 """Methods and wrappers of all sites; where one does not fit a model, no cache is attached."""
 
-KINDS = ("wan", "flux", "sd3", "cog-video-x", "stable-diffusion-xl", "ltx", "qwen")
+SEVEN = ("wan", "flux", "sd3", "cog-video-x", "stable-diffusion-xl", "ltx", "qwen")
+KINDS = [kind for kind in SEVEN if kind in PIPELINES]
 LONG = "SKIPSTONE_STATEFUL_EXAMPLES" in os.environ
 """A long run tries other histories each time; pytest says how to repeat those that fail."""
 

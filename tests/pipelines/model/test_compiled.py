@@ -118,6 +118,7 @@ def test_an_attention_can_be_watched_in_compiled_blocks(name: str) -> None:
     assert not counters["graph_break"]
 
 
+@pytest.mark.skipif(not FOLLOWS, reason="torch 2.6 compiles each block anew, for its attention processor")
 def test_wan_is_one_graph() -> None:
     assert bare_graphs("wan") == 1
 
@@ -302,6 +303,7 @@ def test_a_whole_model_runs_bare_again_after_removal() -> None:
 FIVES = {name: 5 * tensor for name, tensor in constant(1)[0].items()}
 
 
+@followed
 @pytest.mark.parametrize("waits", [True, False])
 def test_another_thread_in_a_compiled_model_gets_its_own_answer(
     waits: bool, monkeypatch: pytest.MonkeyPatch

@@ -12,8 +12,9 @@ from torch import nn
 import skipstone
 from skipstone.pipelines.model.other_caches import forwards, other_caches
 from support import tiny
+from support.offloading import on_any_device
 
-CONFIGS: dict[str, Callable[[Any], Any]] = {
+EVERY: dict[str, Callable[[Any], Any]] = {
     "FirstBlockCacheConfig": lambda pipe: diffusers.FirstBlockCacheConfig(threshold=0.5),
     "MagCacheConfig": lambda pipe: diffusers.MagCacheConfig(0.1, 2, 0.25, 8, [1.0] * 8),
     "TaylorSeerCacheConfig": lambda pipe: diffusers.TaylorSeerCacheConfig(cache_identifiers=[r"blocks\.\d+"]),
@@ -25,6 +26,8 @@ CONFIGS: dict[str, Callable[[Any], Any]] = {
         current_timestep_callback=lambda: pipe.current_timestep
     ),
 }
+CONFIGS = {name: make for name, make in EVERY.items() if hasattr(diffusers, name)}
+"""Those that this diffusers has."""
 
 
 @pytest.fixture
@@ -34,8 +37,6 @@ def pipe() -> Any:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_caches_of_diffusers_are_refused_until_they_are_off(pipe: Any, name: str) -> None:
-    if not hasattr(diffusers, name):
-        pytest.skip(f"diffusers {diffusers.__version__} has no {name}")
     pipe.transformer.enable_cache(CONFIGS[name](pipe))
     with pytest.raises(ValueError, match=f"another cache already: diffusers' {name}, .*disable_cache"):
         skipstone.attach(pipe, "fora")
@@ -127,7 +128,7 @@ def leave_out(model: Any) -> None:
     diffusers.hooks.apply_layer_skip(model, diffusers.LayerSkipConfig([1], skip_attention=False))
 
 
-@pytest.mark.parametrize("change", [cast, move, hook, leave_out])
+@pytest.mark.parametrize("change", [cast, pytest.param(move, marks=on_any_device), hook, leave_out])
 def test_what_does_not_cache_is_left_alone(pipe: Any, change: Callable[[nn.Module], None]) -> None:
     change(pipe.transformer)
     assert not other_caches(pipe.transformer)

@@ -1,9 +1,10 @@
 """Tiny pipelines of every family, and how each lays out its evaluations."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import diffusers
+import transformers
 from packaging.version import Version
 
 from support.tiny import Tiny, cogvideox
@@ -18,16 +19,20 @@ class Layout:
         make: builds it with the arguments of a short run.
         evaluations: for each model and branch, how often it is evaluated in that run.
         since: the first version of diffusers that can run it.
+        transformers: the first version of transformers that it can be imported with.
     """
 
     make: Callable[[], Tiny]
     evaluations: dict[str, int]
     since: str = "0.35"
+    transformers: str = "4.46"
 
     @property
     def available(self) -> bool:
-        """Whether this diffusers has it."""
-        return Version(diffusers.__version__) >= Version(self.since)
+        """Whether the installed versions have it."""
+        return Version(diffusers.__version__) >= Version(self.since) and Version(
+            transformers.__version__
+        ) >= Version(self.transformers)
 
 
 def named(make: Callable[[], Tiny], *branches: str, steps: int = 5, since: str = "0.35") -> Layout:
@@ -43,6 +48,11 @@ def batched_unet(make: Callable[[], Tiny]) -> Layout:
 def unnamed(make: Callable[[], Tiny], branches: int, steps: int = 5, since: str = "0.35") -> Layout:
     """The branches of each step are told apart by their prompts or their order."""
     return named(make, *(f"branch {n}" for n in range(branches)), steps=steps, since=since)
+
+
+def qwen(make: Callable[[], Tiny], since: str = "0.35") -> Layout:
+    """Qwen-Image's pipelines import Qwen2.5-VL, which transformers has from 4.49 on."""
+    return replace(named(make, "cond", "uncond", since=since), transformers="4.49")
 
 
 def third_branch(make: Callable[[], Tiny]) -> Layout:
@@ -96,11 +106,11 @@ EVERY = {
     "sd3-perturbed": unnamed(image.sd3_perturbed, 1),
     "sd3-modular": unnamed(modular.sd3, 2, since="0.42"),
     "sd3-controlnet": unnamed(image.sd3_controlnet, 1),
-    "qwen": named(image.qwen, "cond", "uncond"),
+    "qwen": qwen(image.qwen),
     "qwen-modular": unnamed(modular.qwen, 2, since="0.42"),
     "qwen-modular-perturbed": third_branch(lambda: modular.qwen(modular.perturbed())),
-    "qwen-edit": named(image.qwen_edit, "cond", "uncond"),
-    "qwen-controlnet": named(image.qwen_controlnet, "cond", "uncond", since="0.36"),
+    "qwen-edit": qwen(image.qwen_edit),
+    "qwen-controlnet": qwen(image.qwen_controlnet, since="0.36"),
     "z-image": unnamed(image.z_image, 1, since="0.36"),
     "z-image-modular": unnamed(modular.z_image, 2, since="0.42"),
     "sana": unnamed(image.sana, 1),
