@@ -80,6 +80,7 @@ def test_residuals_in_8_bits_take_little_memory_and_change_little(
     assert small[1].notes == plain[1].notes
     # A quarter, the scales, and what is kept of guidance, which stays in float32.
     assert small[1].bytes_held < 0.4 * plain[1].bytes_held
+    # Neighbours in memory share a scale, and versions of torch lay a model's tensors out differently.
     assert 0 < (small[0] - plain[0]).norm() < error * plain[0].norm()
 
 
