@@ -90,4 +90,3 @@ def skip_cost(lines: Sequence[Line]) -> float:
     whole = [line for line in lines if line.method and not any(row["parts"] for row in line.rows)]
     shares = [(line.computed_share, 1 / line.speedup) for line in whole if line.computed_share < 1]
     return median((time - share) / (1 - share) for share, time in shares)
-

@@ -91,7 +91,9 @@ def test_work_counts_skipped_parts_and_the_blocks_that_run_on_skipped_steps() ->
     facts = ModelFacts("Toy", blocks=6)
     work = sys.modules["work"].Work({"block": 0.9, "self attention": 0.3}, block=0.15, facts=facts)
     parts = {"self attention": {"computed": 1, "skipped": 1}}
-    of_blocks = [row(method=name, setting="threshold=0.1") for name in ("first-block", "dbcache", "dbcache:blocks=2")]
+    of_blocks = [
+        row(method=name, setting="threshold=0.1") for name in ("first-block", "dbcache", "dbcache:blocks=2")
+    ]
     rows = sweep_of(row(method="pab", parts=parts), *of_blocks)
     lines = {line.method: line for line in methods.summarise(rows)}
     assert work.share(lines["pab"]) == pytest.approx(0.5 * (1 - 0.3 / 2))
