@@ -18,9 +18,9 @@ by that of the stack with its plan. [fast_stack.md](fast_stack.md) says what to 
 """
 
 QUALITY = """
-By `python benchmarks/stack.py quality`: trained small models ([proving](../benchmarks/proving/README.md)), {steps} steps, a plan for
-2.5x, {count} pictures, {machine}. *PSNR* is of planned pictures against uncached ones of the same stack, *of the stack* of these
-against the bare model: an adapter makes other pictures.
+By `python benchmarks/stack.py quality`: trained small models ([proving](../benchmarks/proving/README.md)),
+{steps} steps, a plan for 2.5x, {count} pictures, {machine}. *PSNR* is of planned pictures against uncached
+ones of the same stack, *of the stack* of these against the bare model: an adapter makes other pictures.
 
 | model | stack | computed | PSNR, dB | of the stack, dB |
 |---|---|---|---|---|
@@ -37,8 +37,9 @@ CLOSE = 0.05
 WHY = {
     "swapped adapter": "before each run, the weights of all layers and adapters are compared with those of "
     "the recorded run; that is a fixed time, which matters less in longer runs",
-    "model offload": "the weights come from the host's memory in each run, which no cache saves: subtract the same "
-    "from both times and the speed is as asked for (FLUX: about 3.6 s, by its time with a plan against that of the plan alone)",
+    "model offload": "the weights come from the host's memory in each run, which no cache saves: subtract "
+    "the same from both times and the speed is as asked for (FLUX: about 3.6 s, by its time with a plan against "
+    "that of the plan alone)",
     "group offload": "weights that wait in the host's memory were summed whole before each run when this was "
     "measured, which by arithmetic on this row explains the time lost; now only some words are looked at",
 }

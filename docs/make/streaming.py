@@ -22,8 +22,8 @@ SHIPPED = (8, 1.0, 0.1, 400)
 LEAST = 0.8
 """The share of its first sharpness that a video should keep to its end."""
 
-CHUNK = """One chunk of pebble-stream with a full window, {steps} steps, on a CPU (`benchmarks/stream_chunk.py`, medians of {rounds}
-rounds in which the ways take turns; keeping the chunk at its end is counted):
+CHUNK = """One chunk of pebble-stream with a full window, {steps} steps, on a CPU
+(`benchmarks/stream_chunk.py`, medians of {rounds} rounds in which the ways take turns; keeping the chunk at its end is counted):
 
 | the frames before it | its steps | speed |
 |---|---|---|
@@ -36,19 +36,20 @@ WAYS = {
 }
 
 LONG = """
-Long videos of pebble-stream, of {frames} frames of {count} prompts (`benchmarks/pebble_stream.py`, {device}). *Sharpness* is the energy of
-the differences between neighbouring pixels in the last tenth of the frames, divided by that in the first; it grows with
-what grows in the video, and where an object has the colour of its background there is nothing to be sharp.
+Long videos of pebble-stream, of {frames} frames of {count} prompts (`benchmarks/pebble_stream.py`, {device}).
+*Sharpness* is the energy of the differences between neighbouring pixels in the last tenth of the frames,
+divided by that in the first; it grows with what grows in the video, and where an object has the colour of its
+background there is nothing to be sharp.
 
-| background asked for | videos right in all chunks | sharpness, all together | median | least | at least {least} |
+| background asked for | videos right in all chunks | sharpness of all | median | least | at least {least} |
 |---|---|---|---|---|---|
 """
 
 PICTURE = """
 ![Six videos of pebble-stream, each at nine times](streaming.webp)
 
-Six of them, every fiftieth frame: a pack of french fries grows, a fire engine bounces, a banana shakes, a soccer ball spins, an
-alien monster and a present fall.
+Six of them, every fiftieth frame: a pack of french fries grows, a fire engine bounces, a banana shakes, a
+soccer ball spins, an alien monster and a present fall.
 """
 
 
