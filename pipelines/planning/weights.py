@@ -113,7 +113,7 @@ def _glimpse(tensor: Tensor) -> tuple[Tensor | None, None]:
 def _whole(tensor: Tensor, places: Words) -> Tensor:
     """The sum of a tensor's words, and some of them. The host sums all in a row faster than every few."""
     words = _bits(tensor)
-    return torch.cat([words.sum().view(1), words[places(len(words), words.device)]])
+    return torch.cat([words.sum().view(1), words.index_select(0, places(len(words), words.device))])
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
@@ -151,7 +151,7 @@ def _has_values(tensor: Tensor) -> bool:
 def _some(tensor: Tensor, places: Words) -> Tensor:
     """Some of a tensor's words."""
     words = _bits(tensor)
-    return words[places(len(words), words.device)]
+    return words.index_select(0, places(len(words), words.device))
 
 
 def _bits(tensor: Tensor) -> Tensor:
