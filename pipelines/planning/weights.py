@@ -1,13 +1,14 @@
 """A model's present weights: a statistic of each tensor, the same on every device."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache, partial
-from itertools import chain
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+from skipstone.pipelines.planning.put_away import weights_of
 
 WORD = 8
 """How many bytes one word has."""
@@ -56,7 +57,7 @@ def statistics(model: nn.Module, home: torch.device | None = None) -> list[list[
         home: where it computes; None for where its weights are. Offloaded weights wait elsewhere, and before
             each run only some words of them are looked at: the host takes long to read them all.
     """
-    tensors = list(_tensors(model))
+    tensors = [plain for one in weights_of(model) for plain in stored(one)]
     known, now = _known.setdefault(model, {}), signs(tensors, home)
     changed = [n for n, sign in enumerate(now) if n not in known or known[n][0] != sign]
     read = statistics_of([tensors[n] for n in changed])
@@ -114,22 +115,6 @@ def _whole(tensor: Tensor, places: Words) -> Tensor:
     """The sum of a tensor's words, and some of them. The host sums all in a row faster than every few."""
     words = _bits(tensor)
     return torch.cat([words.sum().view(1), words.index_select(0, places(len(words), words.device))])
-
-
-def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    for module in model.modules():
-        saved = {n: b for n, b in module._buffers.items() if n not in module._non_persistent_buffers_set}
-        for name, value in chain(module._parameters.items(), saved.items()):
-            if value is not None:
-                yield from stored(_loaded(module, name, value))
-
-
-def _loaded(module: nn.Module, name: str, value: Tensor) -> Tensor:
-    """The weights that accelerate's sequential offload has moved away, if it has."""
-    kept: Mapping[str, Tensor] | None = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
-    if value.device.type != "meta" or kept is None:
-        return value
-    return kept[name]
 
 
 def stored(tensor: Tensor) -> Iterator[Tensor]:

@@ -170,15 +170,6 @@ def test_tensors_without_values_can_be_read() -> None:
         assert len(statistics(torch.nn.Linear(2, 2))) == 2
 
 
-def test_weights_that_are_put_away_are_found() -> None:
-    accelerate = pytest.importorskip("accelerate")
-    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
-    before = statistics(model)
-    accelerate.cpu_offload(model, execution_device="cpu")
-    assert model[0].weight.device.type == "meta"
-    assert statistics(model) == before
-
-
 class Packed(torch.Tensor):
     """Numbers of four bits, as bitsandbytes keeps them."""
 
