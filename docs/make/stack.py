@@ -37,11 +37,12 @@ CLOSE = 0.05
 WHY = {
     "swapped adapter": "before each run, the weights of all layers and adapters are compared with those of "
     "the recorded run; that is a fixed time, which matters less in longer runs",
-    "model offload": "the weights come from the host's memory in each run, which no cache saves: subtract "
-    "the same from both times and the speed is as asked for (FLUX: about 3.6 s, by its time with a plan against "
-    "that of the plan alone)",
-    "group offload": "weights that wait in the host's memory were summed whole before each run when this was "
-    "measured, which by arithmetic on this row explains the time lost; now only some words are looked at",
+    "model offload": "the weights come from the host's memory in each run, which no cache saves (FLUX: about "
+    "3.6 s, by its time with a plan against that of the plan alone); the line after a run now says how long "
+    "that took and which speed it leaves at most",
+    "group offload": "a skipped last step leaves the first block on the device, and for that all weights in "
+    "the host's memory were summed before the next run when this was measured, which by arithmetic explains "
+    "the time lost; now weights are looked at where offloading keeps them, and only what changed is read again",
 }
 """Why a stack got another speed than was asked for."""
 
