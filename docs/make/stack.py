@@ -42,7 +42,7 @@ WHY = {
     "that took and which speed it leaves at most",
     "group offload": "a skipped last step leaves the first block on the device, and for that all weights in "
     "the host's memory were summed before the next run when this was measured, which by arithmetic explains "
-    "the time lost; now weights are looked at where offloading keeps them, and only what changed is read again",
+    "the time lost; now weights are looked at where offloading keeps them, and what changed is read again",
 }
 """Why a stack got another speed than was asked for."""
 

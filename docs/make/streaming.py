@@ -23,8 +23,8 @@ LEAST = 0.8
 """The share of its first sharpness that a video should keep to its end."""
 
 CHUNK = """One chunk of pebble-stream with a full window, {steps} steps, on a CPU
-(`benchmarks/stream_chunk.py`, medians of {rounds} rounds in which the ways take turns; keeping the chunk at its
-end is counted):
+(`benchmarks/stream_chunk.py`, medians of {rounds} rounds in which the ways take turns; keeping the chunk at
+its end is counted):
 
 | the frames before it | its steps | speed |
 |---|---|---|
