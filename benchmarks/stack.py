@@ -81,7 +81,8 @@ def quality(name: str, way: Way, asked: argparse.Namespace) -> Row:
     from prove import TESTED_SEED, Bench, decibels
     from situations import Situation
 
-    situation = Situation(name, steps=asked.steps, dtype="bfloat16")
+    dtype = "bfloat16" if asked.device == "cuda" else "float32"  # Most CPUs have no fast bfloat16.
+    situation = Situation(name, steps=asked.steps, dtype=dtype)
     alone, bench = (Bench(situation, asked.device, TESTED) for _ in range(2))
     way.put(bench.pipe.transformer, asked.device)
     plan = bench.record.plan(speedup=asked.speedup)
@@ -90,6 +91,7 @@ def quality(name: str, way: Way, asked: argparse.Namespace) -> Row:
     return {
         "computed": plan.computed,
         "steps": asked.steps,
+        "dtype": dtype,
         "psnr": round(mean(decibels(made, bench.reference)), 2),
         "psnr_of_stack": round(mean(decibels(bench.reference, alone.reference)), 2),
     }

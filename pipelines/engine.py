@@ -29,7 +29,7 @@ from skipstone.pipelines.model.class_swap import give_subclass
 from skipstone.pipelines.model.compiled import FOLLOWS, compiles, run_as_written, uncompiled, written
 from skipstone.pipelines.model.gradients import records_gradients
 from skipstone.pipelines.model.grids import token_grid
-from skipstone.pipelines.model.models import facts_of
+from skipstone.pipelines.model.models import facts_of, is_on
 from skipstone.pipelines.model.once_more import forward, run_once_more
 from skipstone.pipelines.model.other_caches import other_caches
 from skipstone.pipelines.model.outputs import floats_in, refilled, with_own_lists
@@ -268,7 +268,8 @@ class Engine:
             evaluation = memory.new_evaluation(self.model, branch, Now(step, half=half), kept)
         mark = Mark(memory.device)
         entry = LogEntry(self.name, key.name, run.index, None, mark, mark)
-        return ModelCall(memory, evaluation, entry, (args, kwargs), kept)
+        offloaded = not is_on(self.model, memory.device)
+        return ModelCall(memory, evaluation, entry, (args, kwargs), kept, offloaded)
 
     def _decide(self, present: ModelCall, compiled: bool) -> None:
         """Decide what the pipeline gets without the model, and how the model may run."""
@@ -329,6 +330,7 @@ class Engine:
         entry.reason = evaluation.reason
         entry.parts = evaluation.parts + (Counter() if memory.guided is None else memory.guided.parts)
         entry.replayed, entry.end = evaluation.replayed, Mark(memory.device)
+        entry.brought = present.offloaded and not evaluation.skipped and is_on(self.model, memory.device)
         if evaluation.skipped and memory.guided is None:
             return
         if not memory.method.history:

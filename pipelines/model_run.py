@@ -219,6 +219,7 @@ class ModelCall:
         entry: its entry in the log.
         arguments: the model's arguments; half of a batch if the other half is estimated.
         kept: the same arguments for trials, in new lists, since a model may remove items from its own.
+        offloaded: whether the model's weights wait elsewhere at its beginning.
         output: what the pipeline gets without running the model; None to run it.
         ready: whether the model may run compiled.
     """
@@ -228,6 +229,7 @@ class ModelCall:
     entry: LogEntry
     arguments: Arguments
     kept: Arguments
+    offloaded: bool = False
     output: Any = None
     ready: bool = True
 

@@ -18,6 +18,7 @@ from written import written
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- measured: python docs/make/long_video.py -->\n", "<!-- end of measured -->"
 FIGURE = "long_video.svg"
+MEMORY = "out of memory"
 
 WAYS = """
 ### Memory and time
@@ -70,7 +71,7 @@ def measured(rows: Sequence[Row]) -> str:
         (ROUNDING, [_rounding(row) for row in rows if row["part"] == "rounding"]),
     ]
     tables = [head + "".join(lines) for head, lines in sections if lines]
-    return "".join((intro, *tables, _trials(rows)))
+    return "".join((intro, *tables, _refused(rows), _trials(rows)))
 
 
 def _way(row: Row) -> str:
@@ -90,6 +91,20 @@ def _rounding(row: Row) -> str:
     return _line(f"`{row['kind']}`", *(_error(row[name]) for name in names))
 
 
+def _problem(row: Row) -> str:
+    """What a way did instead, in few words; empty if it ran."""
+    return row["problem"] if row.get("problem") == MEMORY else "does not run" if "problem" in row else ""
+
+
+def _refused(rows: Sequence[Row]) -> str:
+    why = [
+        f'`{row["kind"]}` {row["way"]} ("{row["problem"]}")'
+        for row in rows
+        if _problem(row) not in ("", MEMORY)
+    ]
+    return f"\nDo not run, by torch's words: {', '.join(why)}.\n" if why else ""
+
+
 def _trials(rows: Sequence[Row]) -> str:
     found = [f"{row['seconds']:.0f} s for `{row['kind']}`" for row in rows if row["part"] == "trial"]
     return f"\nThe trials, once for each configuration: {', '.join(dict.fromkeys(found))}.\n" if found else ""
@@ -100,7 +115,7 @@ def _video(row: Row) -> str:
 
 
 def _peak(row: Row) -> str:
-    return row.get("problem") or ("" if row["peak_gib"] is None else f"{row['peak_gib']:.1f}")
+    return _problem(row) or ("" if row["peak_gib"] is None else f"{row['peak_gib']:.1f}")
 
 
 def _seconds(row: Row) -> str:
@@ -141,7 +156,7 @@ def _title(row: Row) -> str:
 def _bar(row: Row, y: int, most: float) -> Iterator[str]:
     yield text("label right", LEFT - 8, y + 10, row["way"])
     if "problem" in row:
-        yield text("small", LEFT, y + 9, row["problem"])
+        yield text("small", LEFT, y + 9, _problem(row))
         return
     length = BAR * row["peak_gib"] / most
     kind = "series-0" if row["way"].startswith("chunks") else "other"

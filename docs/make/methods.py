@@ -55,9 +55,8 @@ small models and this GPU a skipped step took {costs}
 of a computed one (medians of all settings), nearly all of it kernel launches. The last table has the measured
 speeds, medians over the prompts. PSNR is against the uncached run of the same prompt and seed, the mean over
 the prompts. `fitted` methods use constants that were measured on one run of the first prompt, not published
-ones. `fora+taylor` and the like are predictors at even intervals. `planned` on pebble-video was measured with
-an earlier way to choose its steps; [planned.md](planned.md) has the present one, on 64 prompts of both models
-beside seven other methods.
+ones. `fora+taylor` and the like are predictors at even intervals. [planned.md](planned.md) has planned
+caching beside seven other methods on 64 prompts of each model.
 
 ![Every method against fewer plain steps](methods.svg)
 

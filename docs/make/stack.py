@@ -17,6 +17,18 @@ by that of the stack with its plan. [fast_stack.md](fast_stack.md) says what to 
 |---|---|---|---|---|---|---|---|
 """
 
+QUALITY = """
+By `python benchmarks/stack.py quality`: trained small models ([proving](../benchmarks/proving/README.md)),
+{steps} steps, a plan for 2.5x, {count} pictures, {machine}. *PSNR* is of planned pictures against uncached
+ones of the same stack, *of the stack* of these against the bare model: an adapter makes other pictures.
+
+| model | stack | computed | PSNR, dB | of the stack, dB |
+|---|---|---|---|---|
+"""
+
+PICTURES = 8
+"""Of each row of quality."""
+
 BARE = "plan alone"
 
 CLOSE = 0.05
@@ -25,17 +37,39 @@ CLOSE = 0.05
 WHY = {
     "swapped adapter": "before each run, the weights of all layers and adapters are compared with those of "
     "the recorded run; that is a fixed time, which matters less in longer runs",
-    "group offload": "weights that wait in the host's memory were summed whole before each run when this was "
-    "measured, which by arithmetic on this row explains the time lost; now only some words are looked at",
+    "model offload": "the weights come from the host's memory in each run, which no cache saves (FLUX: about "
+    "3.6 s, by its time with a plan against that of the plan alone); the line after a run now says how long "
+    "that took and which speed it leaves at most",
+    "group offload": "a skipped last step leaves the first block on the device, and for that all weights in "
+    "the host's memory were summed before the next run when this was measured, which by arithmetic explains "
+    "the time lost; now weights are looked at where offloading keeps them, and what changed is read again",
 }
 """Why a stack got another speed than was asked for."""
 
 
 def section(rows: Sequence[Row]) -> str:
-    """The table of the stacks' speeds, and why some are off."""
-    rows = [row for row in rows if row["part"] == "speed"]
-    bare = _bare(rows)
-    return "".join([HEAD, *(_line(row, bare[row["model"]]) for row in rows), *_why(rows)])
+    """The table of the stacks' speeds, why some are off, and the table of their quality."""
+    speeds = [row for row in rows if row["part"] == "speed"]
+    bare = _bare(speeds)
+    lines = (_line(row, bare[row["model"]]) for row in speeds)
+    return "".join(
+        [HEAD, *lines, *_why(speeds), *_quality([row for row in rows if row["part"] == "quality"])]
+    )
+
+
+def _quality(rows: Sequence[Row]) -> Iterator[str]:
+    if rows:
+        machine = f"{rows[0]['dtype']}, {rows[0]['device']}"
+        yield QUALITY.format(steps=rows[0]["steps"], count=PICTURES, machine=machine)
+    for row in rows:
+        values = (row["psnr"], row["psnr_of_stack"])
+        cells = [
+            f"`{row['model']}`",
+            row["way"],
+            f"{row['computed']} of {row['steps']}",
+            *map("{:.1f}".format, values),
+        ]
+        yield f"| {' | '.join(cells)} |\n"
 
 
 def _bare(rows: Sequence[Row]) -> dict[str, float]:

@@ -10,9 +10,10 @@ from typing import Any
 from torch.utils.flop_counter import FlopCounterMode
 
 import skipstone
-from skipstone.cachers.contract.words import LayerKind
+from skipstone.cachers.contract.words import LayerKind, ModelFacts
 from skipstone.pipelines import bundled
 from skipstone.pipelines.model.layers import layers_in
+from skipstone.pipelines.model.models import facts_of
 from skipstone.report.candidates import candidate
 from skipstone.report.summary import Line
 
@@ -27,10 +28,12 @@ class Work:
     Args:
         layers: all layers of a kind together, by kind.
         block: one block.
+        facts: what methods know of the model.
     """
 
     layers: Mapping[str, float]
     block: float
+    facts: ModelFacts
 
     @classmethod
     @cache
@@ -50,11 +53,12 @@ class Work:
         ):
             kind = LayerKind.CROSS_ATTENTION if CROSS.search(found.name) else found.kind
             layers[kind.value] = layers.get(kind.value, 0.0) + counts[f"{root}.{found.name}"] / counts[root]
-        return cls(layers, layers[LayerKind.BLOCK.value] / len(blocks))
+        block = layers[LayerKind.BLOCK.value] / len(blocks)
+        return cls(layers, block, facts_of("transformer", model, ("transformer",)))
 
     def share(self, line: Line) -> float:
         """The share of operations that a setting computes of runs of full length, on average."""
-        return mean(self._share(row, _heads(line)) for row in line.rows)
+        return mean(self._share(row, self._heads(line)) for row in line.rows)
 
     def _share(self, row: Mapping[str, Any], heads: int) -> float:
         saved = sum(
@@ -62,6 +66,15 @@ class Work:
         )
         computed: float = row["computed_share"]
         return computed * (1 - saved) + (1 - computed) * heads * self.block
+
+    def _heads(self, line: Line) -> int:
+        """How many blocks run on skipped steps."""
+        if not line.method or candidate(line.method).is_planned:
+            return 0
+        method = candidate(line.method).method(0)
+        if method.head_blocks:  # Others may need what was measured on the model.
+            method = method.for_model(self.facts)
+        return method.head_blocks + method.tail_blocks
 
 
 def by_work(lines: Sequence[Line], name: str) -> list[Line]:
@@ -77,11 +90,3 @@ def skip_cost(lines: Sequence[Line]) -> float:
     whole = [line for line in lines if line.method and not any(row["parts"] for row in line.rows)]
     shares = [(line.computed_share, 1 / line.speedup) for line in whole if line.computed_share < 1]
     return median((time - share) / (1 - share) for share, time in shares)
-
-
-def _heads(line: Line) -> int:
-    """How many blocks run on skipped steps."""
-    if not line.method or candidate(line.method).is_planned:
-        return 0
-    method = candidate(line.method).method(0)
-    return method.head_blocks + method.tail_blocks

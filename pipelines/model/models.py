@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from skipstone.cachers.contract.words import ModelFacts
@@ -15,6 +16,12 @@ MODELS = ("transformer", "transformer_2", "unet")
 def models_of(pipe: Any) -> dict[str, nn.Module]:
     """The models of a pipeline that are called on its steps, by name."""
     return {name: part for name in MODELS if isinstance(part := getattr(pipe, name, None), nn.Module)}
+
+
+def is_on(model: nn.Module, device: torch.device) -> bool:
+    """Whether a model's first weights are on a device. Of a model offloaded as a whole all are, or none."""
+    first = next(model.parameters(), None)
+    return first is None or first.device == device
 
 
 def facts_of(name: str, model: nn.Module, siblings: tuple[str, ...]) -> ModelFacts:

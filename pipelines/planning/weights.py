@@ -1,13 +1,14 @@
 """A model's present weights: a statistic of each tensor, the same on every device."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache, partial
-from itertools import chain
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+from skipstone.pipelines.planning.put_away import weights_of
 
 WORD = 8
 """How many bytes one word has."""
@@ -31,42 +32,47 @@ class Sign(NamedTuple):
         dtype: its type.
         shape: its shape.
         words: the sums of every `CLASSES`-th word, and the words that are left over; of one that waits on
-            another device, some words.
+            another device, some words. As bytes, which are compared at once.
     """
 
     dtype: torch.dtype
     shape: torch.Size
-    words: list[int]
+    words: bytes
 
 
-_known: "WeakKeyDictionary[nn.Module, tuple[list[Sign], list[list[Any]]]]" = WeakKeyDictionary()
-"""The signs of each model's weights when they were last read, and what was read."""
+_known: "WeakKeyDictionary[nn.Module, dict[int, tuple[Sign, list[Any]]]]" = WeakKeyDictionary()
+"""The sign of each of a model's tensors when it was last read, and what was read."""
 
 
 def statistics(model: nn.Module, home: torch.device | None = None) -> list[list[Any]]:
     """For each parameter and saved buffer: its type, its shape, the sum of its words, and some of its words.
 
     Words are summed as whole numbers, so the sum is exact in any order: moving a model keeps its statistics,
-    and changing a single value changes them. All bytes are read, on their device. Where `signs` are
-    those of the last time, what was read then is given again, which takes one kernel a tensor instead of
-    several, and one wait for the device instead of two.
+    and changing a single value changes them. All bytes are read, on their device. Of a tensor whose sign
+    is that of the last time, what was read then is given again: where nothing changed this takes one kernel a
+    tensor, and one wait for the device. A tensor that was moved has another sign; it alone is read again.
 
     Args:
         model: the model, as it is written.
         home: where it computes; None for where its weights are. Offloaded weights wait elsewhere, and before
-            each run only some words of them are looked at: memory of the host takes a second for 2 GB.
+            each run only some words of them are looked at: the host takes long to read them all.
     """
-    tensors = list(_tensors(model))
-    now, before = signs(tensors, home), _known.get(model)
-    if before is None or before[0] != now:
-        whole = signs(tensors) if any(_waits(tensor, home) for tensor in tensors) else now
-        before = _known[model] = (now, _read(tensors, whole))
-    return before[1]
+    tensors = [plain for one in weights_of(model) for plain in stored(one)]
+    known, now = _known.setdefault(model, {}), signs(tensors, home)
+    changed = [n for n, sign in enumerate(now) if n not in known or known[n][0] != sign]
+    read = statistics_of([tensors[n] for n in changed])
+    known.update((n, (now[n], its)) for n, its in zip(changed, read, strict=True))
+    return [known[n][1] for n in range(len(tensors))]
 
 
 def statistics_of(tensors: Sequence[Tensor]) -> list[list[Any]]:
     """What `statistics` reads, of some plain tensors."""
-    return _read(tensors, signs(tensors))
+    places = cache(_places)
+    read = _fetched([_whole(tensor, places) if _has_values(tensor) else None for tensor in tensors])
+    return [
+        [str(one.dtype), list(one.shape), read[n].tolist() if n in read else []]
+        for n, one in enumerate(tensors)
+    ]
 
 
 def signs(tensors: Sequence[Tensor], home: torch.device | None = None) -> list[Sign]:
@@ -82,8 +88,8 @@ def signs(tensors: Sequence[Tensor], home: torch.device | None = None) -> list[S
     """
     looks = [_glimpse if _waits(tensor, home) else _sums for tensor in tensors]
     read = _fetched([part for look, tensor in zip(looks, tensors, strict=True) for part in look(tensor)])
-    sums = ([*read.get(2 * n, []), *read.get(2 * n + 1, [])] for n in range(len(tensors)))
-    return [Sign(tensor.dtype, tensor.shape, its) for tensor, its in zip(tensors, sums, strict=True)]
+    words = [read[n].numpy().tobytes() if n in read else b"" for n in range(2 * len(tensors))]
+    return [Sign(one.dtype, one.shape, words[2 * n] + words[2 * n + 1]) for n, one in enumerate(tensors)]
 
 
 def _waits(tensor: Tensor, home: torch.device | None) -> bool:
@@ -105,35 +111,10 @@ def _glimpse(tensor: Tensor) -> tuple[Tensor | None, None]:
     return (_some(tensor, _glimpsed), None) if _has_values(tensor) else (None, None)
 
 
-def _read(tensors: Sequence[Tensor], seen: Sequence[Sign]) -> list[list[Any]]:
-    """The statistics of tensors with these signs."""
-    places = cache(_places)
-    some = _fetched([_some(tensor, places) if _has_values(tensor) else None for tensor in tensors])
-    return [
-        [str(sign.dtype), list(sign.shape), [_in_64_bits(sum(sign.words)), *some[n]] if n in some else []]
-        for n, sign in enumerate(seen)
-    ]
-
-
-def _in_64_bits(number: int) -> int:
-    """A sum as torch gives it, which begins anew below where it overflows."""
-    return (number + 2**63) % 2**64 - 2**63
-
-
-def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    for module in model.modules():
-        saved = {n: b for n, b in module._buffers.items() if n not in module._non_persistent_buffers_set}
-        for name, value in chain(module._parameters.items(), saved.items()):
-            if value is not None:
-                yield from stored(_loaded(module, name, value))
-
-
-def _loaded(module: nn.Module, name: str, value: Tensor) -> Tensor:
-    """The weights that accelerate's sequential offload has moved away, if it has."""
-    kept: Mapping[str, Tensor] | None = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
-    if value.device.type != "meta" or kept is None:
-        return value
-    return kept[name]
+def _whole(tensor: Tensor, places: Words) -> Tensor:
+    """The sum of a tensor's words, and some of them. The host sums all in a row faster than every few."""
+    words = _bits(tensor)
+    return torch.cat([words.sum().view(1), words.index_select(0, places(len(words), words.device))])
 
 
 def stored(tensor: Tensor) -> Iterator[Tensor]:
@@ -155,7 +136,7 @@ def _has_values(tensor: Tensor) -> bool:
 def _some(tensor: Tensor, places: Words) -> Tensor:
     """Some of a tensor's words."""
     words = _bits(tensor)
-    return words[places(len(words), words.device)]
+    return words.index_select(0, places(len(words), words.device))
 
 
 def _bits(tensor: Tensor) -> Tensor:
@@ -180,13 +161,13 @@ _glimpsed = lru_cache(maxsize=64)(partial(_places, most=GLIMPSE))
 """The words that are looked at, kept for the lengths that a model's tensors have."""
 
 
-def _fetched(read: Sequence[Tensor | None]) -> dict[int, list[int]]:
-    """Fetch the numbers of all tensors, from each device in one copy."""
+def _fetched(read: Sequence[Tensor | None]) -> dict[int, Tensor]:
+    """Fetch all tensors to the host, from each device in one copy."""
     present = {n: one for n, one in enumerate(read) if one is not None}
-    found: dict[int, list[int]] = {}
+    found: dict[int, Tensor] = {}
     for device in {one.device for one in present.values()}:
         here = {n: one for n, one in present.items() if one.device == device}
         together = torch.cat(list(here.values())).cpu()
         parts = torch.split(together, [len(one) for one in here.values()])
-        found.update((n, part.tolist()) for n, part in zip(here, parts, strict=True))
+        found.update(zip(here, parts, strict=True))
     return found

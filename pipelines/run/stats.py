@@ -20,13 +20,19 @@ FEWEST_TO_COMPARE = 10
 FRAME_BLOCK = "frame block"
 """Blocks of frames that a step neither changes nor needs, among the parts of a step."""
 
+FELT = 0.05
+"""Of less than this share of a run's time nothing is said."""
+
 HARD = 0.9
 """The share of other runs that a hard prompt's run deviates more than."""
 
 
 @dataclass
 class LogEntry:
-    """One evaluation of a model."""
+    """One evaluation of a model.
+
+    ``brought`` tells whether it brought the model's offloaded weights to the device, where they stayed.
+    """
 
     model: str
     branch: str
@@ -36,6 +42,7 @@ class LogEntry:
     end: Mark
     parts: Counter[tuple[str, bool]] = field(default_factory=Counter)
     replayed: bool = False
+    brought: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -201,6 +208,7 @@ class RunLog:
         strip = "".join(_mark(self.step_entries(step)) for step in steps)
         skipped = sum(entry.reason is None for entry in self.entries)
         seconds, deviations = self._seconds(), _deviations(self.methods)
+        speedup = self._speedup(seconds)
         whose, others = self._others()
         harder = tuple(fmean(known < seen for known in others) for seen in deviations) if others else ()
         return RunStats(
@@ -217,12 +225,18 @@ class RunLog:
             reasons=dict(Counter(str(e.reason) for e in self.entries if e.reason is not None)),
             strip=strip,
             seconds=seconds,
-            speedup=self._speedup(seconds),
+            speedup=speedup,
             skip_cost=self.skip_cost(),
             bytes_held=self.bytes_held,
             deviations=deviations,
             harder=harder,
-            notes=(*self.notes, *self._hints(), *self._remarks(), *hard_prompts(harder, whose)),
+            notes=(
+                *self.notes,
+                *self._hints(),
+                *self._remarks(),
+                *self._bringing(seconds, speedup),
+                *hard_prompts(harder, whose),
+            ),
         )
 
     def _hints(self) -> list[str]:
@@ -238,6 +252,19 @@ class RunLog:
         """What the methods have to say, if the run is over."""
         said = (text for method in self.methods.values() for text in method.remarks())
         return list(dict.fromkeys(said)) if self.is_over else []
+
+    def _bringing(self, seconds: float, speedup: float | None) -> list[str]:
+        """What it took to bring offloaded weights, if the run is over and that is felt."""
+        calls = [entry.seconds for entry in self.entries if entry.brought]
+        if not self.is_over or not calls or speedup is None:
+            return []
+        longer = sum(calls) - len(calls) * mean(self._times()[0])
+        if longer < FELT * seconds:
+            return []
+        return [
+            f"calls that brought a model to the device took {longer:.1f} s longer than the others, which no "
+            f"cache saves: at most {speedup * seconds / sum(calls):.1f}x faster"
+        ]
 
     @property
     def is_over(self) -> bool:
@@ -289,11 +316,12 @@ class RunLog:
     def _times(self) -> tuple[list[float], list[float]]:
         """The seconds of computed evaluations, and of evaluations skipped in whole or in part.
 
-        The first step is left out: it also learns the model and warms up the device.
+        The first step is left out: it also learns the model and warms up the device. So are calls that
+        brought a model to the device.
         """
         saving = [e.reason is None or e.has_skipped_layers for e in self.entries]
         pairs = list(zip(self.entries, saving, strict=True))
-        computed = [e.seconds for e, saves in pairs if not saves and e.step > 0]
+        computed = [e.seconds for e, saves in pairs if not saves and e.step > 0 and not e.brought]
         return computed, [e.seconds for e, saves in pairs if saves]
 
 

@@ -30,6 +30,7 @@ class Bench:
     positive: list[dict[str, Any]] = field(default_factory=lambda: [condition(context=context(1))])
     negative: list[dict[str, Any]] | None = field(default_factory=lambda: [condition(context=context(2))])
     sampler: Any = sample_euler
+    sampler_options: dict[str, Any] = field(default_factory=dict)
     sigmas: Tensor = field(default_factory=lambda: torch.linspace(1, 0, STEPS + 1))
     cfg: float = 3.0
     size: Sequence[int] = (1, 4, 8, 8)
@@ -43,7 +44,8 @@ class Bench:
         guider = Guider(made, self.positive, self.negative, self.cfg)
         guider.most_at_once = self.most_at_once
         torch.manual_seed(seed)
-        return guider.sample(torch.randn(self.size), Sampler(self.sampler), self.sigmas, **given)
+        sampler = Sampler(self.sampler, **self.sampler_options)
+        return guider.sample(torch.randn(self.size), sampler, self.sigmas, **given)
 
     def calls(self, patcher: Patcher | None = None, **given: Any) -> int:
         """How many calls of the model a run computes."""

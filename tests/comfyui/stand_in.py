@@ -5,6 +5,7 @@ calls of the run, of each prediction for all conditions, and of the model for th
 """
 
 import copy
+import itertools
 import uuid
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
@@ -187,12 +188,14 @@ class Guider:
         self.model_options["transformer_options"]["wrappers"] = self.model_patcher.clone().wrappers
         try:
             executor = wrapped(self._sample, self, "outer_sample", self.model_options["transformer_options"])
-            made = executor.execute(noise, latent, sampler, sigmas, mask, callback, True, 0)
-            assert isinstance(made, Tensor)
-            return made
+            # Nodes run in inference mode: so does what wrappers do before and after the sampler.
+            with torch.inference_mode():
+                made = executor.execute(noise, latent, sampler, sigmas, mask, callback, True, 0)
         finally:
             self.model_options = before
-            self.conds = {}
+        del self.conds
+        assert isinstance(made, Tensor)
+        return made
 
     def _sample(
         self, noise: Tensor, latent: Tensor | None, sampler: "Sampler", sigmas: Tensor, mask: Tensor | None,
@@ -203,7 +206,8 @@ class Guider:
         options = copy.copy(self.model_options)
         options["transformer_options"] = {**options["transformer_options"], "sample_sigmas": sigmas}
         clean = torch.zeros_like(noise) if latent is None else latent
-        noisy = self.model_patcher.model.model_sampling.noise_scaling(sigmas[0], noise, clean)
+        levels = self.model_patcher.model.model_sampling
+        noisy = levels.noise_scaling(sigmas[0], noise, clean, bool(sigmas[0] >= levels.sigma_max))
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             if mask is None:
@@ -212,16 +216,16 @@ class Guider:
             inside = self(x * mask + around * (1 - mask), sigma, options, seed)
             return inside * mask + clean * (1 - mask)
 
-        with torch.inference_mode():
-            return sampler.sampler_function(denoise, noisy, sigmas, callback or (lambda step: None))
+        tell = callback or (lambda step: None)
+        return sampler.sampler_function(denoise, noisy, sigmas, tell, **sampler.extra_options)
 
     def _give_areas_an_opposite(self) -> None:
         """Copies of a condition with an area carry the other list's prompt under the same id."""
-        positive, negative = self.conds["positive"], self.conds["negative"]
-        if positive is None or negative is None:
-            return
-        opposite = [{**one, "model_conds": negative[0]["model_conds"]} for one in positive if "area" in one]
-        self.conds["negative"] = [*negative, *opposite]
+        lists = [several for several in self.conds.values() if several is not None]
+        for several, others in itertools.permutations(lists, 2):
+            for one in [one for one in several if "area" in one]:
+                if all(other.get("area") != one["area"] for other in others):
+                    others.append({**one, "model_conds": others[0]["model_conds"]})
 
     def predict_noise(
         self, x: Tensor, sigma: Tensor, model_options: dict[str, Any], seed: int | None = None
@@ -365,6 +369,5 @@ class Windows:
 class Sampler:
     """A sampler's function and its options."""
 
-    def __init__(self, sampler_function: Callable[..., Tensor]) -> None:
-        self.sampler_function = sampler_function
-        self.extra_options: dict[str, Any] = {}
+    def __init__(self, sampler_function: Callable[..., Tensor], **extra_options: Any) -> None:
+        self.sampler_function, self.extra_options = sampler_function, extra_options

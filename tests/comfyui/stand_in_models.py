@@ -10,13 +10,16 @@ from torch import Tensor, nn
 class Flow:
     """Noise and sample are mixed linearly; the output is a velocity."""
 
+    sigma_max = 1.0
+    """Runs that begin here begin with noise alone."""
+
     def calculate_input(self, sigma: Tensor, x: Tensor) -> Tensor:
         return x
 
     def calculate_denoised(self, sigma: Tensor, output: Tensor, x: Tensor) -> Tensor:
         return x - _like(sigma, output) * output
 
-    def noise_scaling(self, sigma: Tensor, noise: Tensor, clean: Tensor) -> Tensor:
+    def noise_scaling(self, sigma: Tensor, noise: Tensor, clean: Tensor, whole: bool = False) -> Tensor:
         return sigma * noise + (1 - sigma) * clean
 
     def timestep(self, sigma: Tensor) -> Tensor:
@@ -26,11 +29,13 @@ class Flow:
 class Epsilon(Flow):
     """Noise is added to the sample; the output is the noise."""
 
+    sigma_max = 12.5
+
     def calculate_input(self, sigma: Tensor, x: Tensor) -> Tensor:
         return x / (_like(sigma, x) ** 2 + 1) ** 0.5
 
-    def noise_scaling(self, sigma: Tensor, noise: Tensor, clean: Tensor) -> Tensor:
-        return sigma * noise + clean
+    def noise_scaling(self, sigma: Tensor, noise: Tensor, clean: Tensor, whole: bool = False) -> Tensor:
+        return noise * ((1 + sigma**2) ** 0.5 if whole else sigma) + clean
 
 
 class Velocity(Epsilon):

@@ -1,5 +1,6 @@
 """Trained proving models as ComfyUI would run them, with what their pipelines would be given."""
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,6 +56,9 @@ class OfSchedule(Epsilon):
     Args:
         scheduler: with the run's steps.
     """
+
+    sigma_max = math.inf
+    """The pipeline scales its first noise by the first level, as for a run that begins with a picture."""
 
     def __init__(self, scheduler: Any) -> None:
         self._sigmas, self._times = scheduler.sigmas, scheduler.timesteps

@@ -69,10 +69,12 @@ def sample_two_step(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> 
     return x
 
 
-def sample_euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
-    """One call a step, with new noise."""
+def sample_euler_ancestral(
+    denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell, eta: float = 1.0
+) -> Tensor:
+    """One call a step, with new noise; an eta of 0 leaves it out."""
     for step in range(len(sigmas) - 1):
-        down = sigmas[step + 1] * 0.8
+        down = sigmas[step + 1] * (1 - 0.2 * eta)
         x = x + _slope(denoise, x, sigmas[step]) * (down - sigmas[step])
         tell(step)
         x = x + torch.randn(x.shape) * (sigmas[step + 1] ** 2 - down**2).sqrt()
@@ -82,6 +84,11 @@ def sample_euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Te
 def sample_adaptive(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
     """Levels of its own."""
     return sample_euler(denoise, x, torch.linspace(float(sigmas[0]), 0, 2 * len(sigmas)), tell)
+
+
+def dpm_fast_function(denoise: Denoise, x: Tensor, sigmas: Tensor, tell: Tell) -> Tensor:
+    """As many calls as steps, at levels of its own that fall by one factor; some levels have no call."""
+    return sample_euler(denoise, x, torch.logspace(0, -2, len(sigmas)) * sigmas[0], tell)
 
 
 def _slope(denoise: Denoise, x: Tensor, sigma: Tensor) -> Tensor:

@@ -3,10 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from comfyui.bench import FALLING, STEPS, Bench, said, tiny_model
 from comfyui.stand_in_models import Epsilon
-from comfyui.stand_in_samplers import sample_adaptive, sample_euler, sample_euler_ancestral
+from comfyui.stand_in_samplers import (
+    dpm_fast_function,
+    sample_adaptive,
+    sample_euler,
+    sample_euler_ancestral,
+)
 from torch import Tensor
 
 from skipstone.comfyui import NODE_CLASS_MAPPINGS
@@ -46,9 +52,10 @@ def test_a_sampler_that_calls_just_above_its_levels_is_recorded_and_planned() ->
 def test_a_run_that_is_said_to_be_unrecorded_left_no_record(folder: Path) -> None:
     bench = Bench(tiny_model(sampling=Epsilon()), sigmas=FALLING, sampler=churning(0.3))
     patcher, _ = bench.planned()
-    assert f"The sampler used {STEPS - 1} of its {STEPS} noise levels, so nothing was recorded" in said(
-        patcher
-    )
+    text = said(patcher)
+    assert f"The model was called at {STEPS - 1} of the sampler's {STEPS} noise levels" in text
+    assert "so nothing was recorded: all was computed in" in text
+    assert "later runs" not in text
     assert not folder.exists()
 
 
@@ -64,7 +71,7 @@ def test_a_planned_run_that_leaves_levels_out_is_not_said_to_be_unrecorded(
     bench.sampler = lambda denoise, x, sigmas, tell: sample_euler(denoise, x, sigmas[:5], tell)
     bench.sample(patcher)
     text = said(patcher)
-    assert f"The sampler used 4 of its {STEPS} noise levels: " in text
+    assert f"The model was called at 4 of the sampler's {STEPS} noise levels: " in text
     assert "nothing was recorded" not in text
 
 
@@ -77,8 +84,16 @@ def test_new_noise_on_each_step_is_said(bench: Bench) -> None:
     assert "adds new noise" not in said(patcher)
 
 
-def test_a_sampler_that_chooses_its_steps_is_computed_and_said(bench: Bench) -> None:
-    bench.sampler = sample_adaptive
+def test_a_sampler_whose_noise_is_turned_off_is_not_said_to_add_any(bench: Bench) -> None:
+    bench.sampler, bench.sampler_options = sample_euler_ancestral, {"eta": 0.0}
+    patcher, recorded = bench.planned()
+    assert torch.equal(recorded, bench.sample(seed=0))
+    assert "adds new noise" not in said(patcher)
+
+
+@pytest.mark.parametrize("sampler", [sample_adaptive, dpm_fast_function])
+def test_a_sampler_that_chooses_its_steps_is_computed_and_said(bench: Bench, sampler: Any) -> None:
+    bench.sampler = sampler
     wanted = bench.sample()
     patcher = bench.faster()
     for _ in range(2):
@@ -94,4 +109,5 @@ def test_a_sampler_that_leaves_steps_out_is_not_recorded(bench: Bench) -> None:
     patcher = bench.faster()
     for _ in range(2):
         bench.sample(patcher)
-        assert f"The sampler used 4 of its {STEPS} noise levels, so nothing was recorded" in said(patcher)
+        called = f"The model was called at 4 of the sampler's {STEPS} noise levels"
+        assert f"{called}, so nothing was recorded" in said(patcher)

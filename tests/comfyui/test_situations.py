@@ -28,6 +28,14 @@ def regions(bench: Bench) -> None:
     bench.positive += [condition(area, context=context(3 + n)) for n, area in enumerate(areas)]
 
 
+def regions_of_both(bench: Bench) -> None:
+    """Areas of positive and negative prompts, each with an opposite of its id; one area is in both lists."""
+    regions(bench)
+    assert bench.negative is not None
+    areas = [(8, 4, 0, 4), (4, 8, 0, 0)]
+    bench.negative += [condition(area, context=context(5 + n)) for n, area in enumerate(areas)]
+
+
 def windows(bench: Bench) -> None:
     bench.size = (1, 4, 7, 4, 4)
     bench.options = {"context_handler": Windows(3)}
@@ -86,6 +94,7 @@ SITUATIONS: dict[str, Callable[[Bench], None]] = {
     "rescaled guidance": rescaled,
     "third pass": third_pass,
     "regions": regions,
+    "regions of both": regions_of_both,
     "windows": windows,
     "control": control,
     "batch": setting(size=(3, 4, 8, 8)),

@@ -9,6 +9,7 @@ import methods
 import pytest
 
 from skipstone.cachers import METHODS
+from skipstone.cachers.contract.words import ModelFacts
 from skipstone.commands.methods import catalogue
 from skipstone.report.rows import PLAIN
 from skipstone.schedules.published.fitting import THRESHOLD
@@ -87,12 +88,17 @@ def test_defaults_are_the_stricter_setting_of_both_models(monkeypatch: pytest.Mo
 
 
 def test_work_counts_skipped_parts_and_the_blocks_that_run_on_skipped_steps() -> None:
-    work = sys.modules["work"].Work({"block": 0.9, "self attention": 0.3}, block=0.15)
+    facts = ModelFacts("Toy", blocks=6)
+    work = sys.modules["work"].Work({"block": 0.9, "self attention": 0.3}, block=0.15, facts=facts)
     parts = {"self attention": {"computed": 1, "skipped": 1}}
-    rows = sweep_of(row(method="pab", parts=parts), row(method="first-block", setting="threshold=0.1"))
+    of_blocks = [
+        row(method=name, setting="threshold=0.1") for name in ("first-block", "dbcache", "dbcache:blocks=2")
+    ]
+    rows = sweep_of(row(method="pab", parts=parts), *of_blocks)
     lines = {line.method: line for line in methods.summarise(rows)}
     assert work.share(lines["pab"]) == pytest.approx(0.5 * (1 - 0.3 / 2))
-    assert work.share(lines["first-block"]) == pytest.approx(0.5 + 0.5 * 0.15)
+    assert work.share(lines["first-block"]) == work.share(lines["dbcache"]) == pytest.approx(0.5 + 0.5 * 0.15)
+    assert work.share(lines["dbcache:blocks=2"]) == pytest.approx(0.5 + 0.5 * 2 * 0.15)
 
 
 def default_threshold(label: str) -> float:

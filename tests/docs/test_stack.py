@@ -17,10 +17,18 @@ def row(**changed: Any) -> dict[str, Any]:
 
 def test_the_gain_is_over_the_bare_model() -> None:
     compiled = row(way="blocks compiled", uncached_seconds=[2.0, 2.0], planned_seconds=1.0)
-    text = stack.section([BARE, compiled, row(part="quality", way="blocks compiled")])
+    text = stack.section([BARE, compiled])
     assert "| M | plan alone | 4.00 | 2.00 | 5 of 10 | 2.00x | +0.0% | 2.00x |" in text
     assert "| M | blocks compiled | 2.00 | 1.00 | 5 of 10 | 2.00x | +0.0% | 4.00x |" in text
     assert "Off by" not in text
+
+
+def test_quality_has_a_table_of_its_own() -> None:
+    measured = {"psnr": 41.26, "psnr_of_stack": 100.0, "dtype": "float32", "device": "cpu"}
+    text = stack.section([BARE, {**row(part="quality", way="int8 weights"), **measured}])
+    assert text.endswith("| `m` | int8 weights | 5 of 10 | 41.3 | 100.0 |\n")
+    assert "10 steps, a plan for 2.5x, 8 pictures, float32, cpu." in text
+    assert "int8 weights" not in text.partition("stack.py quality")[0]
 
 
 def test_what_is_off_is_told() -> None:

@@ -12,12 +12,15 @@ import torch
 from accelerate.hooks import AlignDevicesHook
 from diffusers.hooks import apply_group_offloading
 from diffusers.hooks.group_offloading import ModuleGroup
+from torch import nn
 
 import skipstone
-from skipstone import PAB, Cacher, DeltaDiT, FasterCache, TGate
+from skipstone import FORA, PAB, Cacher, DeltaDiT, FasterCache, TGate
+from skipstone.pipelines import engine
 from support import tiny
 from support.methods import blocks, smooth
 from support.offloading import on_any_device
+from support.toy import ToyModel, ToyPipeline, constant
 
 CPU = torch.device("cpu")
 STEPS, BRANCHES = 8, 2
@@ -154,3 +157,35 @@ def test_layers_are_skipped_alike_and_what_is_skipped_whole_is_not_brought_in(
     assert cache.last_run.parts == parts
     is_within_groups = offload is by_group and "block" not in parts and not isinstance(method, FasterCache)
     assert moves.total() == every if is_within_groups else moves.total() < every
+
+
+def parked(model: nn.Module, leaves_after: nn.Module | None) -> None:
+    """Keep the first weight elsewhere until the model is called, and again after each call of a module."""
+    block = next(model.children())[0]
+    here, away = block.amount, nn.Parameter(block.amount.to("meta"))
+    block.amount = away
+    model.register_forward_pre_hook(lambda *_: setattr(block, "amount", here))
+    if leaves_after is not None:
+        leaves_after.register_forward_hook(lambda *_: setattr(block, "amount", away))
+
+
+@pytest.mark.parametrize(
+    ("leaves_after", "brought"),
+    [
+        (lambda model: None, [True, False, False, False]),
+        (lambda model: model, [False] * 4),
+        (lambda model: model.blocks[0], [False] * 4),
+    ],
+    ids=["once a run", "in each call", "by group, and left there by a skipped step"],
+)
+def test_the_call_that_brings_a_model_for_the_whole_run_is_known(
+    leaves_after: Any, brought: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[engine.LogEntry] = []
+    entry = engine.LogEntry
+    monkeypatch.setattr(engine, "LogEntry", lambda *facts: made.append(entry(*facts)) or made[-1])
+    parked(model := ToyModel(), leaves_after(model))
+    with skipstone.attach(pipe := ToyPipeline(model), FORA(2)) as cache:
+        pipe(constant(4))
+    assert cache.last_run.strip == "#.#."
+    assert [one.brought for one in made] == brought

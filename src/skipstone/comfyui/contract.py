@@ -69,6 +69,12 @@ class Sampling:
         return str(getattr(function, "__name__", type(function).__name__))
 
     @property
+    def sampler_options(self) -> Mapping[str, Any]:
+        """What the function that samples is given by name, such as ``eta``."""
+        found: Mapping[str, Any] = getattr(self.sampler, "extra_options", {})
+        return found
+
+    @property
     def controls(self) -> list[Any]:
         """The ControlNets of the conditions."""
         conds = getattr(self.guider, "conds", {}).values()

@@ -29,7 +29,7 @@ def made_for(sampling: Sampling, run: RunFacts) -> dict[str, Any]:
         "models": {DIFFUSION_MODEL: model_facts(patcher)},
         "scheduler": {
             "class": sampling.sampler_name,
-            "config": digest(plain(getattr(sampling.sampler, "extra_options", {}), _shape)),
+            "config": digest(plain(sampling.sampler_options, _shape)),
         },
         "steps": len(run.steps),
         "prediction": prediction_of(run.steps, patcher.get_model_object("model_sampling")),

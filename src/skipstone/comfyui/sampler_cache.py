@@ -20,7 +20,7 @@ from skipstone.comfyui.run import Call, MethodFor, SamplerRun
 from skipstone.comfyui.told import told
 from skipstone.pipelines.model.compiled import uncompiled
 
-CHOOSES_STEPS = "adaptive"
+CHOOSES_STEPS = ("adaptive", "dpm_fast")
 """In the names of samplers that choose their own steps."""
 
 ADDS_NOISE = ("ancestral", "sde", "lcm", "ddpm", "seeds", "sa_solver")
@@ -106,7 +106,7 @@ class SamplerCache:
         """The method of a run; one that cannot be planned computes everything."""
         assert isinstance(run.key, SamplerRun)
         sampling = run.key.sampling
-        if CHOOSES_STEPS in sampling.sampler_name:
+        if any(word in sampling.sampler_name for word in CHOOSES_STEPS):
             return Unplanned("the sampler chooses its own steps: take one with fixed steps")
         if sampling.other_caches:
             return Unplanned(f"{sampling.other_caches[0]} is on this model too: remove one of the two")
@@ -117,8 +117,15 @@ class SamplerCache:
     def _note(self, run: SamplerRun) -> None:
         """What the figures of a run do not show."""
         sampling = run.sampling
-        if any(word in sampling.sampler_name for word in ADDS_NOISE):
+        if _adds_noise(sampling):
             run.log.note(
                 f"the sampler ({sampling.sampler_name}) adds new noise on its steps, so no two runs are "
                 "alike: expect a lower quality, or take a sampler without noise"
             )
+
+
+def _adds_noise(sampling: Sampling) -> bool:
+    """Whether a sampler adds new noise on its steps; ``eta`` or ``s_noise`` of zero leave it out."""
+    options = sampling.sampler_options
+    is_off = 0 in (options.get("eta"), options.get("s_noise"))
+    return not is_off and any(word in sampling.sampler_name for word in ADDS_NOISE)

@@ -113,9 +113,10 @@ def _what(run: Told) -> str:
     if not run.ended:
         return f"interrupted in step {stats.steps} of {stats.planned_steps}: nothing was kept of this run"
     if stats.steps < stats.planned_steps:
-        used = f"the sampler used {stats.steps} of its {stats.planned_steps} noise levels"
-        unrecorded = ", so nothing was recorded" if str(Reason.RECORDING) in stats.reasons else ""
-        return f"{used}{unrecorded}: {_computed(stats)}"
+        called = f"the model was called at {stats.steps} of the sampler's {stats.planned_steps} noise levels"
+        if str(Reason.RECORDING) in stats.reasons:
+            return f"{called}, so nothing was recorded: all was computed in {stats.seconds:.1f} s"
+        return f"{called}: {_computed(stats)}"
     if str(Reason.RECORDING) in stats.reasons:
         return f"all {stats.steps} steps were computed in {stats.seconds:.1f} s and recorded"
     return _computed(stats)

@@ -50,7 +50,7 @@ def test_any_value_of_any_tensor_counts() -> None:
 def test_weights_that_stay_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Linear(8, 8)
     before = statistics(model)
-    monkeypatch.setattr(weights, "_read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(weights, "_whole", lambda *_: pytest.fail("read again"))
     assert statistics(model) == before
 
 
@@ -63,12 +63,31 @@ def test_offloaded_weights_are_read_whole_only_when_some_words_changed(
     assert before == statistics(model)
     statistics(model, home)
     with monkeypatch.context() as never:
-        never.setattr(weights, "_sums", lambda *_: pytest.fail("read whole"))
+        for name in ("_sums", "_whole"):
+            never.setattr(weights, name, lambda *_: pytest.fail("read whole"))
         assert statistics(model, home) == before
     model.weight.data.copy_(CHANGES[change](model.weight.data))
     changed = statistics(model, home)
     assert changed != before
     assert changed == statistics(model)
+
+
+def test_only_what_was_moved_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the first block under group offload, which a skipped last step leaves on the device."""
+    model, home = torch.nn.Sequential(torch.nn.Linear(48, 48), torch.nn.Linear(64, 64)), torch.device("cuda")
+    before = statistics(model, home)
+    left = set(map(id, model[0].parameters()))
+    monkeypatch.setattr(weights, "_waits", lambda tensor, home: home is not None and id(tensor) not in left)
+    words: list[int] = []
+    add_up = torch.Tensor.sum
+    monkeypatch.setattr(
+        torch.Tensor, "sum", lambda one, *rest: words.append(one.numel()) or add_up(one, *rest)
+    )
+    assert statistics(model, home) == before
+    assert sum(words) <= 2 * (48 * 48 + 48) // 2
+    words.clear()
+    assert statistics(model, home) == before
+    assert sum(words) <= (48 * 48 + 48) // 2
 
 
 @pytest.mark.parametrize("changed", [(slice(None), slice(4, None)), (slice(9, None), slice(None))])
@@ -149,15 +168,6 @@ def test_buffers_that_are_not_saved_do_not_count() -> None:
 def test_tensors_without_values_can_be_read() -> None:
     with torch.device("meta"):
         assert len(statistics(torch.nn.Linear(2, 2))) == 2
-
-
-def test_weights_that_are_put_away_are_found() -> None:
-    accelerate = pytest.importorskip("accelerate")
-    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
-    before = statistics(model)
-    accelerate.cpu_offload(model, execution_device="cpu")
-    assert model[0].weight.device.type == "meta"
-    assert statistics(model) == before
 
 
 class Packed(torch.Tensor):
