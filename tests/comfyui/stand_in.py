@@ -9,6 +9,7 @@ import itertools
 import uuid
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -334,11 +335,24 @@ class Window:
         self.index_list, self.dim = index_list, dim
 
 
-class Windows:
-    """Predicts a clip in overlapping windows; moving ones begin elsewhere on each prediction."""
+@dataclass(frozen=True)
+class WindowSchedule:
+    """Where the first window begins: at each offset in turn, one a prediction."""
 
-    def __init__(self, length: int, dim: int = 2, moves: bool = False) -> None:
-        self.context_length, self.dim, self.moves = length, dim, moves
+    name: str
+    offsets: Sequence[int]
+
+
+STATIC = WindowSchedule("static", (0,))
+MOVING = WindowSchedule("moving", range(7))
+RESTING = WindowSchedule("resting", (0, 0, 0, 0, 0, 0, 0, 0, 3))
+
+
+class Windows:
+    """Predicts a clip in overlapping windows, laid by a schedule."""
+
+    def __init__(self, length: int, schedule: WindowSchedule = STATIC, dim: int = 2) -> None:
+        self.context_length, self.context_schedule, self.dim = length, schedule, dim
         self._count = 0
 
     def execute(
@@ -350,7 +364,8 @@ class Windows:
         options: dict[str, Any],
     ) -> list[Any]:
         sums, counts = [torch.zeros_like(x) for _ in conds], torch.zeros_like(x)
-        offset = self._count if self.moves else 0
+        offsets = self.context_schedule.offsets
+        offset = offsets[self._count % len(offsets)]
         self._count += 1
         frames = x.shape[self.dim]
         for first in range(0, frames - 1, self.context_length - 1):

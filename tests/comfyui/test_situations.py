@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 import torch
 from comfyui.bench import FALLING, STEPS, Bench, said, tiny_model
-from comfyui.stand_in import ControlNet, Guider, Patcher, Sampler, Windows, WrappedModel, condition
+from comfyui.stand_in import (
+    MOVING,
+    RESTING,
+    STATIC,
+    ControlNet,
+    Guider,
+    Patcher,
+    Sampler,
+    Windows,
+    WrappedModel,
+    condition,
+)
 from comfyui.stand_in_models import Epsilon, Sample, Velocity, context
 from comfyui.stand_in_samplers import (
     sample_ahead,
@@ -208,7 +219,7 @@ def test_a_pass_that_cannot_be_told_from_another_is_computed_and_said(bench: Ben
 
 
 def test_windows_that_move_are_computed_and_said(bench: Bench) -> None:
-    bench.size, bench.options = (1, 4, 7, 4, 4), {"context_handler": Windows(3, moves=True)}
+    bench.size, bench.options = (1, 4, 7, 4, 4), {"context_handler": Windows(3, MOVING)}
     wanted = bench.sample()
     patcher, recorded = bench.planned()
     assert torch.equal(recorded, wanted)
@@ -216,11 +227,29 @@ def test_windows_that_move_are_computed_and_said(bench: Bench) -> None:
     assert "planned nothing" in said(patcher)
 
 
+def test_windows_that_stay_for_a_while_are_skipped_where_they_did_not_move(bench: Bench) -> None:
+    bench.size, bench.options = (1, 4, 7, 4, 4), {"context_handler": Windows(3, RESTING)}
+    wanted, all_calls = bench.sample(), bench.calls()
+    patcher, recorded = bench.planned()
+    assert torch.equal(recorded, wanted)
+    made = bench.sample(patcher)
+    assert (made - wanted).norm() < 0.05 * wanted.norm()
+    assert bench.calls(patcher) < all_calls
+
+
+def test_windows_of_another_schedule_have_their_own_record(bench: Bench) -> None:
+    bench.size, bench.options = (1, 4, 7, 4, 4), {"context_handler": Windows(3)}
+    patcher, _ = bench.planned()
+    bench.options = {"context_handler": Windows(3, RESTING)}
+    assert torch.equal(bench.sample(patcher), bench.sample())
+    assert said(patcher).count("and recorded") == 2
+
+
 def test_windows_that_moved_on_are_not_held(bench: Bench) -> None:
     bench.size = (1, 4, 7, 4, 4)
     held = []
-    for moves in (False, True):
-        bench.options = {"context_handler": Windows(3, moves=moves)}
+    for schedule in (STATIC, MOVING):
+        bench.options = {"context_handler": Windows(3, schedule)}
         patcher, _ = bench.planned()
         (run,) = patcher.get_attachment("skipstone").remembered.tell(None).runs
         held.append(run.stats.bytes_held)

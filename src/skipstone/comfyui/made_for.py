@@ -37,7 +37,7 @@ def made_for(sampling: Sampling, run: RunFacts) -> dict[str, Any]:
         "guidance": dict(run.scales),
         "guider": [type(guider).__name__, numbers(guider)],
         "options": digest(plain(guider.model_options, _shape)),
-        "windows": numbers(guider.model_options.get("context_handler")),
+        "windows": _windows(guider.model_options.get("context_handler")),
         "conditions": digest(_conditions(guider)),
         "control": digest(_controls(sampling)),
         "masked": sampling.masked,
@@ -78,6 +78,12 @@ def _conditions(guider: Any) -> dict[str, list[dict[str, Any]]]:
         name: [{key: value for key, value in one.items() if _is_number(value)} for one in several or ()]
         for name, several in conds
     }
+
+
+def _windows(handler: Any) -> list[Any]:
+    """How context windows are laid and joined: the settings that are numbers, and the names of the ways."""
+    ways = (getattr(handler, part, None) for part in ("context_schedule", "fuse_method"))
+    return [numbers(handler), *(getattr(way, "name", None) for way in ways)]
 
 
 def _is_number(value: Any) -> bool:
