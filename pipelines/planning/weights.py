@@ -82,8 +82,8 @@ def signs(tensors: Sequence[Tensor], home: torch.device | None = None) -> list[S
 
     Torch does not count changes through ``data``, by which adapters are fused and averages are copied. Exact
     sums show them; that there are several shows rows that were exchanged. An adapter changes most words of a
-    tensor, so some words show one where sums would take too long. Where few words of a large tensor change that
-    waits elsewhere, this is seen when it is next read whole.
+    tensor, so some words show one where sums would take too long. Where few words change of a large
+    tensor that waits elsewhere, this is seen when it is next read whole.
 
     Args:
         tensors: plain tensors.
