@@ -35,5 +35,6 @@ class Coordinates:
 
     def _draw(self, shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
         elements = torch.Size(shape).numel()
-        flat = torch.randint(elements, (self._count,), generator=torch.Generator().manual_seed(SEED))
+        source = torch.Generator().manual_seed(SEED)
+        flat = torch.randint(elements, (self._count,), generator=source, device="cpu")
         return tuple(index.to(device).contiguous() for index in torch.unravel_index(flat, shape))

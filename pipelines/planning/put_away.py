@@ -43,7 +43,9 @@ def _kept(group: Any) -> Iterator[tuple[int, Tensor]]:
 
 def _loaded(module: nn.Module, name: str, value: Tensor) -> Tensor:
     """The weights that accelerate's sequential offload has moved away, if it has."""
-    kept: Mapping[str, Tensor] | None = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
-    if value.device.type != "meta" or kept is None:
-        return value
-    return kept[name]
+    hook = getattr(module, "_hf_hook", None)
+    # A model with weights of its own has two hooks in one.
+    maps: Iterator[Mapping[str, Tensor] | None]
+    maps = (getattr(one, "weights_map", None) for one in getattr(hook, "hooks", [hook]))
+    kept = next((one for one in maps if one is not None), None)
+    return value if value.device.type != "meta" or kept is None else kept[name]

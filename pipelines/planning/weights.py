@@ -48,9 +48,11 @@ def statistics(model: nn.Module, home: torch.device | None = None) -> list[list[
     """For each parameter and saved buffer: its type, its shape, the sum of its words, and some of its words.
 
     Words are summed as whole numbers, so the sum is exact in any order: moving a model keeps its statistics,
-    and changing a single value changes them. All bytes are read, on their device. Of a tensor whose sign
-    is that of the last time, what was read then is given again: where nothing changed this takes one kernel a
-    tensor, and one wait for the device. A tensor that was moved has another sign; it alone is read again.
+    and changing a single value changes them. Values that exchange their places in one tensor, or of which one
+    gains what another loses, are seen only among the words that are kept. All bytes are read, on their
+    device. Of a tensor whose sign is that of the last time, what was read then is given again: where nothing
+    changed this takes one kernel a tensor, and one wait for the device. A tensor that was moved has another
+    sign; it alone is read again.
 
     Args:
         model: the model, as it is written.
@@ -80,7 +82,8 @@ def signs(tensors: Sequence[Tensor], home: torch.device | None = None) -> list[S
 
     Torch does not count changes through ``data``, by which adapters are fused and averages are copied. Exact
     sums show them; that there are several shows rows that were exchanged. An adapter changes most words of a
-    tensor, so some words show one where sums would take too long.
+    tensor, so some words show one where sums would take too long. Where few words change of a large
+    tensor that waits elsewhere, this is seen when it is next read whole.
 
     Args:
         tensors: plain tensors.
@@ -154,7 +157,7 @@ def _places(count: int, device: torch.device, most: int = LOOKED_AT) -> Tensor:
     if count <= most:
         return torch.arange(count, device=device)
     source = torch.Generator().manual_seed(count)
-    return torch.randint(count, (most,), generator=source).to(device)
+    return torch.randint(count, (most,), generator=source, device="cpu").to(device)
 
 
 _glimpsed = lru_cache(maxsize=64)(partial(_places, most=GLIMPSE))

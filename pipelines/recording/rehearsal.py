@@ -192,7 +192,8 @@ def _first(name: str, value: Any, count: int) -> Any:
 
 
 def _shuffled(noise: Tensor, seed: int) -> Tensor:
-    order = torch.randperm(noise.numel(), generator=torch.Generator().manual_seed(seed))
+    source = torch.Generator().manual_seed(seed)
+    order = torch.randperm(noise.numel(), generator=source, device="cpu")
     return noise.flatten()[order.to(noise.device)].view_as(noise)
 
 

@@ -60,7 +60,8 @@ def find_plan(
     device = _device(coder)
     trial = _copy(coder, device)
     noise = torch.Generator().manual_seed(0)
-    video = torch.randn(1, channels, frames, edge, edge, generator=noise, dtype=torch.float64)
+    shape = 1, channels, frames, edge, edge
+    video = torch.randn(shape, generator=noise, dtype=torch.float64, device="cpu")
     given = [one.to(device, torch.float64) for one in (video, *others)]
     with torch.no_grad():
         if _differ(*(video_of(trial(*(one.clone() for one in given))) for _ in range(2))):

@@ -1,5 +1,6 @@
 """What a record is made for: what changes a model's weights or adapters makes another one necessary."""
 
+import copy
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from skipstone.cachers.contract.coordinates import Coordinates
 from skipstone.cachers.contract.words import RunFacts
 from skipstone.pipelines.planning import weights
 from skipstone.pipelines.planning.conditions import conditions
@@ -168,6 +170,24 @@ def test_buffers_that_are_not_saved_do_not_count() -> None:
 def test_tensors_without_values_can_be_read() -> None:
     with torch.device("meta"):
         assert len(statistics(torch.nn.Linear(2, 2))) == 2
+
+
+@pytest.mark.parametrize("home", [None, torch.device("cuda")])
+def test_the_default_device_does_not_count(home: torch.device | None) -> None:
+    """Random numbers of the host's generator are drawn on the host."""
+    model = torch.nn.Linear(53, 211)
+    weights._glimpsed.cache_clear()
+    with torch.device("meta"):
+        here = statistics(model, home)
+    weights._glimpsed.cache_clear()
+    assert here == statistics(copy.deepcopy(model), home)
+
+
+def test_the_default_device_does_not_draw_the_coordinates_of_records() -> None:
+    with torch.device("meta"):
+        here = Coordinates(16).indices((4, 30), torch.device("cpu"))
+    there = Coordinates(16).indices((4, 30), torch.device("cpu"))
+    assert all(map(torch.equal, here, there))
 
 
 class Packed(torch.Tensor):

@@ -76,3 +76,16 @@ def test_sequential_offload_is_followed() -> None:
     accelerate.cpu_offload(model, execution_device="cpu")
     assert model[0].weight.device.type == "meta"
     assert statistics(model) == before
+
+
+def test_sequential_offload_is_followed_where_a_model_has_weights_of_its_own() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    before = statistics(tiny.wan().pipe.transformer)
+    seen = []
+    for change in (0.0, 1.0):
+        model = tiny.wan().pipe.transformer
+        model.scale_shift_table.data[0, 0, 0] += change
+        accelerate.cpu_offload(model, execution_device="cpu")
+        assert model.scale_shift_table.device.type == "meta"
+        seen.append(statistics(model))
+    assert seen[0] == before != seen[1]
