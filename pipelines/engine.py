@@ -268,7 +268,9 @@ class Engine:
             evaluation = memory.new_evaluation(self.model, branch, Now(step, half=half), kept)
         mark = Mark(memory.device)
         entry = LogEntry(self.name, key.name, run.index, None, mark, mark)
-        offloaded = not is_on(self.model, memory.device)
+        # As `is_on`, which would be a call in each evaluation.
+        first = next(self.model.parameters(), None)
+        offloaded = first is not None and first.device != memory.device
         return ModelCall(memory, evaluation, entry, (args, kwargs), kept, offloaded)
 
     def _decide(self, present: ModelCall, compiled: bool) -> None:
