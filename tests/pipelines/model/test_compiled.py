@@ -28,6 +28,7 @@ from skipstone import (
     WithPredictor,
 )
 from skipstone.pipelines import engine
+from skipstone.pipelines.model import watched
 from skipstone.pipelines.model.blocks import block_lists
 from skipstone.pipelines.model.compiled import FOLLOWS
 from support import tiny
@@ -310,7 +311,7 @@ def test_another_thread_in_a_compiled_model_gets_its_own_answer(
     waits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It calls while the cached pipeline skips, which may wait for it: that graph must not answer it."""
-    monkeypatch.setattr(engine, "PATIENCE", 0.01 if waits else 60.0)
+    monkeypatch.setattr(watched, "PATIENCE", 0.01 if waits else 60.0)
     model, answers, threads = ToyModel(), [], []
 
     def call_from_elsewhere() -> None:
