@@ -10,13 +10,13 @@ from torch import Tensor
 from skipstone.declared import Positive, checked
 from skipstone.notice import Notice
 from skipstone.pipelines.vae.chunk_sizes import ChunkSizes
-from skipstone.pipelines.vae.chunked import Chunked, LostPartError, Video, installed, outputs
+from skipstone.pipelines.vae.chunked import LOST, Chunked, Video, installed, outputs
 from skipstone.pipelines.vae.device_memory import give_back
 from skipstone.pipelines.vae.kept_plans import Found, found
 from skipstone.pipelines.vae.own_loop import why_as_written
 from skipstone.pipelines.vae.own_loops import Loop, frames_of, loop_of
 from skipstone.pipelines.vae.side import Side, decoding
-from skipstone.pipelines.vae.units import video_of, with_video
+from skipstone.pipelines.vae.units import LostPartError, video_of, with_video
 from skipstone.pipelines.vae.verdicts import OTHERWISE, TRIED, is_right, size_of
 
 CHANGED = "tiling or slicing was changed while a video is streamed; change it before the stream"
@@ -219,7 +219,7 @@ class _Passes:
         finally:
             self._first = self._first or self._calls
         if not self._calls:
-            raise LostPartError([""])
+            raise LostPartError(LOST.format("the decoder"))
         if self._calls != self._first:
             raise RuntimeError(CHANGED)
         return frames
