@@ -66,11 +66,10 @@ class _Padding(TorchFunctionMode):
     ) -> Tensor:
         if list(pad[TIME:]) != [self._left, 0] or mode not in ("constant", "replicate"):
             return functional.pad(new, pad, mode, value)
-        past = self._state.past
-        if past is None:
+        if self._state.past is None:
             made = functional.pad(new, pad, mode, value)
         else:
-            made = with_edges(past, new, pad, None if mode == "replicate" else value or 0)
+            made = with_edges(self._state.past, new, pad, None if mode == "replicate" else value or 0)
         left, _, top, _ = pad[:TIME]
         self._remember(made[..., top : top + new.shape[3], left : left + new.shape[4]])
         return made
