@@ -23,7 +23,7 @@ Pair = tuple[Tensor, Tensor]
 class Kept:
     """The keys and values of each chunk so far, for each attention of the part, in their order.
 
-    Those of a CUDA device wait in the host's memory: they are all that grows with a video.
+    They are all that grows with a video. Those of a CUDA device wait in the host's memory.
     """
 
     pairs: list[list[Pair]] = field(default_factory=list)

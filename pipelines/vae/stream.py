@@ -32,9 +32,10 @@ def stream_decode(
 ) -> Iterator[Tensor]:
     """Decode latents and give the frames as they are ready; together they are what decoding them whole gives.
 
-    The memory does not grow with the length, but for keys and values where an attention sees all frames. No
-    gradients are computed. Where the decoder cannot run in chunks, and for tiles that it blends over time,
-    all frames come in one piece, and a warning says why.
+    The memory of the device does not grow with the length: where an attention sees all frames, keys and
+    values wait in the host's memory, if it is a CUDA device. No gradients are computed. Where the decoder
+    cannot run in chunks, and for tiles that it blends over time, all frames come in one piece, and a warning
+    says why.
 
     Source: the causal cache of WF-VAE, arXiv:2411.17459.
     Difference: as of `decode_in_chunks`.

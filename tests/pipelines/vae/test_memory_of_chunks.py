@@ -96,6 +96,16 @@ def test_a_mask_of_all_tokens_is_not_made() -> None:
     assert [mask.numel() for mask in masks] == [1]
 
 
+def test_keys_and_values_are_kept_without_the_queries_beside_them() -> None:
+    def attention(video: Tensor) -> Tensor:
+        tokens = video.flatten(2).transpose(1, 2)[:, None]
+        return functional.scaled_dot_product_attention(*torch.stack([tokens] * 3))
+
+    unit, state = Memory(), Kept()
+    unit.run(attention, state, (latents(2),), {})
+    assert all(one.untyped_storage().nbytes() == one.nbytes for one in remembered(state))
+
+
 class FirstApart(nn.Module):
     """Gives two frames for each but the first one, after a causal convolution."""
 
