@@ -10,8 +10,9 @@ from torch import Tensor
 
 from skipstone.cachers.contract.by_step import ByStep
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, RunFacts, Step
+from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, RunFacts, Solved, Step
 from skipstone.cachers.innovation import Innovation, Seen
+from skipstone.cachers.settling import Settling
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.plan import Plan
 
@@ -74,7 +75,9 @@ class Planned(Cacher[State]):
             return Unplanned(str(why))
         unlike = differences(plan.record.made_for, run)
         usual = () if unlike or plan is not self.plan else plan.deviations
-        return Followed(plan, self.model, unlike, tuple(usual), Innovation(run.guidance))
+        return Followed(
+            plan, self.model, unlike, tuple(usual), Innovation(run.guidance), Settling(plan, self.model)
+        )
 
     def new_state(self) -> State:
         return State(deque(maxlen=self.history), Seen(self.history))
@@ -109,11 +112,13 @@ class Followed(Planned):
         unlike: what the plan was made for and the run is not, in words.
         usual: the deviations of recorded runs.
         innovation: what the branches share.
+        settling: undoes errors of gaps.
     """
 
     unlike: str = ""
     usual: tuple[float, ...] = ()
     innovation: Innovation = field(default_factory=Innovation, compare=False)
+    settling: Settling | None = field(default=None, compare=False)
 
     def update(self, probe: Tensor | None, outcome: Outcome, step: Step, state: State) -> None:
         if outcome.output is not None and step.index in self.moments.steps:
@@ -123,6 +128,10 @@ class Followed(Planned):
             if part is not None:
                 self.innovation.add(step, outcome.branch, part)
         super().update(probe, outcome, step, state)
+
+    def settle(self, solved: Solved) -> None:
+        if self.settling is not None:
+            self.settling.after(solved)
 
     def deviations(self) -> Sequence[float]:
         return self.innovation.sizes()

@@ -176,9 +176,10 @@ class KeptRecipe(Schema):
     weights: Annotated[str, Field(pattern=f"^({'|'.join(MATRICES)})$")]
     power: Literal[1, 2]
     anchors: Literal[1, 2] = 2
+    settles: bool = False
 
     def recipe(self) -> Recipe:
-        return Recipe(self.weights, self.power, self.anchors)
+        return Recipe(self.weights, self.power, self.anchors, self.settles)
 
 
 class KeptValidation(Schema):

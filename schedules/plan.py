@@ -1,5 +1,6 @@
 """A plan: which steps to compute, and how to estimate the others."""
 
+import functools
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -15,10 +16,11 @@ import skipstone.plotting as plotting
 from skipstone.disk import hub
 from skipstone.schedules import card, files
 from skipstone.schedules.expectation import SAFE, estimated_psnr, expected_speedup, seen_at
-from skipstone.schedules.moments import Moments
-from skipstone.schedules.profile import RESIDUAL, Profile
+from skipstone.schedules.moments import Floats, Moments
+from skipstone.schedules.profile import GUIDED, OUTPUT, RESIDUAL, Profile
 from skipstone.schedules.promise import Promise
 from skipstone.schedules.recipe import Recipe
+from skipstone.schedules.settling import Settlement, settlement, solver_effects
 from skipstone.schedules.strips import best_strips, fewest
 
 UNSAFE = 0.5
@@ -165,6 +167,36 @@ class Plan:
         if self.recipe.anchors == 1:
             return [1.0, *[0.0] * (len(anchors) - 1)]
         return self.weights[model].weights(step, anchors)
+
+    def settlement(self, model: str, step: int) -> Settlement | None:
+        """How a computed step settles the gap before it; None if it does not.
+
+        Args:
+            model: the model.
+            step: a step that the plan computes.
+        """
+        outputs, anchors = self._outputs[model], self.anchors(model, step)
+        if outputs is None or not self.recipe.settles or not anchors or anchors[0] == step - 1:
+            return None
+        weigh = functools.partial(self.weights_for, model, anchors=anchors)
+        return settlement(outputs, anchors, step, weigh, self._effects)
+
+    def anchors(self, model: str, step: int) -> list[int]:
+        """The computed steps of a model that estimates on a step come from, newest first."""
+        before = [known for known in self.weights[model].steps if known < step and self.strip[known] == "#"]
+        return before[::-1][: self.recipe.anchors]
+
+    @cached_property
+    def _outputs(self) -> dict[str, Moments | None]:
+        """For each model the moments of what a solver gets."""
+        find = self.record.matrix
+        return {
+            model: find(model, f"{GUIDED} {OUTPUT}") or find(model, OUTPUT) for model in self.record.models
+        }
+
+    @cached_property
+    def _effects(self) -> tuple[Floats, Floats]:
+        return solver_effects(self.record.levels, self.record.made_for.get("prediction", "flow"))
 
     def expected_errors(self) -> list[float | None]:
         """The expected error of each step's estimate, relative to the residual; None for computed steps."""

@@ -20,6 +20,7 @@ class Recipe(Declared):
         power: the power of a step's length in the weight of its squared error: 2 where errors stay, 1 where
             the model repairs those of long steps.
         anchors: how many computed steps an estimate weighs; 1 to reuse the newest one as it is.
+        settles: whether a computed step undoes errors of the gap before it, where the solver allows.
 
     Raises:
         ValueError: a power or a number of anchors that is neither.
@@ -28,6 +29,7 @@ class Recipe(Declared):
     weights: str = RESIDUAL
     power: Literal[1, 2] = 2
     anchors: Literal[1, 2] = ANCHORS
+    settles: bool = True
 
     @property
     def weigh(self) -> Weigh:
@@ -37,12 +39,12 @@ class Recipe(Declared):
     @property
     def weighing(self) -> "Recipe":
         """The same, which weighs several computed steps."""
-        return replace(self, anchors=ANCHORS)
+        return replace(self, anchors=ANCHORS, settles=True)
 
     @property
     def reusing(self) -> "Recipe":
         """The same, which reuses the last computed step as it is."""
-        return replace(self, anchors=1)
+        return replace(self, anchors=1, settles=False)
 
     def suits(self, record: Profile) -> bool:
         """Whether a record has the matrix."""
@@ -52,4 +54,5 @@ class Recipe(Declared):
         length = "length" if self.power == 1 else "squared length"
         if self.anchors == 1:
             return f"steps by their {length}, the last computed one reused"
-        return f"steps by their {length}, weights by {self.weights} of {self.anchors} computed steps"
+        settled = ", gaps settled" if self.settles else ""
+        return f"steps by their {length}, weights by {self.weights} of {self.anchors} computed steps{settled}"

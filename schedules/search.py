@@ -192,9 +192,9 @@ def _check_together(target: Target, refine: int, prompts: Sequence[str] | None) 
 
 
 def recipes_for(record: Profile) -> list[Recipe]:
-    """The candidates: those whose matrices were recorded, and the first of them as plain reuse."""
+    """The candidates: those whose matrices were recorded, and the first without settling and as reuse."""
     found = [recipe for recipe in RECIPES if recipe.suits(record)]
-    return [*found, found[0].reusing]
+    return [*found, replace(found[0], settles=False), found[0].reusing]
 
 
 def usual_plans(record: Profile, recipe: Recipe, computed: Sequence[int]) -> list[Plan]:

@@ -9,7 +9,7 @@ those of another batch.
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -22,13 +22,13 @@ from prove import RECORDED_SEED, TESTED_SEED, Bench, decibels
 from situations import Situation
 
 import skipstone
-from skipstone.schedules.plan import Plan, make_plan
+from skipstone.schedules.plan import Plan
 from skipstone.schedules.promise import budgets
 from skipstone.schedules.record import Record
-from skipstone.schedules.search import recipes_for
+from skipstone.schedules.search import recipes_for, usual_plans
 from skipstone.schedules.strips import fewest
 
-SHARES = (0.5, 0.34, 0.26)
+SHARES = (0.26, 0.34, 0.5)
 """Of the steps, by plans that are made from a batch of prompts."""
 
 Key = tuple[str, int, int, str, int]
@@ -74,14 +74,13 @@ class Kept:
     def plans(self, number: int) -> Iterator[tuple[str, Plan]]:
         """What is run on a batch."""
         record = self.bench.record
-        for computed in budgets(fewest(record), record.steps - 1):
-            yield "one", make_plan(record, recipes_for(record)[0], computed)
+        for plan in usual(record, budgets(fewest(record), record.steps - 1)):
+            yield "one", plan
         if number == 0:
-            for share in SHARES:
-                for way, source in (("own", 0), ("other", 1)):
-                    of_many = self.of_batch(source)
-                    computed = max(fewest(of_many), round(share * of_many.steps))
-                    yield way, make_plan(of_many, recipes_for(of_many)[0], computed)
+            for way, source in (("own", 0), ("other", 1)):
+                of_many = self.of_batch(source)
+                shares = (max(fewest(of_many), round(share * of_many.steps)) for share in SHARES)
+                yield from ((way, plan) for plan in usual(of_many, shares))
 
     def run(self, plan: Plan, number: int) -> dict[str, Any]:
         """What a plan does to a batch."""
@@ -109,6 +108,11 @@ class Kept:
         call = self.bench.arguments(self.size, 100 * (number + 1) + seed)
         call["prompt"] = self.bench.arguments(self.size, 100 * (number + 1) + TESTED_SEED)["prompt"]
         return call
+
+
+def usual(record: Record, computed: Iterable[int]) -> list[Plan]:
+    """The plans that are taken without runs."""
+    return usual_plans(record, recipes_for(record)[0], list(computed))
 
 
 def measure(kept: Kept, rows: Rows, batches: int, until: float) -> None:

@@ -18,6 +18,7 @@ from skipstone.cachers.contract.words import (
     Probe,
     RunFacts,
     Site,
+    Solved,
     Step,
     Weights,
     short,
@@ -120,6 +121,13 @@ class Cacher(Declared, ABC, Generic[StateT]):
                 both kinds; it waits for the device.
         """
         del skip_cost
+
+    def settle(self, solved: Solved) -> None:
+        """Correct the latents of a step in place, as its computed output shows what earlier estimates missed.
+
+        Called on the method that `for_run` returned, where a solver uses each output once and draws no noise.
+        """
+        del solved
 
     def deviations(self) -> Sequence[float]:
         """For each sample of a run, how far computed outputs are from their estimates; empty if not known.

@@ -133,6 +133,25 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Solved:
+    """A step that a solver has taken with a computed output.
+
+    Args:
+        step: the step.
+        reason: why the output was computed.
+        output: what the solver got: what guidance makes of the model's outputs.
+        latents: what it made of it.
+        unit: the size of these latents where signal plus noise is 1.
+    """
+
+    step: Step
+    reason: str
+    output: Tensor
+    latents: Tensor
+    unit: float
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """What a method may know of its model.
 

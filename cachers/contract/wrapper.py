@@ -16,6 +16,7 @@ from skipstone.cachers.contract.words import (
     Probe,
     RunFacts,
     Site,
+    Solved,
     Step,
     Weights,
     short,
@@ -116,6 +117,9 @@ class Wrapper(Cacher[Any]):
 
     def end_run(self, skip_cost: Callable[[], float | None]) -> None:
         self.cacher.end_run(skip_cost)
+
+    def settle(self, solved: Solved) -> None:
+        self.cacher.settle(solved)
 
     def deviations(self) -> Sequence[float]:
         return self.cacher.deviations()

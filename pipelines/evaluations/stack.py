@@ -31,8 +31,8 @@ class StackEvaluation(Evaluation[StateT]):
         self._samples = known and self.branch.coordinates is not None
         self._attention: list[Tensor] = []
         self._watched: Tensor | None = None
-        self._mode: Mode = self._computing()
         self._ready = False
+        self._mode: Mode = self._computing()
         self._scouting = False
 
     def begin(self) -> Any:
@@ -108,15 +108,20 @@ class StackEvaluation(Evaluation[StateT]):
     def _computing(self) -> Mode:
         if self.branch.trace is None:
             return Learning(self.method.head_blocks, self.method.tail_blocks)
-        coordinates = self.branch.coordinates if self._samples else None
+        coordinates = self.branch.coordinates if self._takes_elements else None
         return Computing(self.branch.trace, self.branch.writes_in_place, coordinates)
 
     def _asked_for(self, residual: Tensor | None) -> Tensor | None:
         """The elements of a residual that the method asks for."""
         coordinates = self.branch.coordinates
-        if residual is None or coordinates is None or self._samples:
+        if residual is None or coordinates is None or self._takes_elements:
             return residual
         return coordinates.of(residual)
+
+    @property
+    def _takes_elements(self) -> bool:
+        """Whether only elements are taken on the way. A compiled model would need one more graph for that."""
+        return self._samples and not self._ready
 
     def _skipping(self, snapshots: Snapshots, weights: Weights, position: int) -> Skipping:
         branch, trace = self.branch, self.branch.trace

@@ -1,6 +1,6 @@
 """The time of a denoising loop, measured alike with and without a cache."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +13,7 @@ from skipstone.pipelines.model.models import models_of
 from skipstone.pipelines.run.pipeline_calls import PipelineCall, PipelineCalls
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.runs import Runs
-from skipstone.pipelines.run.schedulers import Following
+from skipstone.pipelines.run.schedulers import Following, Taken
 from skipstone.pipelines.run.stopwatch import Mark
 
 
@@ -66,7 +66,7 @@ class LoopTimer:
         if self._calls.current is None:
             self._start()
 
-    def on_step(self, scheduler: Any, timestep: Any, arguments: Mapping[str, Any]) -> None:
+    def on_step(self, scheduler: Any, taken: Taken) -> None:
         """Count a step, unless it is the same one again."""
 
     def _start(self, call: PipelineCall | None = None) -> None:

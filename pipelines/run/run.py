@@ -54,6 +54,7 @@ class Run:
         self.trusted = True
         self.told = 0
         self.driven = False
+        self.repeats = False
         self.is_named = False
         self.is_written_down = False
         self.noisy_sampler: str | None = None

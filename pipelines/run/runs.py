@@ -19,7 +19,8 @@ from skipstone.pipelines.run.pipeline_calls import PipelineCall
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.samplers import draws_noise
 from skipstone.pipelines.run.schedule import Schedule
-from skipstone.pipelines.run.schedulers import Following
+from skipstone.pipelines.run.schedulers import Following, Taken
+from skipstone.pipelines.run.settling import settle
 from skipstone.pipelines.run.telling_apart import first_of, fitting_runs, is_again, one_of
 
 OUTSIDE = "it was called outside a run's steps, and that was not cached"
@@ -215,10 +216,10 @@ class Runs:
                 self.end(before)
             self._by_scheduler[scheduler] = self._new_run(scheduler)
 
-    def on_step(self, scheduler: Any, timestep: Any, arguments: Mapping[str, Any]) -> None:
+    def on_step(self, scheduler: Any, taken: Taken) -> None:
         if self._current() in self._paced:
             return
-        time = ModelTime(timestep) if timestep is not None else None
+        time = ModelTime(taken.timestep) if taken.timestep is not None else None
         with self._lock:
             self._batch += 1
             self._following.saw(scheduler)
@@ -226,14 +227,16 @@ class Runs:
             run, is_own = self._driven_by(scheduler, time), pipe is not None and pipe.scheduler is scheduler
             if run.ended:
                 return
-            if draws_noise(scheduler, arguments):
+            if draws_noise(scheduler, taken.arguments):
                 run.noisy_sampler = type(scheduler).__name__
             if not run.is_written_down and (run.began or is_own):
                 self._begin(run)
             has_moved_on = run.take(time)
             self._last.set(run)
             if not has_moved_on:
+                run.repeats = True
                 return
+            settle(run, scheduler, taken)
             self._on_step(run, run.step)
             if run.finished:
                 self.end(run)

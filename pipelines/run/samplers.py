@@ -20,6 +20,20 @@ ALWAYS = (
 """Parts of the names of diffusers' schedulers that always draw noise."""
 
 
+ONCE = ("DDIM", "EulerDiscrete")
+"""Parts of the names of those that use each output once, in a step of first order.
+
+FlowMatchEulerDiscrete is one of them.
+"""
+
+
+def uses_outputs_once(scheduler: Any) -> bool:
+    """Whether a step depends on its own output alone, and linearly."""
+    name, config = type(scheduler).__name__, scheduler.config
+    clips = config.get("clip_sample") or config.get("thresholding")
+    return any(part in name for part in ONCE) and not clips
+
+
 def draws_noise(scheduler: Any, arguments: Mapping[str, Any]) -> bool:
     """Whether a scheduler adds new noise on its steps.
 

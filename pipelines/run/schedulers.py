@@ -23,14 +23,25 @@ class Listener(Protocol):
     def on_set(self, scheduler: Any) -> None:
         """A schedule was set."""
 
-    def on_step(self, scheduler: Any, timestep: Any, arguments: Mapping[str, Any]) -> None:
-        """A step was taken.
+    def on_step(self, scheduler: Any, taken: "Taken") -> None:
+        """A step was taken by a scheduler."""
 
-        Args:
-            scheduler: the scheduler that took it.
-            timestep: the time of the step.
-            arguments: the step's keyword arguments.
-        """
+
+@dataclass(frozen=True)
+class Taken:
+    """A step that was taken.
+
+    Args:
+        timestep: the time of the step.
+        output: the model's output that it used.
+        latents: what it made of it.
+        arguments: the step's keyword arguments.
+    """
+
+    timestep: Any
+    output: Any
+    latents: Any
+    arguments: Mapping[str, Any]
 
 
 @dataclass
@@ -140,8 +151,12 @@ def _heard_step(cls: type[Any]) -> Any:
     @functools.wraps(method)
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = method(self, *args, **kwargs)
-        timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
-        _tell(cls, self, lambda listener: listener.on_step(self, timestep, kwargs))
+        output, timestep = (
+            kwargs.get(name, args[n] if len(args) > n else None)
+            for n, name in enumerate(("model_output", "timestep"))
+        )
+        latents = result[0] if isinstance(result, tuple) else getattr(result, "prev_sample", None)
+        _tell(cls, self, lambda listener: listener.on_step(self, Taken(timestep, output, latents, kwargs)))
         return result
 
     return step

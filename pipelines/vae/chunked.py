@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from skipstone.pipelines.model.compiled import written
 from skipstone.pipelines.vae.method_swap import swap_method
-from skipstone.pipelines.vae.units import Forward, NothingYet, Unit
+from skipstone.pipelines.vae.units import Forward, LostPartError, NothingYet, Unit
 
 Key = tuple[str, int]
 """A part by its name, and which of its calls in one chunk: it remembers for each."""
+
+
+LOST = "{} no longer runs in chunks: it was replaced or its hooks were removed"
 
 
 @dataclass
@@ -46,16 +49,6 @@ class Video:
         state = self.states.setdefault(key, unit.new_state())
         run = unit.end if key == self.ending else unit.run
         return run(forward, state, args, kwargs)
-
-
-class LostPartError(RuntimeError):
-    """A part that runs without its unit, so that its chunks are not the whole."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        name = min(names)
-        super().__init__(
-            f"{name or 'the decoder'} no longer runs in chunks: it was replaced or its hooks were removed"
-        )
 
 
 class Chunked:
@@ -103,7 +96,7 @@ class Chunked:
         finally:
             del self._here.video
         if lost := self._names - video.calls.keys():
-            raise LostPartError(lost)
+            raise LostPartError(LOST.format(min(lost) or "the decoder"))
         return output
 
     def remove(self) -> None:

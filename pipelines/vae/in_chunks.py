@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from skipstone.declared import Positive, checked
 from skipstone.notice import Notice
 from skipstone.pipelines.vae.chunk_sizes import ChunkSizes, halving
-from skipstone.pipelines.vae.chunked import LostPartError, Video, installed, outputs
+from skipstone.pipelines.vae.chunked import Video, installed, outputs
 from skipstone.pipelines.vae.handle import AsWritten, ChunkStats, InChunks
 from skipstone.pipelines.vae.kept_plans import Found, found
 from skipstone.pipelines.vae.own_loop import OwnLoop
 from skipstone.pipelines.vae.own_loops import loop_of
 from skipstone.pipelines.vae.side import Side, autoencoder_of, decoding, encoding
-from skipstone.pipelines.vae.units import video_of, with_video
+from skipstone.pipelines.vae.units import LostPartError, video_of, with_video
 from skipstone.pipelines.vae.verdicts import OTHERWISE, TRIED, is_right, size_of
 
 _chunked: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()

@@ -12,9 +12,12 @@ from pydantic import Field
 
 from skipstone.disk.cache_folder import cache_folder
 from skipstone.disk.reading import Name, Schema, read_bytes
+from skipstone.pipelines.vae.attentions import Memory
+from skipstone.pipelines.vae.padded import Padded
 from skipstone.pipelines.vae.planner import FRAMES, NotChunkedError, Plan, find_plan
 from skipstone.pipelines.vae.side import Side
-from skipstone.pipelines.vae.units import Memory, Trimmed, Unit, Window
+from skipstone.pipelines.vae.units import Unit
+from skipstone.pipelines.vae.windows import Trimmed, Window
 from skipstone.schedules import files
 
 KIND = "chunk plan"
@@ -22,7 +25,7 @@ KIND = "chunk plan"
 PACKAGES = ("skipstone", "torch", "diffusers")
 """A plan that was found with other versions of these is found again."""
 
-UNITS: dict[str, type[Window]] = {"window": Window, "trimmed": Trimmed}
+UNITS: dict[str, type[Window]] = {"window": Window, "trimmed": Trimmed, "padded": Padded}
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Found:
 class UnitFile(Schema):
     """A unit as it is kept."""
 
-    kind: Literal["window", "trimmed", "memory"]
+    kind: Literal["window", "trimmed", "padded", "memory"]
     left: Annotated[int, Field(ge=0, le=64)] = 0
     rate: tuple[Annotated[int, Field(ge=1, le=64)], Annotated[int, Field(ge=1, le=64)]] = (1, 1)
     right: Annotated[int, Field(ge=0, le=64)] = 0

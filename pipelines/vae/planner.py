@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skipstone.pipelines.vae.attentions import Memory
 from skipstone.pipelines.vae.chunked import Chunked, Video, outputs
-from skipstone.pipelines.vae.units import Memory, Trimmed, Unit, Window, is_video, video_of
+from skipstone.pipelines.vae.padded import Padded
+from skipstone.pipelines.vae.units import Unit, is_video, video_of
+from skipstone.pipelines.vae.windows import Trimmed, Window
 
 FRAMES = 9
 """How many latent frames the trial has: more than any window of a part spans."""
@@ -151,11 +154,11 @@ class _Planner:
         raise self._refusal(name, "depend on all earlier ones")
 
     def _trimmed(self, name: str, unit: Unit) -> Unit:
-        """A unit that computes no frame again, where there is one."""
+        """A unit that computes less, where there is one."""
         if not isinstance(unit, Window) or unit.right:
             return unit
-        trimmed = Trimmed(unit.left, unit.rate)
-        return trimmed if self._is_exact(name, {name: trimmed}) else unit
+        less = (kind(unit.left, unit.rate) for kind in (Padded, Trimmed))
+        return next((one for one in less if self._is_exact(name, {name: one})), unit)
 
     def _refusal(self, name: str, why: str) -> NotChunkedError:
         """Why there are no units, by the first part that has none."""

@@ -10,13 +10,13 @@ from torch import Tensor
 from skipstone.declared import Positive, checked
 from skipstone.notice import Notice
 from skipstone.pipelines.vae.chunk_sizes import ChunkSizes
-from skipstone.pipelines.vae.chunked import Chunked, LostPartError, Video, installed, outputs
+from skipstone.pipelines.vae.chunked import LOST, Chunked, Video, installed, outputs
 from skipstone.pipelines.vae.device_memory import give_back
 from skipstone.pipelines.vae.kept_plans import Found, found
 from skipstone.pipelines.vae.own_loop import why_as_written
 from skipstone.pipelines.vae.own_loops import Loop, frames_of, loop_of
 from skipstone.pipelines.vae.side import Side, decoding
-from skipstone.pipelines.vae.units import video_of, with_video
+from skipstone.pipelines.vae.units import LostPartError, video_of, with_video
 from skipstone.pipelines.vae.verdicts import OTHERWISE, TRIED, is_right, size_of
 
 CHANGED = "tiling or slicing was changed while a video is streamed; change it before the stream"
@@ -32,9 +32,10 @@ def stream_decode(
 ) -> Iterator[Tensor]:
     """Decode latents and give the frames as they are ready; together they are what decoding them whole gives.
 
-    The memory does not grow with the length, but for keys and values where an attention sees all frames. No
-    gradients are computed. Where the decoder cannot run in chunks, and for tiles that it blends over time,
-    all frames come in one piece, and a warning says why.
+    The memory of the device does not grow with the length: where an attention sees all frames, keys and
+    values wait in the host's memory, if it is a CUDA device. No gradients are computed. Where the decoder
+    cannot run in chunks, and for tiles that it blends over time, all frames come in one piece, and a warning
+    says why.
 
     Source: the causal cache of WF-VAE, arXiv:2411.17459.
     Difference: as of `decode_in_chunks`.
@@ -219,7 +220,7 @@ class _Passes:
         finally:
             self._first = self._first or self._calls
         if not self._calls:
-            raise LostPartError([""])
+            raise LostPartError(LOST.format("the decoder"))
         if self._calls != self._first:
             raise RuntimeError(CHANGED)
         return frames

@@ -4,6 +4,7 @@ import copy
 import functools
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -31,6 +32,7 @@ from skipstone.pipelines import engine
 from skipstone.pipelines.model import watched
 from skipstone.pipelines.model.blocks import block_lists
 from skipstone.pipelines.model.compiled import FOLLOWS
+from skipstone.pipelines.planning import autoplan
 from support import tiny
 from support.methods import blocks, codebook, smooth
 from support.tiny_pipelines import unet
@@ -268,6 +270,24 @@ def test_a_whole_model_may_forbid_graph_breaks(compile_it: Callable[..., None]) 
     with skipstone.attach(pipe.pipe, method) as cache:
         pipe()
     assert cache.last_run.skipped > 0
+
+
+@followed
+@pytest.mark.parametrize("make", [wan, flux], ids=["one stream", "text and image"])
+def test_a_recorded_run_of_a_whole_model_needs_no_graph_of_its_own(
+    make: Callable[[], tiny.Tiny], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its computed steps differ from those of later runs only in what is kept of them."""
+    monkeypatch.setattr(autoplan, "records_folder", lambda: tmp_path)
+    pipe, backend = make(), Counting()
+    pipe.pipe.transformer.compile(backend=backend, fullgraph=True)
+    with skipstone.attach(pipe.pipe, speedup=2.0) as cache:
+        pipe(num_inference_steps=12)
+        assert cache.last_run.skipped == 0
+        assert backend.graphs == 1
+        pipe(num_inference_steps=12)
+        assert cache.last_run.skipped > 0
+        assert backend.graphs == 2
 
 
 @pytest.mark.parametrize("way", [*WAYS] if FOLLOWS else [way for way in WAYS if WAYS[way][1]])

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skipstone.pipelines.vae.attentions import Memory
+from skipstone.pipelines.vae.padded import Padded
 from skipstone.pipelines.vae.planner import NotChunkedError, find_plan
-from skipstone.pipelines.vae.units import Memory, Trimmed, Window
+from skipstone.pipelines.vae.windows import Window
 
 
 def before(video: Tensor, frames: int) -> Tensor:
@@ -96,7 +98,7 @@ class Drawing(nn.Module):
 
 
 def test_a_causal_convolution_computes_no_frame_again() -> None:
-    assert find_plan(nn.Sequential(Causal(), nn.SiLU()), 4) == {"0": Trimmed(2, 1)}
+    assert find_plan(nn.Sequential(Causal(), nn.SiLU()), 4) == {"0": Padded(2, 1)}
 
 
 def test_a_part_that_looks_ahead_waits() -> None:
@@ -115,7 +117,7 @@ def test_attention_over_all_frames_is_not_taken_for_a_window() -> None:
 def test_zero_weights_do_not_hide_what_a_part_needs() -> None:
     causal = Causal()
     nn.init.zeros_(causal.conv.weight)
-    assert find_plan(nn.Sequential(causal), 4) == {"0": Trimmed(2, 1)}
+    assert find_plan(nn.Sequential(causal), 4) == {"0": Padded(2, 1)}
 
 
 def test_a_part_that_needs_all_frames_is_named() -> None:
