@@ -121,10 +121,9 @@ def test_each_sample_is_followed_by_its_own_share() -> None:
     assert torch.allclose(both[5], torch.cat([moves(calm)[5], moves(wild)[5]]), rtol=1e-6)
 
 
-def test_no_innovation_at_all_moves_nothing() -> None:
-    outputs = [torch.ones(SHAPE)] * len(STRIP)
-    assert moves(outputs) == {}
-    assert all(torch.isfinite(latents).all() for latents in settled(outputs))
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_no_innovation_at_all_moves_nothing(value: float) -> None:
+    assert moves([torch.full(SHAPE, value)] * len(STRIP)) == {}
 
 
 @pytest.mark.parametrize(
@@ -170,10 +169,12 @@ def test_outputs_that_are_overwritten_later_are_kept_as_they_were() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_settled_as_float_is(dtype: torch.dtype) -> None:
-    exact, half = settled(line())[-1], settled([one.to(dtype) for one in line()])[-1]
-    assert half.dtype == dtype
-    apart = unsettled([one.to(dtype) for one in line()])[-1]
-    assert (half - exact).norm() < 0.3 * (half - apart).norm()
+    """Also where the outputs' squares are beyond it."""
+    exact = [1000 * one for one in line()]
+    halves = [one.to(dtype) for one in exact]
+    found, right = settled(halves)[-1], settled(exact)[-1]
+    assert found.dtype == dtype
+    assert (found - right).norm() < 0.3 * (unsettled(halves)[-1] - right).norm()
 
 
 def test_latents_in_another_unit_move_by_as_much_more() -> None:
