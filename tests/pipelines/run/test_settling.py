@@ -110,7 +110,8 @@ def test_undone_wholly_the_gaps_leave_no_trace(name: str, monkeypatch: pytest.Mo
 OTHERS: dict[str, Callable[[], Solving]] = {
     "tiles": lambda: Solving(FLOW(), tiles=2),
     "a time for each token": lambda: PerToken(FLOW()),
-    "a copy for another frame": lambda: Frames(FLOW()),
+    "copies for frames": lambda: Frames(FLOW(), since=0),
+    "a copy for a later frame": lambda: Frames(FLOW(), since=4),
     "noise asked for": lambda: Solving(d.DDIMScheduler(clip_sample=False), eta=0.5, generator=None),
     "DDIM that clips": lambda: Solving(d.DDIMScheduler()),
     "noise that grows": lambda: Solving(FLOW(invert_sigmas=True)),
@@ -127,13 +128,21 @@ class PerToken(Solving):
 
 
 class Frames(Solving):
-    """A copy of the scheduler takes each step too, for another frame."""
+    """From some step on a copy of the scheduler takes each step first, for a frame that is returned."""
+
+    def __init__(self, *args: Any, since: int) -> None:
+        super().__init__(*args)
+        self.since = since
 
     def solve(self, output: Tensor, time: Tensor, latents: Tensor) -> Tensor:
-        if time == self.scheduler.timesteps[0]:
+        times = self.scheduler.timesteps
+        if time == times[self.since]:
             self.other = copy.deepcopy(self.scheduler)
-        self.other.step(output, time, latents)
-        return super().solve(output, time, latents)
+        if time > times[self.since]:
+            return super().solve(output, time, latents)
+        frame: Tensor = self.other.step(output, time, latents)[0]
+        super().solve(output, time, latents)
+        return frame
 
 
 @pytest.mark.parametrize("name", OTHERS)
