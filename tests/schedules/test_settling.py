@@ -16,6 +16,7 @@ from skipstone.schedules.profile import GUIDED, Profile, Quantity
 from skipstone.schedules.recipe import Recipe
 from skipstone.schedules.settling import SHARE, settlement, solver_effects
 from support.smooth import smooth
+from support.tiny_pipelines import PIPELINES
 
 STEPS = 10
 
@@ -66,6 +67,13 @@ def test_the_effects_are_those_of_the_solvers_own_steps(name: str) -> None:
     ids=lambda scheduler: type(scheduler).__name__,
 )
 def test_solvers_that_clip_or_use_outputs_again_are_none_of_first_order(scheduler: Any) -> None:
+    assert not uses_outputs_once(scheduler)
+
+
+def test_a_pipeline_that_mixes_latents_into_outputs_leaves_nothing_to_settle() -> None:
+    """As Cosmos does, which says so in its scheduler's configuration."""
+    scheduler = PIPELINES["cosmos2-image"].make().pipe.scheduler
+    assert type(scheduler) is d.FlowMatchEulerDiscreteScheduler
     assert not uses_outputs_once(scheduler)
 
 
