@@ -23,6 +23,7 @@ from skipstone.cachers.contract.words import Probe as Probe
 from skipstone.cachers.contract.words import Reason as Reason
 from skipstone.cachers.contract.words import RunFacts as RunFacts
 from skipstone.cachers.contract.words import Site as Site
+from skipstone.cachers.contract.words import Solved as Solved
 from skipstone.cachers.contract.words import Step as Step
 from skipstone.cachers.contract.words import Weights as Weights
 from skipstone.cachers.contract.wrapper import Wrapper as Wrapper

@@ -1,7 +1,7 @@
 """Planned caching: one recorded run says which steps to compute and how to estimate the others."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from reprlib import repr as shortly
 from typing import Any, ClassVar
@@ -75,9 +75,9 @@ class Planned(Cacher[State]):
             return Unplanned(str(why))
         unlike = differences(plan.record.made_for, run)
         usual = () if unlike or plan is not self.plan else plan.deviations
-        return Followed(
-            plan, self.model, unlike, tuple(usual), Innovation(run.guidance), Settling(plan, self.model)
-        )
+        # Without levels it is not known how far the solver's steps go, nor where to.
+        settling = Settling(plan, self.model) if run.has_levels else None
+        return Followed(plan, self.model, unlike, tuple(usual), Innovation(run.guidance), settling)
 
     def new_state(self) -> State:
         return State(deque(maxlen=self.history), Seen(self.history))
@@ -112,7 +112,7 @@ class Followed(Planned):
         unlike: what the plan was made for and the run is not, in words.
         usual: the deviations of recorded runs.
         innovation: what the branches share.
-        settling: undoes errors of gaps.
+        settling: undoes errors of gaps; None where it cannot.
     """
 
     unlike: str = ""
@@ -132,6 +132,15 @@ class Followed(Planned):
     def settle(self, solved: Solved) -> None:
         if self.settling is not None:
             self.settling.after(solved)
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.settling is None else self.settling.nbytes
+
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        # Logs keep the methods of former runs.
+        if self.settling is not None:
+            self.settling.kept.clear()
 
     def deviations(self) -> Sequence[float]:
         return self.innovation.sizes()

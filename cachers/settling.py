@@ -20,19 +20,32 @@ class Settling:
     Args:
         plan: the plan.
         model: the model.
+
+    ``kept`` has the newest computed outputs with their steps, newest first, and ``last`` is the last step
+    that was told. One that was left out was computed in part, by other anchors than the plan's.
     """
 
     plan: Plan
     model: str
     kept: deque[tuple[int, Tensor]] = field(default_factory=deque)
+    last: int = -1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(output.nbytes for _, output in self.kept)
 
     def after(self, solved: Solved) -> None:
         """Settle the gap before a step, if its estimates came from the steps that the plan says."""
         if not self.plan.recipe.settles:
             return
         at, output = solved.step.index, solved.output
-        if solved.reason != Reason.PLANNED or any(other.shape != output.shape for _, other in self.kept):
+        as_planned = at == self.last + 1 and solved.reason in (None, Reason.PLANNED)
+        self.last = at
+        if not as_planned or any(other.shape != output.shape for _, other in self.kept):
             self.kept.clear()
+        if solved.reason is None:
+            return
         known = [step for step, _ in self.kept]
         found = self.plan.settlement(self.model, at) if known == self.plan.anchors(self.model, at) else None
         if found is not None:

@@ -88,7 +88,7 @@ class ModelRun:
     def nbytes(self) -> int:
         """Bytes held for reuse."""
         others = 0 if self.guided is None else self.guided.nbytes
-        return others + sum(branch.nbytes for branch in self.branches.values())
+        return others + self.method.nbytes + sum(branch.nbytes for branch in self.branches.values())
 
     def knows(self, given: Conditioning) -> bool:
         """Whether the model was called with exactly this conditioning."""

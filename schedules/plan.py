@@ -178,6 +178,9 @@ class Plan:
         outputs, anchors = self._outputs[model], self.anchors(model, step)
         if outputs is None or not self.recipe.settles or not anchors or anchors[0] == step - 1:
             return None
+        needed = {*anchors, *range(anchors[0] + 1, step + 1)}
+        if not needed <= {*outputs.steps} & {*self.weights[model].steps}:
+            return None
         weigh = functools.partial(self.weights_for, model, anchors=anchors)
         return settlement(outputs, anchors, step, weigh, self._effects)
 

@@ -125,9 +125,15 @@ class Cacher(Declared, ABC, Generic[StateT]):
     def settle(self, solved: Solved) -> None:
         """Correct the latents of a step in place, as its computed output shows what earlier estimates missed.
 
-        Called on the method that `for_run` returned, where a solver uses each output once and draws no noise.
+        Called on the method that `for_run` returned, where a solver uses each output once and draws no noise;
+        not for steps of which only a part was computed.
         """
         del solved
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the method of a run holds itself, beside what the engine keeps for it."""
+        return 0
 
     def deviations(self) -> Sequence[float]:
         """For each sample of a run, how far computed outputs are from their estimates; empty if not known.

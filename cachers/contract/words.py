@@ -134,18 +134,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Solved:
-    """A step that a solver has taken with a computed output.
+    """A step that a solver has taken, with an output that was either computed or estimated as a whole.
 
     Args:
         step: the step.
-        reason: why the output was computed.
+        reason: why the output was computed; None if it was estimated.
         output: what the solver got: what guidance makes of the model's outputs.
         latents: what it made of it.
         unit: the size of these latents where signal plus noise is 1.
     """
 
     step: Step
-    reason: str
+    reason: str | None
     output: Tensor
     latents: Tensor
     unit: float

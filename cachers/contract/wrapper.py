@@ -121,6 +121,10 @@ class Wrapper(Cacher[Any]):
     def settle(self, solved: Solved) -> None:
         self.cacher.settle(solved)
 
+    @property
+    def nbytes(self) -> int:
+        return self.cacher.nbytes
+
     def deviations(self) -> Sequence[float]:
         return self.cacher.deviations()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from skipstone.cachers.contract.predictor import Predictor
-from skipstone.cachers.contract.words import Step, Weights
+from skipstone.cachers.contract.words import Solved, Step, Weights
 from skipstone.cachers.contract.wrapper import Wrapper
 
 
@@ -28,6 +28,9 @@ class WithPredictor(Wrapper):
 
     def weights(self, step: Step, computed: Sequence[Step], state: Any) -> Weights:
         return self.predictor.weights(step, computed)
+
+    def settle(self, solved: Solved) -> None:
+        """Nothing: the method's own estimates were not used, so it does not know what they missed."""
 
     def describe(self) -> str:
         return f"{self.cacher.describe()}; {self.predictor.describe()}"

@@ -28,10 +28,13 @@ FlowMatchEulerDiscrete is one of them.
 
 
 def uses_outputs_once(scheduler: Any) -> bool:
-    """Whether a step depends on its own output alone, and linearly."""
+    """Whether a step depends on the model's own output alone, and linearly.
+
+    Pipelines that put ``sigma_data`` into the configuration mix latents into the output beforehand.
+    """
     name, config = type(scheduler).__name__, scheduler.config
-    clips = config.get("clip_sample") or config.get("thresholding")
-    return any(part in name for part in ONCE) and not clips
+    clips_or_mixes = any(map(config.get, ("clip_sample", "thresholding", "sigma_data")))
+    return any(part in name for part in ONCE) and not clips_or_mixes
 
 
 def draws_noise(scheduler: Any, arguments: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Let methods correct the latents after a solver's step."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -9,10 +10,11 @@ from skipstone.pipelines.run.noise import latents_unit
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.samplers import uses_outputs_once
 from skipstone.pipelines.run.schedulers import Taken
+from skipstone.pipelines.run.stats import LogEntry
 
 
 def settle(run: Run, scheduler: Any, taken: Taken) -> None:
-    """Tell the method of the model that made a step's output, if the whole of it was computed.
+    """Tell the method of the model that made a step's output, if the whole of it was computed or estimated.
 
     Args:
         run: the run, after the step.
@@ -22,22 +24,27 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
     is_odd = run.noisy_sampler or run.repeats or run.is_shared or "per_token_timesteps" in taken.arguments
     if is_odd or not uses_outputs_once(scheduler):
         return
-    output, latents, time = taken.output, taken.latents, time_after(run)
+    output, latents, time, entry = taken.output, taken.latents, time_after(run), made_by(run)
     if not (isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape):
         return
-    model, reason = computed_by(run)
-    if model is not None and reason is not None and time is not None:
-        solved = Solved(run.step, reason, output, latents, latents_unit(scheduler, time))
-        run.models[model].method.settle(solved)
+    if entry is not None and time is not None:
+        solved = Solved(run.step, entry.reason, output, latents, latents_unit(scheduler, time))
+        run.models[entry.model].method.settle(solved)
 
 
-def computed_by(run: Run) -> tuple[str | None, str | None]:
-    """The one model that was called in the present step, and why all of its branches were computed."""
+def made_by(run: Run) -> LogEntry | None:
+    """An evaluation of the present step that stands for all of them.
+
+    None if they differ in their model or in why they were computed, were computed in part, or are of other
+    branches than on the step before, as where guidance ends.
+    """
     entries = run.log.step_entries(run.index)
-    models, reasons = {entry.model for entry in entries}, {entry.reason for entry in entries}
-    if len(models) != 1 or len(reasons) != 1:
-        return None, None
-    return models.pop(), reasons.pop()
+    if len({(entry.model, entry.reason) for entry in entries}) != 1:
+        return None
+    one = entries[0]
+    before = [entry for entry in run.log.step_entries(run.index - 1) if entry.model == one.model]
+    are_others = bool(before) and _branches(before) != _branches(entries)
+    return None if are_others or any(entry.skipped_in_part for entry in entries) else one
 
 
 def time_after(run: Run) -> float | None:
@@ -48,3 +55,7 @@ def time_after(run: Run) -> float | None:
     if after.signal is None or after.noise is None:
         return None
     return after.noise / (after.signal + after.noise)
+
+
+def _branches(entries: Sequence[LogEntry]) -> set[str]:
+    return {entry.branch for entry in entries}

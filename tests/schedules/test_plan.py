@@ -28,6 +28,8 @@ from support.smooth import smooth
 
 RESIDUAL = Quantity("transformer", "branch 0", "residual")
 
+CANDIDATES = {*RECIPES, replace(RECIPES[0], settles=False), RECIPES[0].reusing}
+
 
 class Counting:
     """A judge by whom a plan is worth its number of computed steps and no more, whatever else it does."""
@@ -110,7 +112,7 @@ def test_a_quality_is_promised_from_prompts_that_the_judge_runs() -> None:
     plan = with_guided(record_of(judge=Running(5.0, 5.0))).plan(quality=30.0, prompts=["a", "b"])
     assert plan.computed == 7
     assert plan.recipe == RECIPES[1]
-    assert {one.recipe for one in plan.validations[:-1]} == {*RECIPES, RECIPES[0].reusing}
+    assert {one.recipe for one in plan.validations[:-1]} == CANDIDATES
     assert plan.validated is not None
     assert plan.validated.psnr == (30.0, 30.0)
 
@@ -167,7 +169,7 @@ def with_guided(record: Record) -> Record:
 def test_a_candidate_that_is_surely_better_is_kept_with_all_measurements() -> None:
     plan = with_guided(record_of(judge=Liking(1.0, 2.0, 3.0))).plan(computed=6)
     assert plan.recipe == RECIPES[1]
-    assert {one.recipe for one in plan.validations} == {*RECIPES, RECIPES[0].reusing}
+    assert {one.recipe for one in plan.validations} == CANDIDATES
     assert plan.validations[-1].recipe == RECIPES[1]
     assert plan.validated is not None
     assert plan.validated.worst == 31
@@ -199,7 +201,8 @@ def test_identical_outputs_are_no_reason_to_change() -> None:
 def test_without_guided_matrices_no_candidate_needs_them() -> None:
     judge = Counting()
     record_of(judge=judge).plan(computed=6)
-    assert {plan.recipe for plan in judge.judged} == {Recipe(), Recipe(power=1), Recipe(anchors=1)}
+    found = {plan.recipe for plan in judge.judged}
+    assert found == {Recipe(), Recipe(power=1), Recipe(settles=False), Recipe().reusing}
 
 
 def test_refining_keeps_only_what_measures_better() -> None:
