@@ -41,4 +41,5 @@ from skipstone.cachers.wrappers.limits import Warmup as Warmup
 from skipstone.cachers.wrappers.per_model import PerModel as PerModel
 from skipstone.cachers.wrappers.with_guidance import WithGuidance as WithGuidance
 from skipstone.cachers.wrappers.with_predictor import WithPredictor as WithPredictor
+from skipstone.cachers.wrappers.with_settling import WithSettling as WithSettling
 from skipstone.cachers.wrappers.with_shared_prefix import WithSharedPrefix as WithSharedPrefix

@@ -14,9 +14,12 @@ from skipstone.cachers.spelling import guess, meant
 from skipstone.cachers.wrappers.limits import RunCap, StepMask, StepRange, Tail, Warmup
 from skipstone.cachers.wrappers.with_guidance import WithGuidance
 from skipstone.cachers.wrappers.with_predictor import WithPredictor
+from skipstone.cachers.wrappers.with_settling import WithSettling
 from skipstone.schedules.plan import Plan
 
-WRAPPERS: Mapping[str, type[Wrapper]] = {cls.name: cls for cls in (RunCap, StepMask, StepRange, Tail, Warmup)}
+WRAPPERS: Mapping[str, type[Wrapper]] = {
+    cls.name: cls for cls in (RunCap, StepMask, StepRange, Tail, Warmup, WithSettling)
+}
 """The wrappers that can be named: those whose hyper-parameters can be typed."""
 
 

@@ -12,7 +12,7 @@ from skipstone.cachers.contract.by_step import ByStep
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import ModelFacts, Outcome, Probe, Reason, RunFacts, Solved, Step
 from skipstone.cachers.innovation import Innovation, Seen
-from skipstone.cachers.settling import Settling
+from skipstone.cachers.settling import PlanSettling, Settling
 from skipstone.schedules.moments import Moments
 from skipstone.schedules.plan import Plan
 
@@ -76,7 +76,8 @@ class Planned(Cacher[State]):
         unlike = differences(plan.record.made_for, run)
         usual = () if unlike or plan is not self.plan else plan.deviations
         # Without levels it is not known how far the solver's steps go, nor where to.
-        settling = Settling(plan, self.model) if run.has_levels else None
+        settles = run.has_levels and plan.recipe.settles
+        settling = PlanSettling(plan.recipe.anchors, plan, self.model) if settles else None
         return Followed(plan, self.model, unlike, tuple(usual), Innovation(run.guidance), settling)
 
     def new_state(self) -> State:

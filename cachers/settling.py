@@ -1,34 +1,64 @@
 """Undo, on each computed step, what the estimates of the gap before it are seen to have missed."""
 
+from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from skipstone.cachers.contract.words import Reason, Solved
 from skipstone.schedules.plan import Plan
-from skipstone.schedules.settling import Settlement
+from skipstone.schedules.settling import Settlement, drift_settlement
 
 TINY = 1e-12
 """No innovation is taken for less, in mean square."""
 
+FRESH = frozenset(
+    {
+        Reason.FIRST_STEP,
+        Reason.NO_SNAPSHOT,
+        Reason.SHAPE_CHANGED,
+        Reason.BLOCKS_CHANGED,
+        Reason.NOT_UNDERSTOOD,
+        Reason.IN_PART,
+        Reason.CONDITION_CHANGED,
+        Reason.FRAMES_CHANGED,
+        Reason.GRADIENTS,
+        Reason.OTHER_CACHE,
+        Reason.ASKED_FOR,
+    }
+)
+"""Why steps are computed that have nothing to do with those before."""
+
 
 @dataclass
-class Settling:
-    """Follow one run of a plan.
+class Settling(ABC):
+    """Follow one run.
 
     Args:
-        plan: the plan.
-        model: the model.
+        history: how many computed outputs estimates come from.
 
     ``kept`` has the newest computed outputs with their steps, newest first, and ``last`` is the last step
-    that was told. One that was left out was computed in part, by other anchors than the plan's.
+    that was told. One that was left out was computed in part.
     """
 
-    plan: Plan
-    model: str
-    kept: deque[tuple[int, Tensor]] = field(default_factory=deque)
-    last: int = -1
+    history: int
+    kept: deque[tuple[int, Tensor]] = field(default_factory=deque, init=False)
+    last: int = field(default=-1, init=False)
+
+    @abstractmethod
+    def continues(self, reason: str) -> bool:
+        """Whether a step that is computed for this reason continues the steps before it."""
+
+    @abstractmethod
+    def settlement(self, solved: Solved, anchors: Sequence[int]) -> Settlement | None:
+        """How a computed step settles the gap before it; None if it does not.
+
+        Args:
+            solved: the step.
+            anchors: the computed steps before it, newest first.
+        """
 
     @property
     def nbytes(self) -> int:
@@ -36,34 +66,75 @@ class Settling:
         return sum(output.nbytes for _, output in self.kept)
 
     def after(self, solved: Solved) -> None:
-        """Settle the gap before a step, if its estimates came from the steps that the plan says."""
-        if not self.plan.recipe.settles:
-            return
+        """Settle the gap before a step, if it was computed."""
         at, output = solved.step.index, solved.output
-        as_planned = at == self.last + 1 and solved.reason in (None, Reason.PLANNED)
+        goes_on = at == self.last + 1 and (solved.reason is None or self.continues(solved.reason))
         self.last = at
-        if not as_planned or any(other.shape != output.shape for _, other in self.kept):
+        if not goes_on or any(other.shape != output.shape for _, other in self.kept):
             self.kept.clear()
         if solved.reason is None:
             return
-        known = [step for step, _ in self.kept]
-        found = self.plan.settlement(self.model, at) if known == self.plan.anchors(self.model, at) else None
+        found = self.settlement(solved, [step for step, _ in self.kept])
         if found is not None:
             self._move(solved, found)
         # A graph overwrites its former output.
         self.kept.appendleft((at, output.detach().clone()))
-        while len(self.kept) > self.plan.recipe.anchors:
+        while len(self.kept) > self.history:
             self.kept.pop()
 
     def _move(self, solved: Solved, found: Settlement) -> None:
         innovation = solved.output.float()
         for weight, (_, earlier) in zip(found.weights, self.kept, strict=True):
             innovation = innovation.sub(earlier, alpha=weight)
-        # A sparse run departs from the recorded one: where the innovation is larger than in that, the rest of
-        # it is no sign of the gap's errors.
-        expected = found.expected * _squares(self.kept[0][1].float())
-        share = (expected / _squares(innovation).clamp_min(TINY)).clamp_max(1.0)
-        solved.latents.add_((innovation * share).to(solved.latents.dtype), alpha=found.factor * solved.unit)
+        if found.expected is not None:
+            # A sparse run departs from the recorded one: where the innovation is larger than in that, the
+            # rest of it is no sign of the gap's errors.
+            expected = found.expected * _squares(self.kept[0][1].float())
+            innovation = innovation * (expected / _squares(innovation).clamp_min(TINY)).clamp_max(1.0)
+        solved.latents.add_(innovation.to(solved.latents.dtype), alpha=found.factor * solved.unit)
+
+
+@dataclass
+class PlanSettling(Settling):
+    """Follow one run of a plan.
+
+    Args:
+        plan: the plan.
+        model: the model.
+    """
+
+    plan: Plan
+    model: str
+
+    def continues(self, reason: str) -> bool:
+        return reason == Reason.PLANNED
+
+    def settlement(self, solved: Solved, anchors: Sequence[int]) -> Settlement | None:
+        at = solved.step.index
+        as_planned = list(anchors) == self.plan.anchors(self.model, at)
+        return self.plan.settlement(self.model, at) if as_planned else None
+
+
+@dataclass
+class DriftSettling(Settling):
+    """Follow one run of a method that reuses the last computed step as it is.
+
+    Args:
+        levels: of each step as flow time.
+        share: how much of the expected error is undone.
+    """
+
+    levels: Sequence[float]
+    share: float
+
+    def continues(self, reason: str) -> bool:
+        return reason not in FRESH
+
+    def settlement(self, solved: Solved, anchors: Sequence[int]) -> Settlement | None:
+        at = solved.step.index
+        if not anchors or anchors[0] == at - 1:
+            return None
+        return drift_settlement(self.levels, solved.prediction, anchors[0], at, self.share)
 
 
 def _squares(values: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from skipstone.schedules.moments import Floats, Moments
 from skipstone.schedules.profile import GUIDED, OUTPUT, RESIDUAL, Profile
 from skipstone.schedules.promise import Promise
 from skipstone.schedules.recipe import Recipe
-from skipstone.schedules.settling import Settlement, settlement, solver_effects
+from skipstone.schedules.settling import SHARES, Settlement, settlement, solver_effects
 from skipstone.schedules.strips import best_strips, fewest
 
 UNSAFE = 0.5
@@ -182,7 +182,8 @@ class Plan:
         if not needed <= {*outputs.steps} & {*self.weights[model].steps}:
             return None
         weigh = functools.partial(self.weights_for, model, anchors=anchors)
-        return settlement(outputs, anchors, step, weigh, self._effects)
+        share = SHARES[self.recipe.anchors]
+        return settlement(outputs, anchors, step, weigh, self._effects, share)
 
     def anchors(self, model: str, step: int) -> list[int]:
         """The computed steps of a model that estimates on a step come from, newest first."""

@@ -44,7 +44,7 @@ class Recipe(Declared):
     @property
     def reusing(self) -> "Recipe":
         """The same, which reuses the last computed step as it is."""
-        return replace(self, anchors=1, settles=False)
+        return replace(self, anchors=1)
 
     def suits(self, record: Profile) -> bool:
         """Whether a record has the matrix."""
@@ -52,7 +52,7 @@ class Recipe(Declared):
 
     def __str__(self) -> str:
         length = "length" if self.power == 1 else "squared length"
-        if self.anchors == 1:
-            return f"steps by their {length}, the last computed one reused"
         settled = ", gaps settled" if self.settles else ""
+        if self.anchors == 1:
+            return f"steps by their {length}, the last computed one reused{settled}"
         return f"steps by their {length}, weights by {self.weights} of {self.anchors} computed steps{settled}"

@@ -8,8 +8,8 @@ import numpy as np
 from skipstone.schedules.importance import LEAST_UNIT, Prediction
 from skipstone.schedules.moments import Floats, Moments
 
-SHARE = 0.7
-"""How much of the expected error is undone; at 1 some proving models lose in sparse plans."""
+SHARES = {1: 1.0, 2: 0.7}
+"""How much of the expected error is undone, by how many computed steps an estimate weighs."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,13 @@ class Settlement:
     Args:
         weights: of the anchors' outputs in that estimate, newest first.
         factor: how far the innovation moves the latents after the step, in units of signal plus noise.
-        expected: the innovation's mean square to expect, as a share of that of the newest anchor's output.
+        expected: the innovation's mean square to expect, as a share of that of the newest anchor's output;
+            None if it is not known.
     """
 
     weights: tuple[float, ...]
     factor: float
-    expected: float
+    expected: float | None = None
 
 
 def settlement(
@@ -35,6 +36,7 @@ def settlement(
     step: int,
     weigh: Callable[[int], Sequence[float]],
     effects: tuple[Floats, Floats],
+    share: float,
 ) -> Settlement:
     """How a computed step settles the gap before it.
 
@@ -49,6 +51,7 @@ def settlement(
         step: the computed step after the gap.
         weigh: the weights of the anchors, by the estimated step.
         effects: of the solver's steps, as `solver_effects` gives them.
+        share: how much of the expected error is undone.
     """
     place = {known: n for n, known in enumerate(moments.steps)}
 
@@ -69,9 +72,28 @@ def settlement(
     newest = place[anchors[0]]
     return Settlement(
         weights=tuple(weigh(step)),
-        factor=float(SHARE * kept[step] * shared / size) if size > 0 else 0.0,
+        factor=float(share * kept[step] * shared / size) if size > 0 else 0.0,
         expected=size / float(moments.gram[newest, newest]),
     )
+
+
+def drift_settlement(
+    levels: Sequence[float], prediction: Prediction, anchor: int, step: int, share: float
+) -> Settlement:
+    """How a computed step settles a gap in which the output before it was reused while the true one drifted.
+
+    Args:
+        levels: of each step of the run as flow time, falling.
+        prediction: what the output is.
+        anchor: the computed step before the gap.
+        step: the computed step after it.
+        share: how much of the expected error is undone.
+    """
+    kept, moved = solver_effects(levels, prediction)
+    missing = 0.0
+    for at in range(anchor + 1, step):
+        missing = kept[at] * missing + moved[at] * (at - anchor) / (step - anchor)
+    return Settlement((1.0,), float(share * kept[step] * missing))
 
 
 def solver_effects(levels: Sequence[float], prediction: Prediction) -> tuple[Floats, Floats]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from skipstone.schedules.importance import Prediction
+
 Correction = Callable[[Tensor, Tensor, int], Tensor]
 """``correction(residual, base, stream) -> base + corrected residual``, for the layer's stream number
 ``stream``, counted from 0."""
@@ -142,6 +144,7 @@ class Solved:
         output: what the solver got: what guidance makes of the model's outputs.
         latents: what it made of it.
         unit: the size of these latents where signal plus noise is 1.
+        prediction: what the output is.
     """
 
     step: Step
@@ -149,6 +152,7 @@ class Solved:
     output: Tensor
     latents: Tensor
     unit: float
+    prediction: Prediction
 
 
 @dataclass(frozen=True)

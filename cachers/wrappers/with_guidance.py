@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from skipstone.cachers.contract.guidance import Guidance
+from skipstone.cachers.contract.words import Solved
 from skipstone.cachers.contract.wrapper import Wrapper
 
 
@@ -23,6 +24,9 @@ class WithGuidance(Wrapper):
     @property
     def guidance(self) -> Guidance | None:
         return self.saver
+
+    def settle(self, solved: Solved) -> None:
+        """Nothing: what is saved of the unconditional branch is an estimate on computed steps, too."""
 
     def describe(self) -> str:
         return f"{self.cacher.describe()}; {self.saver.describe()}"

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from skipstone.cachers.contract.words import Solved
-from skipstone.pipelines.run.noise import latents_unit
+from skipstone.pipelines.run.noise import latents_unit, prediction
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.samplers import uses_outputs_once
 from skipstone.pipelines.run.schedulers import Taken
@@ -28,7 +28,8 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
     if not (isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape):
         return
     if entry is not None and time is not None:
-        solved = Solved(run.step, entry.reason, output, latents, latents_unit(scheduler, time))
+        unit, made = latents_unit(scheduler, time), prediction(scheduler)
+        solved = Solved(run.step, entry.reason, output, latents, unit, made)
         run.models[entry.model].method.settle(solved)
 
 

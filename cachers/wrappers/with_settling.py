@@ -1,0 +1,91 @@
+"""Undo the drift of reused residuals on the next computed step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Gt, Le
+
+from skipstone.cachers.contract.cacher import Cacher
+from skipstone.cachers.contract.words import RunFacts, Site, Solved
+from skipstone.cachers.contract.wrapper import Wrapper
+from skipstone.cachers.settling import DriftSettling, Settling
+
+Undone = Annotated[float, Gt(0), Le(1)]
+"""How much of an expected error is undone."""
+
+
+@dataclass(frozen=True)
+class WithSettling(Wrapper):
+    """Undo, on each computed step, what reusing the residual before it has done to the latents.
+
+    The output is taken to drift evenly while it is reused, so the next computed one shows how far it was off
+    on each step between. Only the latents are changed; which steps are computed may follow from that.
+
+    Use: with methods that reuse the last residual, on FLUX, Qwen-Image, SD3, LTX and others whose sampler is
+    Euler or DDIM. On other samplers it does nothing.
+    Source: skipstone itself, docs/planned.md; it is a corrector as UniPC's, arXiv:2302.04867.
+
+    Args:
+        cacher: the method that decides.
+        share: how much of the expected error is undone, above 0 and at most 1; less is safer where only every
+            fifth step is computed.
+
+    Raises:
+        ValueError: the method does not reuse whole residuals as they are.
+    """
+
+    name: ClassVar[str] = "settling"
+
+    share: Undone = 0.7
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.site is Site.LAYER or self.guidance is not None or not _reuses(self.cacher):
+            raise ValueError(
+                f"{self.cacher.describe()}: settling goes with methods that reuse the last residual, such as "
+                "fora, teacache or seacache, without predictor or guidance saver; plans settle by themselves"
+            )
+
+    def for_run(self, run: RunFacts) -> Cacher[Any]:
+        method = self.cacher.for_run(run)
+        if not run.has_levels or not _reuses(method):
+            return method
+        return Settled(method, self.share, DriftSettling(1, run.levels, self.share))
+
+
+@dataclass(frozen=True)
+class Settled(WithSettling):
+    """`WithSettling` in one run.
+
+    Args:
+        settling: undoes errors of gaps.
+    """
+
+    settling: Settling | None = field(default=None, compare=False)
+
+    def settle(self, solved: Solved) -> None:
+        if self.settling is not None:
+            self.settling.after(solved)
+
+    @property
+    def nbytes(self) -> int:
+        return super().nbytes + (0 if self.settling is None else self.settling.nbytes)
+
+    def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        # Logs keep the methods of former runs.
+        if self.settling is not None:
+            self.settling.kept.clear()
+        super().end_run(skip_cost)
+
+    def describe(self) -> str:
+        return f"{self.cacher.describe()}; {self.name} share {self.share:g}"
+
+
+def _reuses(method: Cacher[Any]) -> bool:
+    """Whether estimates are the last residual as it is."""
+    while isinstance(method, Wrapper):
+        if type(method).weights is not Wrapper.weights:
+            return False
+        method = method.cacher
+    return type(method).weights is Cacher.weights and method.history == 1
