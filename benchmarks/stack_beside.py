@@ -70,9 +70,11 @@ class Worker:
         try:
             heard: str | Row = self.pipe.recv()
         except EOFError:
-            return self.end()
+            self.end()
+            return None
         if isinstance(heard, str):
-            return self.goes_to(heard)
+            self.goes_to(heard)
+            return None
         self.end()
         return heard
 
@@ -130,7 +132,7 @@ def stack(pipe: Connection, model: str, label: str, asked: argparse.Namespace) -
 
 
 def warm_up(loop: "StackedLoop", way: Way, speedup: float) -> None:
-    """Short runs, the last two with a plan: a model compiled as a whole has other graphs there."""
+    """Short runs without and with a plan: a model compiled as a whole has other graphs there."""
     from stack import WARM_UP, own_records
 
     import skipstone
@@ -140,6 +142,7 @@ def warm_up(loop: "StackedLoop", way: Way, speedup: float) -> None:
     with own_records(), skipstone.attach(loop, speedup=speedup, **way.attach):
         for _ in range(2):
             loop(TRIED)
+    loop(2)  # The first one without the plan takes longer again.
 
 
 def next_turn(workers: Sequence[Worker], patient: bool) -> Worker | None:
