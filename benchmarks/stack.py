@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -70,10 +70,17 @@ def speed(name: str, way: Way, asked: argparse.Namespace) -> Row:
     for _ in range(WARM_UP):
         loop(2)
     ready = time.perf_counter() - begin
-    with tempfile.TemporaryDirectory() as folder:
-        autoplan.records_folder = lambda: Path(folder)
+    with own_records():
         row = next(promised(loop, [asked.speedup], asked.steps, **way.attach))
     return {"makes": loop.makes, "ready_seconds": round(ready, 1), **row}
+
+
+@contextmanager
+def own_records() -> Iterator[None]:
+    """Records of runs that are known to nobody else, and are not kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        autoplan.records_folder = lambda: Path(folder)
+        yield
 
 
 def quality(name: str, way: Way, asked: argparse.Namespace) -> Row:

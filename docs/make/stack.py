@@ -31,6 +31,15 @@ PICTURES = 8
 
 BARE = "plan alone"
 
+WANTED = (
+    "compiled whole",
+    "int8 weights, blocks compiled",
+    "fp8, blocks compiled",
+    "fp8, blocks compiled, cuDNN attention, int8 snapshots",
+    "group offload",
+)
+"""Stacks that are told to be missing where there is no row."""
+
 CLOSE = 0.05
 """Speeds nearer to the one asked for need no word."""
 
@@ -39,10 +48,12 @@ WHY = {
     "the recorded run; that is a fixed time, which matters less in longer runs",
     "model offload": "the weights come from the host's memory in each run, which no cache saves (FLUX: about "
     "3.6 s, by its time with a plan against that of the plan alone); the line after a run now says how long "
-    "that took and which speed it leaves at most",
+    "that took and which speed it leaves at most. Measured when weights in the host's memory were still "
+    "summed before a run, and not again",
     "group offload": "a skipped last step leaves the first block on the device, and for that all weights in "
     "the host's memory were summed before the next run when this was measured, which by arithmetic explains "
-    "the time lost; now weights are looked at where offloading keeps them, and what changed is read again",
+    "the time lost; now weights are looked at where offloading keeps them, and what changed is read again; "
+    "that was not measured",
 }
 """Why a stack got another speed than was asked for."""
 
@@ -52,9 +63,8 @@ def section(rows: Sequence[Row]) -> str:
     speeds = [row for row in rows if row["part"] == "speed"]
     bare = _bare(speeds)
     lines = (_line(row, bare[row["model"]]) for row in speeds)
-    return "".join(
-        [HEAD, *lines, *_why(speeds), *_quality([row for row in rows if row["part"] == "quality"])]
-    )
+    quality = [row for row in rows if row["part"] == "quality"]
+    return "".join([HEAD, *lines, *_missing(speeds), *_why(speeds), *_quality(quality)])
 
 
 def _quality(rows: Sequence[Row]) -> Iterator[str]:
@@ -83,6 +93,16 @@ def _line(row: Row, bare: float) -> str:
         f"{bare / row['planned_seconds']:.2f}x",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |\n"
+
+
+def _missing(rows: Sequence[Row]) -> Iterator[str]:
+    measured = {(row["makes"], row["way"]) for row in rows}
+    missing = {
+        makes: [way for way in WANTED if (makes, way) not in measured]
+        for makes in dict.fromkeys(row["makes"] for row in rows)
+    }
+    yield "\nNot measured yet, for want of time on a GPU:\n\n" if any(missing.values()) else ""
+    yield from (f"- {makes}: {'; '.join(ways)}.\n" for makes, ways in missing.items() if ways)
 
 
 def _why(rows: Sequence[Row]) -> Iterator[str]:

@@ -28,7 +28,7 @@ def test_quality_has_a_table_of_its_own() -> None:
     text = stack.section([BARE, {**row(part="quality", way="int8 weights"), **measured}])
     assert text.endswith("| `m` | int8 weights | 5 of 10 | 41.3 | 100.0 |\n")
     assert "10 steps, a plan for 2.5x, 8 pictures, float32, cpu." in text
-    assert "int8 weights" not in text.partition("stack.py quality")[0]
+    assert "| int8 weights |" not in text.partition("stack.py quality")[0]
 
 
 def test_what_is_off_is_told() -> None:
@@ -36,3 +36,9 @@ def test_what_is_off_is_told() -> None:
     assert text.endswith(f"- group offload: {stack.WHY['group offload']}.\n")
     with pytest.raises(KeyError):
         stack.section([BARE, row(way="plan alone", off=0.2)])
+
+
+def test_what_is_not_measured_is_told() -> None:
+    measured = [row(way=way) for way in stack.WANTED if way != "fp8, blocks compiled"]
+    assert "- M: fp8, blocks compiled.\n" in stack.section([BARE, *measured])
+    assert "Not measured" not in stack.section([BARE, row(way="fp8, blocks compiled"), *measured])
