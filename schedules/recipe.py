@@ -38,8 +38,8 @@ class Recipe(Declared):
 
     @property
     def weighing(self) -> "Recipe":
-        """The same, which weighs several computed steps, as it does already or as is usual."""
-        return self if self.anchors == ANCHORS else replace(self, anchors=ANCHORS, settles=True)
+        """The same, which weighs several computed steps."""
+        return replace(self, anchors=ANCHORS)
 
     @property
     def reusing(self) -> "Recipe":

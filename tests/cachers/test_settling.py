@@ -59,7 +59,7 @@ def walk(
         output = output if method is not None and reason is None else outputs[n]
         latents = latents + (after - now) * output
         if method is not None and reason is not ...:
-            method.settle(Solved(Step(n, len(STRIP), now), reason, output, latents, 1.0))
+            method.settle(Solved(Step(n, len(STRIP), now), reason, output, latents, 1.0, "flow"))
         seen.append(latents)
     return seen
 
@@ -80,8 +80,7 @@ def moves(outputs: list[Tensor], **asked: Any) -> dict[int, Tensor]:
     return {n: move for n, move in found.items() if not torch.allclose(move, torch.zeros_like(move))}
 
 
-def test_undone_wholly_the_gaps_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "SHARE", 1.0)
+def test_undone_wholly_the_gaps_leave_no_trace() -> None:
     outputs = line()
     right, ours, others = walk(outputs), settled(outputs), unsettled(outputs)
     for n, mark in enumerate(STRIP):
@@ -90,14 +89,15 @@ def test_undone_wholly_the_gaps_leave_no_trace(monkeypatch: pytest.MonkeyPatch) 
     assert not torch.allclose(others[-1], right[-1], atol=0.1)
 
 
-def test_each_gap_is_settled_once_and_in_part() -> None:
+def test_each_gap_is_settled_once_and_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(settling.SHARES, 1, 0.4)
     outputs = line()
     right, others = walk(outputs), unsettled(outputs)
     found, before = moves(outputs), torch.zeros_like(outputs[0])
     assert list(found) == [5, 8, 12]
     for step, move in found.items():
         missing = right[step] - others[step]
-        assert torch.allclose(move, settling.SHARE * (missing - before), atol=1e-6)
+        assert torch.allclose(move, 0.4 * (missing - before), atol=1e-6)
         before = missing
 
 
@@ -182,7 +182,7 @@ def test_latents_in_another_unit_move_by_as_much_more() -> None:
     for n, output in enumerate(line()):
         reason = (Reason.PLANNED if n else Reason.FIRST_STEP) if STRIP[n] == "#" else None
         unit = 1.0 if n < 6 else 10.0
-        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, latents[n], unit))
+        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, latents[n], unit, "flow"))
     assert torch.allclose(latents[5], moves(line())[5].float(), rtol=1e-4)
     assert torch.allclose(latents[8], 10 * moves(line())[8].float(), rtol=1e-4)
 
@@ -192,7 +192,7 @@ def test_outputs_of_another_shape_are_not_compared() -> None:
     method, latents = method_of(plan_of()), [torch.zeros_like(one) for one in outputs]
     for n, output in enumerate(outputs):
         reason = Reason.PLANNED if STRIP[n] == "#" else None
-        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, latents[n], 1.0))
+        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, latents[n], 1.0, "flow"))
     assert [n for n, moved in enumerate(latents) if moved.any()] == [8, 12]
 
 

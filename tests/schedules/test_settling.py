@@ -14,7 +14,7 @@ from skipstone.schedules.moments import Moments, moments_of
 from skipstone.schedules.plan import Plan
 from skipstone.schedules.profile import GUIDED, Profile, Quantity
 from skipstone.schedules.recipe import Recipe
-from skipstone.schedules.settling import SHARE, settlement, solver_effects
+from skipstone.schedules.settling import drift_settlement, settlement, solver_effects
 from support.smooth import smooth
 from support.tiny_pipelines import PIPELINES
 
@@ -83,6 +83,9 @@ def rising() -> Moments:
     return Moments(tuple(range(STEPS)), np.outer(values, values))
 
 
+SHARE = 0.7
+
+
 def reuse(step: int) -> list[float]:
     return [1.0]
 
@@ -93,7 +96,7 @@ def effects(kept: float, moved: float) -> Any:
 
 def test_a_gap_before_outputs_that_rise_in_a_line() -> None:
     """Step 2 is reused for 3, 4 and 5, which misses 1, 2 and 3; step 6 shows a difference of 4."""
-    found = settlement(rising(), [2], 6, reuse, effects(1.0, -0.1))
+    found = settlement(rising(), [2], 6, reuse, effects(1.0, -0.1), SHARE)
     assert found.weights == (1.0,)
     assert found.factor == pytest.approx(SHARE * -0.1 * (1 + 2 + 3) / 4)
     assert found.expected == pytest.approx(4**2 / 3**2)
@@ -101,7 +104,7 @@ def test_a_gap_before_outputs_that_rise_in_a_line() -> None:
 
 def test_what_a_solver_shrinks_has_shrunk() -> None:
     """By half on each of the steps 4, 5 and 6."""
-    found = settlement(rising(), [2], 6, reuse, effects(0.5, 1.0))
+    found = settlement(rising(), [2], 6, reuse, effects(0.5, 1.0), SHARE)
     missing = (1 * 0.5 + 2) * 0.5 + 3
     assert found.factor == pytest.approx(SHARE * 0.5 * missing / 4)
 
@@ -109,18 +112,18 @@ def test_what_a_solver_shrinks_has_shrunk() -> None:
 def test_outputs_that_have_nothing_in_common_share_only_the_reused_one() -> None:
     """The difference of two unlike outputs has the size 2, of which the reused one is half."""
     unlike = Moments(tuple(range(STEPS)), np.eye(STEPS))
-    found = settlement(unlike, [2], 6, reuse, effects(1.0, 1.0))
+    found = settlement(unlike, [2], 6, reuse, effects(1.0, 1.0), SHARE)
     assert found.factor == pytest.approx(SHARE * 3 / 2)
     assert found.expected == pytest.approx(2.0)
 
 
 def test_exact_estimates_leave_nothing_to_undo() -> None:
     """A line through two steps is the outputs."""
-    found = settlement(rising(), [2, 1], 6, lambda at: [at - 1.0, 2.0 - at], effects(1.0, 1.0))
+    found = settlement(rising(), [2, 1], 6, lambda at: [at - 1.0, 2.0 - at], effects(1.0, 1.0), SHARE)
     assert found.weights == (5.0, -4.0)
     assert found.expected == pytest.approx(0.0, abs=1e-9)
     assert abs(found.factor) <= SHARE * 3
-    assert settlement(rising(), [2], 3, reuse, effects(1.0, 1.0)).factor == 0.0
+    assert settlement(rising(), [2], 3, reuse, effects(1.0, 1.0), SHARE).factor == 0.0
 
 
 def plan_of(strip: str, recipe: Recipe | None = None, **others: Any) -> Plan:
@@ -145,14 +148,9 @@ def test_only_a_step_after_a_gap_settles() -> None:
 
 
 def test_a_recipe_may_leave_gaps_as_they_are() -> None:
-    for recipe in (Recipe(settles=False), Recipe().reusing):
+    for recipe in (Recipe(settles=False), Recipe(settles=False).reusing):
         assert plan_of(STRIP, recipe).settlement("transformer", 4) is None
-
-
-def test_a_recipe_that_weighs_stays_as_it_is_and_one_that_reuses_gets_the_usual() -> None:
-    for recipe in (Recipe(), Recipe(settles=False)):
-        assert recipe.weighing is recipe
-    assert Recipe(power=1).reusing.weighing == Recipe(power=1)
+        assert recipe.weighing == Recipe(settles=False)
 
 
 def test_without_recorded_outputs_nothing_is_settled() -> None:
@@ -178,3 +176,13 @@ def test_steps_beyond_the_recorded_times_do_not_settle() -> None:
         one = replace(plan, strip=strip)
         assert strip[beyond] == "#"
         assert one.settlement("transformer", beyond) is None
+
+
+@pytest.mark.parametrize("prediction", ["flow", "epsilon", "v", "sample"])
+def test_an_even_drift_is_settled_as_outputs_that_rise_in_a_line(prediction: Any) -> None:
+    levels = np.linspace(0.95, 0.1, STEPS).tolist()
+    recorded = settlement(rising(), [2], 6, reuse, solver_effects(levels, prediction), SHARE)
+    drifted = drift_settlement(levels, prediction, 2, 6, SHARE)
+    assert drifted.factor == pytest.approx(recorded.factor)
+    assert drifted.weights == recorded.weights
+    assert drifted.expected is None

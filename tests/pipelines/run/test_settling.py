@@ -19,7 +19,6 @@ from skipstone.pipelines.run.schedule import Schedule
 from skipstone.pipelines.run.settling import made_by
 from skipstone.pipelines.run.stats import LogEntry
 from skipstone.pipelines.run.stopwatch import Mark
-from skipstone.schedules import settling
 from skipstone.schedules.load import load_plan
 from skipstone.schedules.plan import Plan
 from skipstone.schedules.recipe import Recipe
@@ -96,9 +95,8 @@ SOLVERS: dict[str, Callable[[], Solving]] = {
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_undone_wholly_the_gaps_leave_no_trace(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undone_wholly_the_gaps_leave_no_trace(name: str) -> None:
     """What each reused output misses is a multiple of one tensor, so an innovation tells all of it."""
-    monkeypatch.setattr(settling, "SHARE", 1.0)
     pipe = SOLVERS[name]()
     plan, uncached = plan_of(pipe), pipe()[0]
     error, before = ((run(pipe, one) - uncached).norm() for one in (plan, unsettled(plan)))
