@@ -1,7 +1,6 @@
 """One model with a cache: notice its calls, find the run of each, and let an evaluation answer it."""
 
 import functools
-import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -25,8 +24,7 @@ from skipstone.pipelines.model.arguments import layout
 from skipstone.pipelines.model.attention import middle_block, watch_for_good
 from skipstone.pipelines.model.blocks import ProxiedList, proxied
 from skipstone.pipelines.model.calls import NotUnderstoodError
-from skipstone.pipelines.model.class_swap import give_subclass
-from skipstone.pipelines.model.compiled import FOLLOWS, compiles, run_as_written, uncompiled, written
+from skipstone.pipelines.model.compiled import FOLLOWS, written
 from skipstone.pipelines.model.gradients import records_gradients
 from skipstone.pipelines.model.grids import token_grid
 from skipstone.pipelines.model.models import facts_of, is_on
@@ -35,6 +33,7 @@ from skipstone.pipelines.model.other_caches import other_caches
 from skipstone.pipelines.model.outputs import floats_in, refilled, with_own_lists
 from skipstone.pipelines.model.probes import model_input, model_output
 from skipstone.pipelines.model.trace import Place
+from skipstone.pipelines.model.watched import watch_calls
 from skipstone.pipelines.model_run import Arguments, Here, ModelCall, ModelRun, run_facts
 from skipstone.pipelines.run.branches import BranchKey, CacheContexts
 from skipstone.pipelines.run.controls import Controls
@@ -60,9 +59,6 @@ TOO_OLD = (
 )
 
 GRADIENTS = "gradients are recorded through it, so steps are computed exactly as the model is written"
-
-PATIENCE = 60.0
-"""Seconds that a thread waits for another one to leave a compiled model."""
 
 NOT_ALONE = "another thread stayed in the compiled model, so this step was computed as the model is written"
 
@@ -105,7 +101,6 @@ class Engine:
             self._graphs = LentGraphs(Graphs(self.model, self._modules, run))
         self._memories: weakref.WeakSet[ModelRun] = weakref.WeakSet()
         self._here = Here()
-        self._compiling = threading.RLock()
         self._traced: Evaluation[Any] | None = None
         self._storage = storage
         self._undo = ExitStack()
@@ -156,40 +151,11 @@ class Engine:
     # Noticing calls
 
     def _watch_model(self) -> None:
-        model, cls = self._called, type(self._called)
-        as_written = functools.partial(uncompiled(run_as_written), model)
-        begin, finish, end = uncompiled(self._begin), uncompiled(self._finish), uncompiled(self._end)
-        compiled_now, alone = uncompiled(compiles, recursive=False), self._compiling
-        name, note = self.name, self._note
-        run = functools.partial(cls.__call__, model)
+        watch = watch_calls(self._called, self._begin, self._finish, self._end, self._not_alone)
+        self._undo.callback(watch.undo)
 
-        def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if not compiled_now(model):
-                return follow(False, args, kwargs)
-            # A compiled model's trace is the same for all threads. One that waits for another cannot leave.
-            if not alone.acquire(timeout=PATIENCE):
-                note(f"{name}: {NOT_ALONE}")
-                return as_written(*args, **kwargs)
-            try:
-                return follow(True, args, kwargs)
-            finally:
-                alone.release()
-
-        @functools.partial(uncompiled, recursive=False)
-        def follow(compiled: bool, args: Any, kwargs: Any) -> Any:
-            present = begin(compiled, args, kwargs)
-            if present is None:
-                return run(*args, **kwargs)
-            try:
-                output = present.output
-                if output is None:
-                    given, named = present.arguments
-                    output = (run if present.ready else as_written)(*given, **named)
-                return finish(present, output)
-            finally:
-                end(present)
-
-        self._undo.callback(give_subclass(model, {"__call__": uncompiled(call, recursive=False)}).undo)
+    def _not_alone(self) -> None:
+        self._note(f"{self.name}: {NOT_ALONE}")
 
     def _running(self) -> bool:
         if torch.compiler.is_dynamo_compiling():

@@ -15,9 +15,16 @@ ROOT = Path(__file__).parents[2]
 ROWS, PAGE = ROOT / "benchmarks/rows/proving.jsonl", ROOT / "docs/planned.md"
 BEGIN, END = "<!-- proving: python docs/make/proving_table.py -->\n", "<!-- end of proving -->"
 
-WEIGHED, REUSED, BEFORE = "weighed", "reused", "earlier planner"
+WEIGHED, UNSETTLED, REUSED, BEFORE = "weighed", "not settled", "reused", "earlier planner"
+OTHERWISE_SETTLED = (
+    "settled in full",
+    "settled by half, whatever the innovation",
+    "settled in full, whatever the innovation",
+)
+
 TRIED = (
     WEIGHED,
+    UNSETTLED,
     REUSED,
     BEFORE,
     "earlier rule, one candidate",
@@ -33,6 +40,7 @@ TRIED = (
     "ridge of 0.01",
     "evenly spaced, drawn to a line",
     "evenly spaced, reused",
+    *OTHERWISE_SETTLED,
 )
 """All ways to plan that were run; the best of them in a cell is its oracle."""
 
@@ -142,6 +150,22 @@ def figures(found: dict[str, list[Cell]]) -> Iterator[str]:
         + ", ".join(f"{gain:+.1f} dB on average at {steps} steps" for steps, gain in worth.items())
         + "."
     )
+    gains = {model: _worth_of_settling(its) for model, its in found.items()}
+    settled = _worth_of_settling(everything)
+    yield (
+        "Where the solver allows it and plans weigh, settling gaps is worth "
+        + ", ".join(f"{fmean(own):+.1f} (`{model}`)" for model, own in gains.items() if own)
+        + f" dB on average, and {fmean(settled):+.1f} in all {len(settled)} cells; "
+        f"at most {-min(settled):.1f} are lost."
+    )
+    otherwise = {way: _worth_of_settling(everything, way) for way in OTHERWISE_SETTLED}
+    yield (
+        "Otherwise: "
+        + ", ".join(
+            f"{way} {fmean(of_way):+.1f}, {min(of_way):.1f} at worst" for way, of_way in otherwise.items()
+        )
+        + "."
+    )
     reused = [cell for cell in everything if usual(cell) is cell[REUSED]]
     apart = [mean(cell[REUSED]) - cell[WEIGHED]["estimate"] for cell in reused]
     yield (
@@ -160,6 +184,12 @@ def _worth(found: Sequence[Cell], steps: int) -> list[float]:
         for cell in found
         if int(cell[WEIGHED]["situation"].split()[-3]) == steps
     ]
+
+
+def _worth_of_settling(found: Sequence[Cell], way: str = WEIGHED) -> list[float]:
+    """What a way of it gains in each cell where it is done."""
+    settled = (cell for cell in found if UNSETTLED in cell and usual(cell) is cell[WEIGHED])
+    return [mean(cell[way]) - mean(cell[UNSETTLED]) for cell in settled if way in cell]
 
 
 def written() -> str:

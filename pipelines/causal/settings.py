@@ -25,7 +25,7 @@ class CausalSettings(Declared):
 
     Args:
         chunk: the frames that are made at once.
-        window: the frames before them that they see; None for all.
+        window: the frames before them that they see, at least those of the largest chunk; None for all.
         sink: how many of the first frames of the video they always see, below ``window``.
         context_timestep: the time that the model was trained to see finished frames at.
         context_noise: the level of the noise that is added to what others see of finished frames, below 1. A
@@ -42,9 +42,10 @@ class CausalSettings(Declared):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.window is not None and self.window < self.chunk:
+        largest = max(self.chunk, self.begins_with)
+        if self.window is not None and self.window < largest:
             raise ValueError(
-                f"expected a window of at least one chunk of {self.chunk} latent frames, got {self.window}"
+                f"expected a window of at least one chunk of {largest} latent frames, got {self.window}"
             )
         if self.window is not None and self.sink >= self.window:
             raise ValueError(f"expected a sink below the window of {self.window} frames, got {self.sink}")

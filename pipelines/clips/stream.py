@@ -74,8 +74,8 @@ def stream(
         frames: how many frames to make, at least those of the first chunk. The last chunk is made whole and
             cut.
         chunk: latent frames in a chunk.
-        window: latent frames before a chunk that it sees, from ``chunk``; None for what the file says, or
-            else all.
+        window: latent frames before a chunk that it sees, at least those of the largest chunk; None for what
+            the file says, or else all.
         sink: how many of the first latent frames all chunks see, below ``window``; by default 0.
         context_timestep: the time that the model was trained to see finished frames at, up to the training
             steps of the scheduler; by default 0.

@@ -28,7 +28,7 @@ class StackEvaluation(Evaluation[StateT]):
         self._heads: dict[int, Entry] = {}
         self._probes: dict[int, Tensor | None] = {}
         known = self.branch.checked and self.branch.trace is not None
-        self._samples = known and self.branch.coordinates is not None
+        self._samples = self._takes_elements = known and self.branch.coordinates is not None
         self._attention: list[Tensor] = []
         self._watched: Tensor | None = None
         self._ready = False
@@ -51,6 +51,8 @@ class StackEvaluation(Evaluation[StateT]):
             self._scouting = True
             run()
         self._ready = True
+        # On the way, a compiled model would need one more graph for that.
+        self._takes_elements = False
         if self.skipped:
             # As one residual: weights are plain numbers, and other numbers would need another graph.
             self.skip_by(self.branch.snapshots.combined(self.weights, self._device))
@@ -117,11 +119,6 @@ class StackEvaluation(Evaluation[StateT]):
         if residual is None or coordinates is None or self._takes_elements:
             return residual
         return coordinates.of(residual)
-
-    @property
-    def _takes_elements(self) -> bool:
-        """Whether only elements are taken on the way. A compiled model would need one more graph for that."""
-        return self._samples and not self._ready
 
     def _skipping(self, snapshots: Snapshots, weights: Weights, position: int) -> Skipping:
         branch, trace = self.branch, self.branch.trace

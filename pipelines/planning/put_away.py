@@ -42,10 +42,14 @@ def _kept(group: Any) -> Iterator[tuple[int, Tensor]]:
 
 
 def _loaded(module: nn.Module, name: str, value: Tensor) -> Tensor:
-    """The weights that accelerate's sequential offload has moved away, if it has."""
+    """The weights that accelerate's sequential offload has moved away, if it has.
+
+    It computes with the parameters that it keeps, whatever was put in their place.
+    """
     hook = getattr(module, "_hf_hook", None)
     # A model with weights of its own has two hooks in one.
     maps: Iterator[Mapping[str, Tensor] | None]
     maps = (getattr(one, "weights_map", None) for one in getattr(hook, "hooks", [hook]))
     kept = next((one for one in maps if one is not None), None)
-    return value if value.device.type != "meta" or kept is None else kept[name]
+    moved = name in module._parameters or value.device.type == "meta"
+    return kept[name] if moved and kept is not None else value

@@ -128,8 +128,16 @@ def stored(tensor: Tensor) -> Iterator[Tensor]:
         yield from (one for part in inner if isinstance(part, Tensor) for one in stored(part))
         return
     yield tensor
-    scaled = {**vars(tensor), **getattr(vars(tensor).get("quant_state"), "__dict__", {})}
-    yield from (value for value in scaled.values() if isinstance(value, Tensor))
+    yield from _scales(tensor)
+
+
+def _scales(quantised: Any) -> Iterator[Tensor]:
+    """What a quantised tensor, or the state of one, is scaled by; bitsandbytes scales scales too."""
+    for name, value in vars(quantised).items():
+        if isinstance(value, Tensor):
+            yield value
+        elif name in ("quant_state", "state2") and value is not None:
+            yield from _scales(value)
 
 
 def _has_values(tensor: Tensor) -> bool:

@@ -55,9 +55,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         known._installed = Registry(known._kind, known._word, known._group, ())._installed
     model = saved.save_flux(tmp_path / "pebble-image")
     shutil.copy(bundled.folder("pebble-image") / "objects.txt", model)
-    size = {"height": 32, "width": 32, "num_inference_steps": 8, "true_cfg_scale": 4.0, "negative_prompt": ""}
+    size = {"height": 32, "width": 32, "num_inference_steps": 8, "max_sequence_length": 32}
+    guidance = {"true_cfg_scale": 4.0, "negative_prompt": ""}
     monkeypatch.setattr(weights, "CHECKOUT", tmp_path)
-    monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-image": size})
+    monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-image": {**size, **guidance}})
     yield
     for name in FILES:
         sys.modules.pop(name, None)

@@ -9,7 +9,7 @@ import pytest
 import several_gpus
 
 from skipstone.pipelines import bundled
-from support.programs import run_here
+from support.programs import run_here, small_image
 from support.saved import save_flux
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +46,7 @@ def test_rows_of_a_small_run_of_plans_make_their_figures(
     """On a toy in place of the bundled model."""
     toy = save_flux(tmp_path / "toy")
     shutil.copy(bundled.folder("pebble-image") / "objects.txt", toy)
-    sizes = {**bundled.DEFAULTS["pebble-image"], "height": 16, "width": 16}
-    monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-image": sizes})
+    small_image(monkeypatch, side=16)
     monkeypatch.setattr(bundled, "folder", lambda model: toy)
     small = ("--steps", "4", "--count", "1", "--computed", "2")
     known = {"model": "pebble-image", "steps": 4, "count": 1, "what": "noise floor", "psnr_mean": 77.0}

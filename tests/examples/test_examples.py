@@ -3,11 +3,10 @@
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from skipstone.pipelines import bundled
+from support.programs import small_image
 
 FOLDER = Path(__file__).parents[2] / "examples"
 
@@ -50,8 +49,7 @@ def test_an_example_runs(
         pytest.importorskip(NEEDS[name])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    small: dict[str, Any] = {**bundled.DEFAULTS["pebble-image"], "height": 64, "width": 64}
-    monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-image": small})
+    small_image(monkeypatch, side=64)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "8"])
     runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
     assert SAYS[name] in capsys.readouterr().out

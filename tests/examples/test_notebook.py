@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from skipstone.pipelines import bundled
+from support.programs import small_image
 
 NOTEBOOK = json.loads((Path(__file__).parents[2] / "examples" / "notebook.ipynb").read_text())
 CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
@@ -15,8 +15,7 @@ CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 def test_its_cells_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    small: dict[str, Any] = {**bundled.DEFAULTS["pebble-image"], "height": 32, "width": 32}
-    monkeypatch.setattr(bundled, "DEFAULTS", {"pebble-image": small})
+    small_image(monkeypatch, side=32)
     names: dict[str, Any] = {}
     for cell in CODE:
         exec("".join(cell["source"]).replace("STEPS = 50", "STEPS = 6"), names)

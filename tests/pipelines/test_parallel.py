@@ -22,6 +22,7 @@ from support.processes import (
     OneRankRefusesOutputs,
     OneRankRefusesUnasked,
     OneRankRefusesUnseen,
+    PlannedRuns,
     cached_run,
     flux,
     moving,
@@ -100,13 +101,20 @@ def by_layer_alone(make: Callable[[], tiny.Tiny], methods: list[Cacher[Any]]) ->
     return outputs
 
 
+@pytest.fixture(scope="module")
+def layers_alone() -> list[Tensor]:
+    """The outputs of one process with each of the methods."""
+    return by_layer_alone(flux, BY_LAYER)
+
+
 @needs_context_parallel
 @pytest.mark.parametrize("attached_first", [False, True], ids=["shared first", "attached first"])
-def test_layers_of_a_shared_run_are_skipped_as_in_one_process(attached_first: bool) -> None:
+def test_layers_of_a_shared_run_are_skipped_as_in_one_process(
+    attached_first: bool, layers_alone: list[Tensor]
+) -> None:
     """They decide by the step, so both processes skip the same attentions, which talk to each other."""
-    alone = by_layer_alone(flux, BY_LAYER)
     for shared in run_twice(functools.partial(shared_runs, flux, BY_LAYER, attached_first)):
-        for method, output, expected in zip(BY_LAYER, shared, alone, strict=True):
+        for method, output, expected in zip(BY_LAYER, shared, layers_alone, strict=True):
             assert (output - expected).norm() <= 1e-5 * expected.norm(), method.name
 
 
@@ -156,6 +164,12 @@ def test_one_process_whose_check_of_the_stack_fails_makes_all_leave_it() -> None
     assert run_twice(functools.partial(reasons_where_one_check_fails, FirstBlock(1e9))) == [everywhere] * 2
 
 
+@pytest.fixture(scope="module")
+def planned_alone(tmp_path_factory: pytest.TempPathFactory) -> PlannedRuns:
+    """The runs of one process."""
+    return planned_runs(tmp_path_factory.mktemp("alone"), id, 0)
+
+
 @pytest.mark.parametrize(
     "way",
     [
@@ -165,17 +179,18 @@ def test_one_process_whose_check_of_the_stack_fails_makes_all_leave_it() -> None
     ],
     ids=["context", "weights", "told"],
 )
-def test_a_shared_model_is_planned_as_by_one_process(way: Callable[[Any], None], tmp_path: Path) -> None:
+def test_a_shared_model_is_planned_as_by_one_process(
+    way: Callable[[Any], None], planned_alone: PlannedRuns, tmp_path: Path
+) -> None:
     """One process records and keeps the record; the other has no file, and follows the same plan."""
-    alone = planned_runs(tmp_path / "alone", id, 0)
     first, second = run_twice(functools.partial(planned_runs, tmp_path / "shared", way))
-    assert first.strips == second.strips == alone.strips
+    assert first.strips == second.strips == planned_alone.strips
     assert [strip.count(".") > 0 for strip in first.strips] == [False, True, True]
-    assert first.plan == second.plan == alone.plan
+    assert first.plan == second.plan == planned_alone.plan
     assert first.tried == second.tried
     assert (first.files, second.files) == (1, 0)
     for shared in (first, second):
-        assert (shared.output - alone.output).norm() <= 1e-5 * alone.output.norm()
+        assert (shared.output - planned_alone.output).norm() <= 1e-5 * planned_alone.output.norm()
 
 
 @spreads_weights

@@ -45,8 +45,9 @@ def pebble() -> tiny.Tiny:
     """Trained, and run on clips that are small enough for a test."""
     pipe = skipstone.load("pebble-video")
     pipe.set_progress_bar_config(disable=True)
-    size = {"height": 64, "width": 64, "num_frames": 5, "num_inference_steps": 12, "guidance_scale": 4.0}
-    return tiny.Tiny(pipe, {"prompt": "a red apple bouncing on a blue background", **size})
+    size = {"height": 64, "width": 64, "num_frames": 5, "max_sequence_length": 32}
+    run = {"num_inference_steps": 12, "guidance_scale": 4.0}
+    return tiny.Tiny(pipe, {"prompt": "a red apple bouncing on a blue background", **size, **run})
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ from skipstone import cli
 from skipstone.report import read_rows
 from skipstone.report.summary import summarise
 from skipstone.report.verdict import verdict
+from support.programs import small_image
 
 KEPT = sorted((Path(__file__).parents[2] / "docs" / "report").glob("*/rows.jsonl"))
 
 
 def test_a_small_report_of_the_bundled_image_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    small_image(monkeypatch, side=32)
     small = ["--limit", "1", "--steps", "4", "--size", "32x32", "--metrics", "psnr,ssim"]
     methods = ["fora:interval=2", "magcache:fitted:threshold=1:max_skips=1"]
     command = ["report", "--model", "pebble-image", "--methods", ",".join(methods), "--speedups", "2"]

@@ -33,6 +33,9 @@ from support import tiny
 from support.toy import ToyModel, ToyPipeline, constant, drifting
 from support.zoo import ZOO
 
+LOADED = (diffusers.FluxPipeline, diffusers.WanPipeline)
+"""What most processes use: loaded before they are forked, and not in each of them."""
+
 
 def run_twice(work: Callable[[int], Any]) -> list[Any]:
     """What two processes return that are joined by gloo over the loopback.

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from skipstone.pipelines import bundled
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -20,3 +22,10 @@ def run_here(script: str, *arguments: str) -> int:
         except SystemExit as exit:
             return int(exit.code or 0)
     return 0
+
+
+def small_image(patch: pytest.MonkeyPatch, side: int) -> None:
+    """Let pebble-image make small pictures; a short text saves most of the time."""
+    size = {"height": side, "width": side, "max_sequence_length": 32}
+    small = {**bundled.DEFAULTS["pebble-image"], **size}
+    patch.setattr(bundled, "DEFAULTS", {"pebble-image": small})

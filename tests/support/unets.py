@@ -65,7 +65,8 @@ def made(name: str) -> nn.Module:
     return randomised(cls(**config))
 
 
-def run(pipe: ToyPipeline, name: str, *branches: int) -> list[Tensor]:
-    given = [UNETS[name][2] | {"return_dict": False} for _ in range(5)]
+def run(pipe: ToyPipeline, name: str, *branches: int, steps: int = 6) -> list[Tensor]:
+    """What each call of all steps but the last returns."""
+    given = [UNETS[name][2] | {"return_dict": False} for _ in range(steps - 1)]
     calls = [[drawn(one, torch.Generator().manual_seed(b)) for b in branches or (0,)] for one in given]
-    return [next(tensors(output)) for output in pipe(calls, steps=6)]
+    return [next(tensors(output)) for output in pipe(calls, steps=steps)]

@@ -8,6 +8,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -77,6 +78,26 @@ class StepLines:
         self._progress.stop()
 
 
+def _bar(console: Console, counted: str, *before: ProgressColumn) -> Progress:
+    """A bar that tells how many things are done, and how long the others will take.
+
+    Args:
+        console: where to show it.
+        counted: what the things are called.
+        before: what stands before the bar.
+    """
+    return Progress(
+        *before,
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{counted},"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        speed_estimate_period=ONE_HOUR,
+    )
+
+
 class FrameBar:
     """Show how many frames of a video are made, and how long the others will take.
 
@@ -86,17 +107,7 @@ class FrameBar:
     """
 
     def __init__(self, console: Console, frames: int) -> None:
-        self._progress = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("frames,"),
-            TimeElapsedColumn(),
-            TextColumn("so far,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            speed_estimate_period=ONE_HOUR,
-        )
+        self._progress = _bar(console, "frames", TimeElapsedColumn(), TextColumn("so far:"))
         self._task = self._progress.add_task("", total=frames)
 
     def add(self, frames: int) -> None:
@@ -123,16 +134,7 @@ class RunBar:
 
     def __init__(self, console: Console, asks: bool = False) -> None:
         self._asks = asks
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("runs,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            speed_estimate_period=ONE_HOUR,
-        )
+        self._progress = _bar(console, "runs", TextColumn("{task.description}", markup=False))
         self._task = self._progress.add_task("the first run", total=None)
 
     def agrees(self, estimate: Estimate) -> bool:

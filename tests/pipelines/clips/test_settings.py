@@ -76,6 +76,7 @@ def test_a_time_that_no_model_was_trained_at_is_refused(pipe: Any, tmp_path: Pat
         ({"chunk": None}, "nothing says that this WanPipeline is causal: its folder has no causal.json"),
         ({"chunk": 0}, "chunk must be a whole number from 1"),
         ({"window": 1}, "a window of at least one chunk of 2 latent frames, got 1"),
+        ({"window": 4, "first": 5}, "a window of at least one chunk of 5 latent frames, got 4"),
         ({"sink": 4}, "a sink below the window of 4 frames, got 4"),
         ({"frames": 4}, "at least 5 frames, those of the first chunk, got 4"),
         ({"chunk": 20, "window": 20}, "at least 77 frames, those of the first chunk, got 22"),

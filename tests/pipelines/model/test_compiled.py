@@ -29,9 +29,11 @@ from skipstone import (
     WithPredictor,
 )
 from skipstone.pipelines import engine
+from skipstone.pipelines.model import watched
 from skipstone.pipelines.model.blocks import block_lists
 from skipstone.pipelines.model.compiled import FOLLOWS
 from skipstone.pipelines.planning import autoplan
+from skipstone.schedules.search import Target, find
 from support import tiny
 from support.methods import blocks, codebook, smooth
 from support.tiny_pipelines import unet
@@ -330,7 +332,7 @@ def test_another_thread_in_a_compiled_model_gets_its_own_answer(
     waits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It calls while the cached pipeline skips, which may wait for it: that graph must not answer it."""
-    monkeypatch.setattr(engine, "PATIENCE", 0.01 if waits else 60.0)
+    monkeypatch.setattr(watched, "PATIENCE", 0.01 if waits else 60.0)
     model, answers, threads = ToyModel(), [], []
 
     def call_from_elsewhere() -> None:
@@ -361,7 +363,8 @@ def test_a_compiled_model_and_the_model_itself_share_their_plans() -> None:
     (plain, by_plain), (compiled, by_compiled) = recorded(False), recorded(True)
     assert by_compiled.made_for == by_plain.made_for
     for case, record in ((plain, by_compiled), (compiled, by_plain)):
-        plan = record.plan(computed=2)
+        # Without runs that compare candidates: each would be compiled anew.
+        plan = find(record, Target(computed=2))
         with skipstone.attach(case.pipe, plan) as cache:
             case()
         assert cache.last_run.strip == plan.strip

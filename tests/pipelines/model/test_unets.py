@@ -45,13 +45,13 @@ def _no_gradients() -> object:
 @every_unet
 def test_skipping_a_replayed_input_equals_computing_it(name: str, method: str) -> None:
     pipe = ToyPipeline(made(name))
-    bare = run(pipe, name)
+    (bare,) = run(pipe, name, steps=2)
     with skipstone.attach(pipe, METHODS[method]) as cache:
         outputs = run(pipe, name)
     assert cache.last_run.strip == "#...."
-    assert torch.equal(outputs[0], bare[0])
+    assert torch.equal(outputs[0], bare)
     for output in outputs:
-        assert (output - bare[0]).norm() <= 1e-6 * bare[0].norm()
+        assert (output - bare).norm() <= 1e-6 * bare.norm()
 
 
 @every_unet

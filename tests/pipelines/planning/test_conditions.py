@@ -194,13 +194,16 @@ class Packed(torch.Tensor):
     """Numbers of four bits, as bitsandbytes keeps them."""
 
 
-def test_what_quantised_numbers_are_scaled_by_counts() -> None:
-    state = SimpleNamespace(absmax=torch.ones(2))
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_quantised_numbers_are_scaled_by_counts(nested: bool) -> None:
+    state = scales = SimpleNamespace(absmax=torch.ones(2), state2=None)
+    if nested:
+        state = SimpleNamespace(absmax=torch.ones(2, dtype=torch.uint8), state2=scales)
     model = torch.nn.Module()
     model.register_buffer("values", packed := torch.zeros(4, dtype=torch.uint8).as_subclass(Packed))
     packed.quant_state = state  # type: ignore[attr-defined]
     before = statistics(model)
-    state.absmax = torch.ones(2) * 2
+    scales.absmax = torch.ones(2) * 2
     assert statistics(model) != before
 
 

@@ -78,6 +78,18 @@ def test_sequential_offload_is_followed() -> None:
     assert statistics(model) == before
 
 
+def test_weights_that_sequential_offload_ignores_do_not_count() -> None:
+    """Accelerate brings its own weights before each call, whatever was assigned."""
+    accelerate = pytest.importorskip("accelerate")
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    accelerate.cpu_offload(model, execution_device="cpu")
+    before, x = statistics(model), torch.ones(1, 4)
+    output = model(x)
+    model.load_state_dict(torch.nn.Sequential(torch.nn.Linear(4, 4)).state_dict(), assign=True)
+    assert statistics(model) == before
+    assert torch.equal(model(x), output)
+
+
 def test_sequential_offload_is_followed_where_a_model_has_weights_of_its_own() -> None:
     accelerate = pytest.importorskip("accelerate")
     before = statistics(tiny.wan().pipe.transformer)
