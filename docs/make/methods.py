@@ -19,6 +19,7 @@ from written import written
 
 from skipstone.cachers import METHODS, PREDICTORS
 from skipstone.cachers.contract.per_layer import PerLayer
+from skipstone.cachers.wrappers.with_settling import WithSettling
 from skipstone.commands.methods import Method, catalogue
 from skipstone.report.rows import CACHED, PLAIN, SWEEP
 from skipstone.report.standing import Standing, standings
@@ -179,7 +180,8 @@ def memory(method: Method) -> str:
     if method.kind == "guidance saver":
         return "the branches' difference in float32, for each call."
     if method.kind == "wrapper":
-        return "none of its own."
+        settles = method.name == WithSettling.name
+        return "1 output of each model, of the size of the latents." if settles else "none of its own."
     kind = METHODS[method.name]
     if issubclass(kind, PerLayer):
         return "the last output of each layer that it may skip, for each branch: much more than the others."
