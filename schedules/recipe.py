@@ -38,13 +38,18 @@ class Recipe(Declared):
 
     @property
     def weighing(self) -> "Recipe":
-        """The same, which weighs several computed steps."""
-        return replace(self, anchors=ANCHORS)
+        """The same, which weighs several computed steps, as it does already or as is usual."""
+        return self if self.anchors == ANCHORS else replace(self, anchors=ANCHORS, settles=True)
 
     @property
     def reusing(self) -> "Recipe":
         """The same, which reuses the last computed step as it is."""
         return replace(self, anchors=1)
+
+    @property
+    def unsettled(self) -> "Recipe":
+        """The same, which leaves gaps as they are."""
+        return replace(self, settles=False)
 
     def suits(self, record: Profile) -> bool:
         """Whether a record has the matrix."""

@@ -28,7 +28,7 @@ import skipstone
 from skipstone.schedules.plan import make_plan
 from skipstone.schedules.recipe import Recipe
 from skipstone.schedules.record import Record
-from skipstone.schedules.search import recipes_for
+from skipstone.schedules.search import recipes_for, reuse_instead
 
 TESTED = 16
 SHARES = (0.34, 0.26, 0.2)
@@ -139,7 +139,8 @@ def prove(bench: Bench, rows: Rows) -> None:
     situation = bench.situation
     for computed in sorted({round(share * situation.steps) for share in SHARES}, reverse=True):
         usual = recipes_for(bench.record)[0]
-        for way, recipe in (("weighed", usual), ("reused", usual.reusing)):
+        reusing = reuse_instead(make_plan(bench.record, usual, computed))
+        for way, recipe in (("weighed", usual), ("reused", reusing)):
             rows.add(situation, way, computed, partial(bench.plan, recipe, computed))
     for name, method in others():
         rows.add(situation, name, 0, lambda method=method: bench.judge(method))  # type: ignore[misc]

@@ -16,6 +16,7 @@ ROWS, PAGE = ROOT / "benchmarks/rows/proving.jsonl", ROOT / "docs/planned.md"
 BEGIN, END = "<!-- proving: python docs/make/proving_table.py -->\n", "<!-- end of proving -->"
 
 WEIGHED, UNSETTLED, REUSED, BEFORE = "weighed", "not settled", "reused", "earlier planner"
+NOT_REUSED_SO = "reused, not settled"
 OTHERWISE_SETTLED = (
     "settled in full",
     "settled by half, whatever the innovation",
@@ -41,6 +42,7 @@ TRIED = (
     "evenly spaced, drawn to a line",
     "evenly spaced, reused",
     *OTHERWISE_SETTLED,
+    NOT_REUSED_SO,
 )
 """All ways to plan that were run; the best of them in a cell is its oracle."""
 

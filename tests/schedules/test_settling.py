@@ -150,7 +150,12 @@ def test_only_a_step_after_a_gap_settles() -> None:
 def test_a_recipe_may_leave_gaps_as_they_are() -> None:
     for recipe in (Recipe(settles=False), Recipe(settles=False).reusing):
         assert plan_of(STRIP, recipe).settlement("transformer", 4) is None
-        assert recipe.weighing == Recipe(settles=False)
+
+
+def test_a_recipe_that_weighs_stays_as_it_is_and_one_that_reuses_gets_the_usual() -> None:
+    for recipe in (Recipe(), Recipe(settles=False)):
+        assert recipe.weighing is recipe
+    assert Recipe(power=1, settles=False).reusing.weighing == Recipe(power=1)
 
 
 def test_without_recorded_outputs_nothing_is_settled() -> None:
