@@ -97,13 +97,22 @@ def decibels(made: Any, wanted: Any) -> list[float]:
 
 
 def others() -> Iterator[tuple[str, Any]]:
-    """Methods that need no plan, each at several settings."""
+    """Methods that need no plan, each at several settings, and those that reuse the last residual settled."""
+    for name, method in reusing():
+        yield name, method
+        yield f"{name}+settling", skipstone.WithSettling(method)
+        yield f"{name}+settling 1.0", skipstone.WithSettling(method, 1.0)
     for interval in (2, 3, 4, 5):
-        yield f"fora {interval}", skipstone.FORA(interval)
         yield (
             f"fora {interval}+taylor",
             skipstone.WithPredictor(skipstone.FORA(interval), skipstone.Taylor(1)),
         )
+
+
+def reusing() -> Iterator[tuple[str, Any]]:
+    """Those that reuse the last residual."""
+    for interval in (2, 3, 4, 5):
+        yield f"fora {interval}", skipstone.FORA(interval)
     for threshold in (0.05, 0.1, 0.2, 0.4):
         yield f"teacache {threshold}", skipstone.TeaCache(threshold)
         yield f"seacache {threshold}", skipstone.SeaCache(threshold)

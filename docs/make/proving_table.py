@@ -229,7 +229,12 @@ def compared(found: dict[str, list[Cell]]) -> dict[str, list[float]]:
     gains: dict[str, list[float]] = defaultdict(list)
     for row in rows():
         points = sorted(plans[row["situation"]].items())
-        if row["asked"] or not points or not points[0][0] <= row["computed"] <= points[-1][0]:
+        if (
+            row["asked"]
+            or "+settling" in row["way"]
+            or not points
+            or not points[0][0] <= row["computed"] <= points[-1][0]
+        ):
             continue
         ours = float(np.interp(row["computed"], *zip(*points, strict=True)))
         gains[row["situation"].split()[0]].append(ours - mean(row))
