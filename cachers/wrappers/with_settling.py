@@ -41,10 +41,13 @@ class WithSettling(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.site is Site.LAYER or self.guidance is not None or not _reuses(self.cacher):
+        refuse_settling(self.cacher, "settling is added once")
+        saves_elsewhere = self.guidance is not None or self.shares_prefix
+        if self.site is Site.LAYER or saves_elsewhere or not _reuses(self.cacher):
             raise ValueError(
                 f"{self.cacher.describe()}: settling goes with methods that reuse the last residual, such as "
-                "fora, teacache or seacache, without predictor or guidance saver; plans settle by themselves"
+                "fora, teacache or seacache, without predictor, guidance saver or shared prefix; plans settle "
+                "by themselves"
             )
 
     def for_run(self, run: RunFacts) -> Cacher[Any]:
@@ -80,6 +83,14 @@ class Settled(WithSettling):
 
     def describe(self) -> str:
         return f"{self.cacher.describe()}; {self.name} share {self.share:g}"
+
+
+def refuse_settling(method: Cacher[Any], why: str) -> None:
+    """Raise a ValueError, with the reason, if a method settles already by a wrapper."""
+    while isinstance(method, Wrapper):
+        if isinstance(method, WithSettling):
+            raise ValueError(f"{method.describe()}: {why}; leave it out")
+        method = method.cacher
 
 
 def _reuses(method: Cacher[Any]) -> bool:
