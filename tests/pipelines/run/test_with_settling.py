@@ -28,6 +28,7 @@ from skipstone import (
     WithSettling,
 )
 from skipstone.cachers.contract.words import Outcome, Probe, Step
+from support.adapters import lora
 from support.solving import STEPS, Solving
 from support.tiny_pipelines import PIPELINES
 
@@ -111,7 +112,7 @@ def test_each_sample_of_a_batch_is_settled_by_itself() -> None:
 
     class Batch(Solving):
         def __call__(self, *args: Any, **kwargs: Any) -> list[Tensor]:
-            return [super(Batch, self).__call__(*args, **kwargs)[0].flatten(0, 1)]
+            return [output.flatten(0, 1) for output in super().__call__(*args, **kwargs)]
 
     pipe = Batch(FLOW())
     assert (run(pipe, settled(FORA(3))) - pipe()[0]).norm() < 1e-4 * (run(pipe, FORA(3)) - pipe()[0]).norm()
@@ -229,20 +230,30 @@ def test_the_drawn_strips_differ_and_have_gaps() -> None:
     assert sum(bool(gaps(strips)) for strips in all_of_them) > 5
 
 
-def differs_from(case: Any, methods: tuple[Any, Any], change: Any = None) -> list[int]:
-    """The steps after which two methods' latents move apart further."""
-    seen: list[list[Tensor]] = []
+Change = Callable[[int], dict[str, Any]]
+
+
+def latents_after(case: Any, method: Any, change: Change = lambda n: {}) -> list[Tensor]:
+    """The latents after each step."""
+    seen: list[Tensor] = []
 
     def look(pipe: Any, n: int, time: Any, given: dict[str, Any]) -> dict[str, Any]:
-        seen[-1].append(given["latents"].clone())
-        return change(n) if change is not None else {}
+        seen.append(given["latents"].clone())
+        return change(n)
 
-    for method in methods:
-        seen.append([])
-        with skipstone.attach(case.pipe, method):
-            case(callback_on_step_end=look)
-    alike = [torch.equal(one, other) for one, other in zip(*seen, strict=True)]
-    return [n for n, same in enumerate(alike) if not same][:1]
+    with skipstone.attach(case.pipe, method):
+        case(callback_on_step_end=look)
+    return seen
+
+
+def first_unlike(ours: list[Tensor], others: list[Tensor]) -> int | None:
+    alike = list(map(torch.equal, ours, others))
+    return alike.index(False) if False in alike else None
+
+
+def first_apart(case: Any, methods: tuple[Any, Any], change: Change = lambda n: {}) -> int | None:
+    """The first step after which two methods' latents differ."""
+    return first_unlike(*(latents_after(case, method, change) for method in methods))
 
 
 @pytest.fixture
@@ -252,16 +263,41 @@ def wan() -> Any:
     return case
 
 
-@pytest.mark.parametrize(("at", "first"), [(99, 3), (1, 6), (2, 6), (4, 9)])
-def test_a_prompt_switched_within_a_gap_leaves_that_gap_as_it_is(wan: Any, at: int, first: int) -> None:
-    """The switched branch alone is computed on the next step."""
+@pytest.mark.parametrize(("at", "first"), [(99, 3), (0, 6), (1, 6), (2, 9)])
+def test_a_prompt_switched_in_a_gap_or_after_it_leaves_the_gap_as_it_is(
+    wan: Any, at: int, first: int
+) -> None:
+    """The switched branch begins anew, whether or not that step was to be computed.
+
+    A step that was computed for two reasons begins no gap, either.
+    """
 
     def change(n: int) -> dict[str, Any]:
         return {"prompt_embeds": torch.ones(1, 6, 8)} if n == at else {}
 
-    strip = "#..#" + "..#" * 2
-    pair = StepMask(NEVER, strip), settled(StepMask(NEVER, strip))
-    assert differs_from(wan, pair, change) == ([first] if at != 4 else [3])
+    mask = StepMask(NEVER, "#..#..#..#")
+    assert first_apart(wan, (mask, settled(mask)), change) == first
+
+
+@pytest.mark.parametrize(("at", "first"), [(99, 3), (0, 3), (1, 6), (2, 6)])
+def test_an_adapter_switched_in_a_gap_or_after_it_leaves_the_gap_as_it_is(
+    wan: Any, at: int, first: int
+) -> None:
+    """What it changed has not drifted. A step that is computed for it begins another gap."""
+    pytest.importorskip("peft", reason="adapters need peft")
+    model = wan.pipe.transformer
+    lora(wan, 1, "style")
+
+    def change(n: int) -> dict[str, Any]:
+        if n == at:
+            model.set_adapters("style", 0.5)
+        return {}
+
+    mask, found = StepMask(NEVER, "#..#..#..#"), []
+    for method in (mask, settled(mask)):
+        model.set_adapters("style", 1.0)
+        found.append(latents_after(wan, method, change))
+    assert first_unlike(*found) == first
 
 
 def test_two_experts_settle_their_own_gaps_and_none_across() -> None:
@@ -272,11 +308,11 @@ def test_two_experts_settle_their_own_gaps_and_none_across() -> None:
         switch = cache.last_run.strip.rindex("#")
     assert 3 < switch < STEPS - 3
     one = StepMask(NEVER, "#" + "." * (switch - 1) + "##" + "." * (STEPS - switch - 3) + "#")
-    assert differs_from(case, (one, settled(one))) == [STEPS - 1]
+    assert first_apart(case, (one, settled(one))) == STEPS - 1
     for name in ("transformer", "transformer_2"):
         mask = StepMask(NEVER, "#.#" + "." * (switch - 3) + "#.#" + "." * (STEPS - switch - 3))
         only = PerModel(mask, {name: settled(mask)})
-        assert differs_from(case, (mask, only)) == [2 if name == "transformer" else switch + 2]
+        assert first_apart(case, (mask, only)) == (2 if name == "transformer" else switch + 2)
 
 
 def test_runs_that_take_turns_are_settled_as_each_alone() -> None:
