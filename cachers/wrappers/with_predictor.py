@@ -28,7 +28,7 @@ class WithPredictor(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_settling(self.cacher, "a predictor does not reuse the residual as it is, so nothing can be settled")
+        refuse_settling(self.cacher, "what a predictor estimates cannot be settled")
 
     @property
     def history(self) -> int:

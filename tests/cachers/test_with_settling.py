@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 import skipstone
 from skipstone import FORA, METHODS, Cacher, PerModel, Planned, Reuse, RunCap, Taylor, Warmup
 from skipstone import WithPredictor as With
 from skipstone import WithSettling as Settle
 from skipstone import WithSharedPrefix as Sharing
-from skipstone.cachers.contract.words import ModelFacts, RunFacts, Step
+from skipstone.cachers.contract.words import ModelFacts, RunFacts, Solved, Step
 from skipstone.cachers.make import make
 
 SETTLED = {
@@ -97,8 +98,12 @@ def test_it_tells_its_share_with_the_method() -> None:
     assert method.describe() == method.for_run(facts()).describe() == "fora interval 3; settling share 0.5"
 
 
-def test_without_known_levels_the_method_runs_alone() -> None:
-    assert Settle(FORA(3)).for_run(facts(known=False)) == FORA(3)
+def test_without_known_levels_it_keeps_nothing_and_says_that_it_did_nothing() -> None:
+    """Nobody knows then how far the solver's steps go."""
+    method = Settle(FORA(3)).for_run(facts(known=False))
+    method.settle(Solved(Step(0, 4, 1.0), "computed", torch.ones(1, 2), torch.ones(1, 2), 1.0, "flow"))
+    assert method.nbytes == 0
+    assert "settling did nothing" in " ".join(method.remarks())
 
 
 def test_each_run_has_its_own_memory() -> None:

@@ -126,17 +126,32 @@ UNSETTLED: dict[str, Callable[[], Solving]] = {
     "Euler ancestral": lambda: Solving(d.EulerAncestralDiscreteScheduler()),
     "Heun": lambda: Solving(d.HeunDiscreteScheduler()),
     "noise that grows": lambda: Solving(FLOW(invert_sigmas=True)),
-    "tiles": lambda: Solving(FLOW(), tiles=2),
 }
 
 
 @pytest.mark.parametrize("name", UNSETTLED)
-def test_on_other_samplers_nothing_changes(name: str) -> None:
-    pipe, found = UNSETTLED[name](), []
+def test_on_other_samplers_nothing_changes_and_the_run_says_so(name: str) -> None:
+    pipe, found, said = UNSETTLED[name](), [], []
     for method in (FORA(3), settled(FORA(3))):
         torch.manual_seed(0)
-        found.append(run(pipe, method))
+        with skipstone.attach(pipe, method) as cache:
+            found.append(pipe()[0])
+        assert cache.last_run.skipped > 0
+        said.append("settling did nothing" in str(cache.last_run))
     assert torch.equal(*found)
+    assert said == [False, True]
+
+
+def test_steps_that_are_taken_for_each_tile_are_not_settled() -> None:
+    pipe = Solving(FLOW(), tiles=2)
+    assert torch.equal(run(pipe, settled(FORA(3))), run(pipe, FORA(3)))
+
+
+def test_where_it_settles_the_run_says_nothing_of_that() -> None:
+    pipe = Solving(FLOW())
+    with skipstone.attach(pipe, settled(FORA(3))) as cache:
+        pipe()
+    assert "did nothing" not in str(cache.last_run)
 
 
 @dataclass(frozen=True)
