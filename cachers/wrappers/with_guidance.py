@@ -6,6 +6,7 @@ from typing import ClassVar
 from skipstone.cachers.contract.guidance import Guidance
 from skipstone.cachers.contract.words import Solved
 from skipstone.cachers.contract.wrapper import Wrapper
+from skipstone.cachers.wrappers.with_settling import refuse_settling
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,18 @@ class WithGuidance(Wrapper):
     Args:
         cacher: the method that skips steps or layers.
         saver: the method that saves the unconditional branch.
+
+    Raises:
+        ValueError: the method has `WithSettling`.
     """
 
     name: ClassVar[str] = "with-guidance"
 
     saver: Guidance
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_settling(self.cacher, "what a guidance saver estimates cannot be settled")
 
     @property
     def guidance(self) -> Guidance | None:

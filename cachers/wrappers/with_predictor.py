@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from skipstone.cachers.contract.predictor import Predictor
 from skipstone.cachers.contract.words import Solved, Step, Weights
 from skipstone.cachers.contract.wrapper import Wrapper
+from skipstone.cachers.wrappers.with_settling import refuse_settling
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,18 @@ class WithPredictor(Wrapper):
     Args:
         cacher: the method that decides; its own estimate is not used.
         predictor: weighs the residuals of computed steps.
+
+    Raises:
+        ValueError: the method has `WithSettling`.
     """
 
     name: ClassVar[str] = "with-predictor"
 
     predictor: Predictor
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_settling(self.cacher, "what a predictor estimates cannot be settled")
 
     @property
     def history(self) -> int:

@@ -1,6 +1,6 @@
 """Undo the drift of reused residuals on the next computed step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -13,6 +13,8 @@ from skipstone.cachers.settling import DriftSettling, Settling
 
 Undone = Annotated[float, Gt(0), Le(1)]
 """How much of an expected error is undone."""
+
+IDLE = "settling did nothing: it needs a sampler such as Euler or DDIM, which takes each step once"
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,22 @@ class WithSettling(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.site is Site.LAYER or self.guidance is not None or not _reuses(self.cacher):
+        refuse_settling(self.cacher, "settling is added once")
+        saves_elsewhere = self.guidance is not None or self.shares_prefix
+        if self.site is Site.LAYER or saves_elsewhere or not _reuses(self.cacher):
             raise ValueError(
                 f"{self.cacher.describe()}: settling goes with methods that reuse the last residual, such as "
-                "fora, teacache or seacache, without predictor or guidance saver; plans settle by themselves"
+                "fora, teacache or seacache, without predictor, guidance saver or shared prefix; "
+                "plans settle by themselves"
             )
 
     def for_run(self, run: RunFacts) -> Cacher[Any]:
         method = self.cacher.for_run(run)
-        if not run.has_levels or not _reuses(method):
+        if not _reuses(method):
             return method
-        return Settled(method, self.share, DriftSettling(1, run.levels, self.share))
+        # Without levels it is not known how far the solver's steps go.
+        settling = DriftSettling(1, run.levels, self.share) if run.has_levels else None
+        return Settled(method, self.share, settling)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Settled(WithSettling):
     """`WithSettling` in one run.
 
     Args:
-        settling: undoes errors of gaps.
+        settling: undoes errors of gaps; None where it cannot.
     """
 
     settling: Settling | None = field(default=None, compare=False)
@@ -78,8 +85,20 @@ class Settled(WithSettling):
             self.settling.kept.clear()
         super().end_run(skip_cost)
 
+    def remarks(self) -> Sequence[str]:
+        was_told = self.settling is not None and self.settling.last >= 0
+        return super().remarks() if was_told else (*super().remarks(), IDLE)
+
     def describe(self) -> str:
         return f"{self.cacher.describe()}; {self.name} share {self.share:g}"
+
+
+def refuse_settling(method: Cacher[Any], why: str) -> None:
+    """Raise a ValueError, with the reason, if a method is in `WithSettling`."""
+    while isinstance(method, Wrapper):
+        if isinstance(method, WithSettling):
+            raise ValueError(f"{method.describe()}: {why}; leave settling out")
+        method = method.cacher
 
 
 def _reuses(method: Cacher[Any]) -> bool:

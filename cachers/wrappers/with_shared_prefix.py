@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from skipstone.cachers.contract.wrapper import Wrapper
+from skipstone.cachers.wrappers.with_settling import refuse_settling
 
 
 @dataclass(frozen=True)
@@ -14,10 +15,17 @@ class WithSharedPrefix(Wrapper):
 
     Args:
         cacher: the method that skips steps or layers.
+
+    Raises:
+        ValueError: the method has `WithSettling`.
     """
 
     name: ClassVar[str] = "with-shared-prefix"
     shares_prefix = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_settling(self.cacher, "frames that are left out cannot be settled")
 
     def describe(self) -> str:
         return f"{self.cacher.describe()}; shared-prefix"

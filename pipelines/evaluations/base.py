@@ -91,6 +91,11 @@ class Branch(Generic[StateT]):
             memory.forget()
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether what it had was dropped in the run, or another one was in its place."""
+        return not len(self.snapshots) and self.why_empty is not Reason.NO_SNAPSHOT
+
+    @property
     def nbytes(self) -> int:
         """Bytes held for reuse."""
         # Blocks in a row may share a memory.
@@ -208,7 +213,9 @@ class Evaluation(Generic[StateT]):
         if probe is not self.now.probe:
             self.now = replace(self.now, probe=probe)
         self.reason = reason_to_compute(self.method, self.now, self.branch.state, self.branch.snapshots)
-        if self.reason is Reason.NO_SNAPSHOT:
+        # A step that the method asks for is no less apart from those before it.
+        was_cut_off = self.branch.is_cut_off and not (self.skipped or self.now.step.is_first)
+        if self.reason is Reason.NO_SNAPSHOT or was_cut_off:
             self.reason = self.branch.why_empty
 
     def _decide_early(self) -> None:

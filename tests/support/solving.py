@@ -1,0 +1,46 @@
+"""A toy pipeline that solves: its latents follow from what the model returns."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from support.toy import ToyModel, ToyPipeline
+
+STEPS = 10
+
+
+class Solving(ToyPipeline):
+    """Takes the scheduler's steps with what the toy returns, ``1 + 6 * temb``, a line in the step.
+
+    Args:
+        scheduler: the scheduler.
+        begin: the first of its steps, as in runs from an image.
+        tiles: how often each step is taken.
+        given: keyword arguments of each step.
+    """
+
+    def __init__(self, scheduler: Any, begin: int = 0, tiles: int = 1, **given: Any) -> None:
+        super().__init__(ToyModel())
+        self.scheduler, self.begin, self.tiles, self.given = scheduler, begin, tiles, given
+
+    @torch.no_grad()
+    def __call__(self, *args: Any, steps: int = STEPS, **kwargs: Any) -> list[Tensor]:
+        latents, slope = torch.randn(2, 1, 64, 8, generator=torch.Generator().manual_seed(0))
+        self.scheduler.set_timesteps(steps + self.begin)
+        if self.begin:
+            self.scheduler.set_begin_index(self.begin)
+        for n, time in enumerate(self.scheduler.timesteps[self.begin :]):
+            if hasattr(self.scheduler, "scale_model_input"):
+                self.scheduler.scale_model_input(latents, time)
+            output = self.transformer(torch.ones_like(slope), temb=(0.5 + n / steps) * slope)
+            for _ in range(self.tiles):
+                if self.tiles > 1:
+                    self.scheduler._step_index = self.begin + n
+                latents = self.solve(output, time, latents)
+        return [latents[None]]
+
+    def solve(self, output: Tensor, time: Tensor, latents: Tensor) -> Tensor:
+        made = self.scheduler.step(output, time, latents, **self.given)
+        result: Tensor = made[0] if isinstance(made, tuple) else made.prev_sample
+        return result
