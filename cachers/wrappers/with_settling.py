@@ -17,8 +17,8 @@ Undone = Annotated[float, Gt(0), Le(1)]
 IDLE = "settling did nothing: it needs a sampler such as Euler or DDIM, which takes each step once"
 
 IN_PART = (
-    "settling did little: guidance branches were seldom skipped on the same steps; seacache and fora skip all "
-    "of them together"
+    "settling did little: guidance branches were seldom skipped on the same steps; seacache and fora skip "
+    "all of them together"
 )
 
 

@@ -107,7 +107,7 @@ def test_without_known_levels_it_keeps_nothing_and_says_that_it_did_nothing() ->
 
 
 ONE, ALL = [0, 2, 4], [0, 1, 2, 3, 4]
-"""Of five steps those on which all branches are skipped or none; on the others one branch is skipped alone."""
+"""Of five steps, those on which all branches are skipped or none. On the others one is skipped alone."""
 
 
 @pytest.mark.parametrize(("whole", "says"), [(ONE, True), (ALL, False)])
