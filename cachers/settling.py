@@ -40,12 +40,15 @@ class Settling(ABC):
         history: how many computed outputs estimates come from.
 
     ``kept`` has the newest computed outputs with their steps, newest first, and ``last`` is the last step
-    that was told. One that was left out was computed in part.
+    that was told. One that was left out was computed in part. ``settled`` counts gaps that were settled, and
+    ``broken`` how often steps were left out.
     """
 
     history: int
     kept: deque[tuple[int, Tensor]] = field(default_factory=deque, init=False)
     last: int = field(default=-1, init=False)
+    settled: int = field(default=0, init=False)
+    broken: int = field(default=0, init=False)
 
     @abstractmethod
     def continues(self, reason: str) -> bool:
@@ -69,6 +72,7 @@ class Settling(ABC):
         """Settle the gap before a step, if it was computed."""
         at, output = solved.step.index, solved.output
         goes_on = at == self.last + 1 and (solved.reason is None or self.continues(solved.reason))
+        self.broken += 0 <= self.last < at - 1
         self.last = at
         if not goes_on or any(other.shape != output.shape for _, other in self.kept):
             self.kept.clear()
@@ -77,6 +81,7 @@ class Settling(ABC):
         found = self.settlement(solved, [step for step, _ in self.kept])
         if found is not None:
             self._move(solved, found)
+            self.settled += 1
         # A graph overwrites its former output.
         self.kept.appendleft((at, output.detach().clone()))
         while len(self.kept) > self.history:

@@ -16,6 +16,11 @@ Undone = Annotated[float, Gt(0), Le(1)]
 
 IDLE = "settling did nothing: it needs a sampler such as Euler or DDIM, which takes each step once"
 
+IN_PART = (
+    "settling did little: guidance branches were seldom skipped on the same steps; seacache and fora skip "
+    "all of them together"
+)
+
 
 @dataclass(frozen=True)
 class WithSettling(Wrapper):
@@ -25,7 +30,8 @@ class WithSettling(Wrapper):
     on each step between. Only the latents are changed; which steps are computed may follow from that.
 
     Use: with methods that reuse the last residual, on FLUX, Qwen-Image, SD3, LTX and others whose sampler is
-    Euler or DDIM. On other samplers it does nothing.
+    Euler or DDIM. On other samplers it does nothing, and little where guidance branches are skipped on
+    different steps.
     Source: skipstone itself, docs/planned.md; it is a corrector as UniPC's, arXiv:2302.04867.
 
     Args:
@@ -86,8 +92,12 @@ class Settled(WithSettling):
         super().end_run(skip_cost)
 
     def remarks(self) -> Sequence[str]:
-        was_told = self.settling is not None and self.settling.last >= 0
-        return super().remarks() if was_told else (*super().remarks(), IDLE)
+        return [*super().remarks(), *filter(None, [self._why_little()])]
+
+    def _why_little(self) -> str | None:
+        if self.settling is None or self.settling.last < 0:
+            return IDLE
+        return IN_PART if self.settling.broken > self.settling.settled else None
 
     def describe(self) -> str:
         return f"{self.cacher.describe()}; {self.name} share {self.share:g}"

@@ -55,6 +55,9 @@ STEPS = (20, 28, 50)
 THRESHOLDS = range(24, 46)
 """Those that `REUSED_BELOW` is chosen from, in dB."""
 
+QUALITIES = {"below 40 dB": (0, 40), "from 40 to 45": (40, 45), "above": (45, HIGHEST + 1)}
+"""Of plans that do not settle, the PSNR by which the worth of settling is told."""
+
 Cell = dict[str, dict[str, Any]]
 """The rows of one situation and budget by way."""
 
@@ -160,6 +163,7 @@ def figures(found: dict[str, list[Cell]]) -> Iterator[str]:
         + f" dB on average, and {fmean(settled):+.1f} in all {len(settled)} cells; "
         f"at most {-min(settled):.1f} are lost."
     )
+    yield f"By what plans have without it: {', '.join(_worth_of_settling_by_quality(everything))}."
     otherwise = {way: _worth_of_settling(everything, way) for way in OTHERWISE_SETTLED}
     yield (
         "Otherwise: "
@@ -177,6 +181,15 @@ def figures(found: dict[str, list[Cell]]) -> Iterator[str]:
     third = [usual(cell) for cell in everything if cell[WEIGHED]["asked"] == 17]
     below = fmean(mean(row) - min(row["psnr"]) for row in third)
     yield f"At 17 of 50 steps the worst of 16 prompts is {below:.0f} dB below the mean."
+    yield _lost(compared(found))
+
+
+def _lost(against: dict[str, list[float]]) -> str:
+    """Which comparisons with other methods are lost, and by how much."""
+    lost = {model: [gain for gain in gains if gain <= -0.5] for model, gains in against.items()}
+    lost = {model: gains for model, gains in lost.items() if gains}
+    counts = ", ".join(f"{len(gains)} (`{model}`)" for model, gains in lost.items())
+    return f"Worse than another method are {counts}, by {-min(map(min, lost.values())):.1f} dB at most."
 
 
 def _worth(found: Sequence[Cell], steps: int) -> list[float]:
@@ -192,6 +205,13 @@ def _worth_of_settling(found: Sequence[Cell], way: str = WEIGHED) -> list[float]
     """What a way of it gains in each cell where it is done."""
     settled = (cell for cell in found if UNSETTLED in cell and usual(cell) is cell[WEIGHED])
     return [mean(cell[way]) - mean(cell[UNSETTLED]) for cell in settled if way in cell]
+
+
+def _worth_of_settling_by_quality(found: Sequence[Cell]) -> Iterator[str]:
+    for words, (least, most) in QUALITIES.items():
+        alike = [cell for cell in found if UNSETTLED in cell and least <= mean(cell[UNSETTLED]) < most]
+        gains = _worth_of_settling(alike)
+        yield f"{fmean(gains):+.1f} dB {words} ({len(gains)} cells)"
 
 
 def written() -> str:

@@ -18,7 +18,7 @@ SETTLING, FULLY = "+settling", "+settling 1.0"
 HIGHEST = 60.0
 """PSNR in dB above which no difference counts."""
 
-SHARES = ((0.45, 1.0, "45% of the steps and more"), (0.3, 0.45, "30 to 45%"), (0.0, 0.3, "less"))
+SHARES = ((0.45, 1.0, "45% of the steps and more"), (0.3, 0.45, "30 to 45%"), (0.0, 0.3, "fewer"))
 
 
 class Pair(NamedTuple):

@@ -106,6 +106,21 @@ def test_without_known_levels_it_keeps_nothing_and_says_that_it_did_nothing() ->
     assert "settling did nothing" in " ".join(method.remarks())
 
 
+ONE, ALL = [0, 2, 4], [0, 1, 2, 3, 4]
+"""Of five steps, those on which all branches are skipped or none. On the others one is skipped alone."""
+
+
+@pytest.mark.parametrize(("whole", "says"), [(ONE, True), (ALL, False)])
+def test_a_run_whose_branches_skip_different_steps_says_that_it_settles_little(
+    whole: list[int], says: bool
+) -> None:
+    method = Settle(FORA(2)).for_run(facts(5))
+    for n in whole:
+        output, reason = torch.full((1, 2), float(n)), None if n % 2 else "computed"
+        method.settle(Solved(Step(n, 5, 1 - n / 5), reason, output, torch.ones(1, 2), 1.0, "flow"))
+    assert ("settling did little" in " ".join(method.remarks())) == says
+
+
 def test_each_run_has_its_own_memory() -> None:
     method: Any = Settle(skipstone.SeaCache(0.2))
     one, other = method.for_run(facts()), method.for_run(facts())

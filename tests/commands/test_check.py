@@ -37,6 +37,16 @@ def test_a_check_of_a_plan(folder: str, prompts: str, capsys: pytest.CaptureFixt
     assert "--plan, --method: each of them says how to skip, give one" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["planned", "planned+settling"])
+def test_a_plan_is_not_made_of_its_name(
+    name: str, folder: str, prompts: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = ["check", "--model", folder, "--prompts", prompts, "--min-psnr", "5"]
+    assert cli.run([*gate, "--method", name]) == 2
+    said = f"--method {name}: a plan is in a file, give --plan FILE instead"
+    assert said in capsys.readouterr().err
+
+
 def test_a_check_that_fails(folder: str, prompts: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(folder, "--min-psnr", "99", "--min-speedup", "1000") == 1
     out = capsys.readouterr().out

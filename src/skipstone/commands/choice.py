@@ -91,6 +91,8 @@ class Choice:
             from skipstone.pipelines.opening.block_caching_file import load_block_caching
 
             return load_block_caching(model)
+        if name.split("+")[0] == "planned":
+            raise ValueError(f"--method {self.method}: a plan is in a file, give --plan FILE instead")
         return make_method(name, self.settings or ())
 
 
