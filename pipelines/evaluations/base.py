@@ -213,8 +213,10 @@ class Evaluation(Generic[StateT]):
         if probe is not self.now.probe:
             self.now = replace(self.now, probe=probe)
         self.reason = reason_to_compute(self.method, self.now, self.branch.state, self.branch.snapshots)
+        if self.reason is None:
+            return
         # A step that the method asks for is no less apart from those before it.
-        was_cut_off = self.branch.is_cut_off and not (self.skipped or self.now.step.is_first)
+        was_cut_off = self.branch.is_cut_off and not self.now.step.is_first
         if self.reason is Reason.NO_SNAPSHOT or was_cut_off:
             self.reason = self.branch.why_empty
 
