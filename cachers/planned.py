@@ -130,6 +130,10 @@ class Followed(Planned):
                 self.innovation.add(step, outcome.branch, part)
         super().update(probe, outcome, step, state)
 
+    @property
+    def settles(self) -> bool:
+        return self.settling is not None
+
     def settle(self, solved: Solved) -> None:
         if self.settling is not None:
             self.settling.after(solved)

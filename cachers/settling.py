@@ -117,7 +117,7 @@ class PlanSettling(Settling):
     def settlement(self, solved: Solved, anchors: Sequence[int]) -> Settlement | None:
         at = solved.step.index
         as_planned = list(anchors) == self.plan.anchors(self.model, at)
-        return self.plan.settlement(self.model, at) if as_planned else None
+        return self.plan.settlement(self.model, at, solved.prediction) if as_planned else None
 
 
 @dataclass

@@ -16,7 +16,8 @@ import skipstone.plotting as plotting
 from skipstone.disk import hub
 from skipstone.schedules import card, files
 from skipstone.schedules.expectation import SAFE, estimated_psnr, expected_speedup, seen_at
-from skipstone.schedules.moments import Floats, Moments
+from skipstone.schedules.importance import Prediction
+from skipstone.schedules.moments import Moments
 from skipstone.schedules.profile import GUIDED, OUTPUT, RESIDUAL, Profile
 from skipstone.schedules.promise import Promise
 from skipstone.schedules.recipe import Recipe
@@ -168,12 +169,13 @@ class Plan:
             return [1.0, *[0.0] * (len(anchors) - 1)]
         return self.weights[model].weights(step, anchors)
 
-    def settlement(self, model: str, step: int) -> Settlement | None:
+    def settlement(self, model: str, step: int, prediction: Prediction) -> Settlement | None:
         """How a computed step settles the gap before it; None if it does not.
 
         Args:
             model: the model.
             step: a step that the plan computes.
+            prediction: what the solver takes outputs for.
         """
         outputs, anchors = self._outputs[model], self.anchors(model, step)
         if outputs is None or not self.recipe.settles or not anchors or anchors[0] == step - 1:
@@ -182,8 +184,8 @@ class Plan:
         if not needed <= {*outputs.steps} & {*self.weights[model].steps}:
             return None
         weigh = functools.partial(self.weights_for, model, anchors=anchors)
-        share = SHARES[self.recipe.anchors]
-        return settlement(outputs, anchors, step, weigh, self._effects, share)
+        effects = solver_effects(self.record.levels, prediction)
+        return settlement(outputs, anchors, step, weigh, effects, SHARES[self.recipe.anchors])
 
     def anchors(self, model: str, step: int) -> list[int]:
         """The computed steps of a model that estimates on a step come from, newest first."""
@@ -197,10 +199,6 @@ class Plan:
         return {
             model: find(model, f"{GUIDED} {OUTPUT}") or find(model, OUTPUT) for model in self.record.models
         }
-
-    @cached_property
-    def _effects(self) -> tuple[Floats, Floats]:
-        return solver_effects(self.record.levels, self.record.made_for.get("prediction", "flow"))
 
     def expected_errors(self) -> list[float | None]:
         """The expected error of each step's estimate, relative to the residual; None for computed steps."""

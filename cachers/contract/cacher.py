@@ -122,6 +122,11 @@ class Cacher(Declared, ABC, Generic[StateT]):
         """
         del skip_cost
 
+    @property
+    def settles(self) -> bool:
+        """Whether `settle` is called on the method of a run: it must be found out on every step."""
+        return False
+
     def settle(self, solved: Solved) -> None:
         """Correct the latents of a step in place, as its computed output shows what earlier estimates missed.
 

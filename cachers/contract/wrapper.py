@@ -118,6 +118,10 @@ class Wrapper(Cacher[Any]):
     def end_run(self, skip_cost: Callable[[], float | None]) -> None:
         self.cacher.end_run(skip_cost)
 
+    @property
+    def settles(self) -> bool:
+        return self.cacher.settles
+
     def settle(self, solved: Solved) -> None:
         self.cacher.settle(solved)
 

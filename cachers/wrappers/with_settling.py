@@ -77,6 +77,10 @@ class Settled(WithSettling):
 
     settling: Settling | None = field(default=None, compare=False)
 
+    @property
+    def settles(self) -> bool:
+        return self.settling is not None
+
     def settle(self, solved: Solved) -> None:
         if self.settling is not None:
             self.settling.after(solved)

@@ -60,7 +60,7 @@ class Run:
         self.noisy_sampler: str | None = None
         self._drivers: list[weakref.ref[Any]] = []
         self._planned: int | None = None
-        self._settled = False
+        self._taken = False
         self._scale = TimeScale()
         self._unread: list[tuple[int, ModelTime, AsyncCopy]] = []
         self._lay_out(getattr(scheduler, "begin_index", None))
@@ -111,9 +111,9 @@ class Run:
             place = self._index_of(time.bounds[0])
         return place is None or self.schedule.timesteps[place] == self.step.timestep
 
-    def settled_at(self, index: int) -> bool:
+    def taken_at(self, index: int) -> bool:
         """Whether its scheduler has already taken this step."""
-        return self._settled and self.index == index
+        return self._taken and self.index == index
 
     def follow(self, schedule: Schedule, scheduler: Any) -> None:
         """Replace the scheduler that drives it."""
@@ -159,7 +159,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all steps were taken. A program that steps by itself has done so with its last call."""
-        is_taken = self._settled or (self.steps_itself and self.pending)
+        is_taken = self._taken or (self.steps_itself and self.pending)
         return is_taken and self.index >= self.count - 1
 
     def fits(self, time: ModelTime | None, believed: bool) -> int | None:
@@ -190,7 +190,7 @@ class Run:
         if not self.began:
             self._begin(time)
         if index != self.index:
-            self._settled = False
+            self._taken = False
         self.index, self.pending = index, True
         if self._unread:
             self._look_back()
@@ -207,7 +207,7 @@ class Run:
         if place is None and time is not None and time.is_at_hand:
             place = self._index_of(time.bounds[0])
         # Where a run begins may be seen only from its first step, if the model's time was on a device.
-        is_first = self.index == 0 and not self._settled
+        is_first = self.index == 0 and not self._taken
         if is_first and place is not None and self._first is None:
             self._lay_out(place)
         possible = self._possible()
@@ -215,16 +215,16 @@ class Run:
             taken = self.schedule.timesteps[place]
             possible = [n for n in possible if self.timesteps[n] == taken] or possible
         # A time on a device is not read here: the step is that of the call before it.
-        was_again = self._settled and (possible[:1] == [self.index] or (place is None and self.pending))
+        was_again = self._taken and (possible[:1] == [self.index] or (place is None and self.pending))
         self.began, self.driven, self.pending = True, True, False
         if not possible or was_again:
             return False
-        self.index, self._settled = possible[0], True
+        self.index, self._taken = possible[0], True
         return True
 
     def turn(self) -> None:
         """Note that a program continues the run, with the next step if it was in one."""
-        self._settled |= self.steps_itself and self.pending
+        self._taken |= self.steps_itself and self.pending
         self.pending = False
 
     def _look_back(self) -> None:
@@ -251,7 +251,7 @@ class Run:
         """The steps that a call may be in: the next one, or the last one again."""
         now, after = self.index, self.index + 1
         may_move = self.steps_itself and self.began
-        possible = [after, now] if self._settled else [now, after] if may_move else [now]
+        possible = [after, now] if self._taken else [now, after] if may_move else [now]
         return possible if after < self.count else [index for index in possible if index < self.count]
 
     def _place(self, time: ModelTime | None) -> int | None:

@@ -21,6 +21,8 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
         scheduler: the scheduler that took it.
         taken: the step.
     """
+    if not any(memory.method.settles for memory in run.models.values()):
+        return
     is_odd = run.noisy_sampler or run.repeats or run.is_shared or "per_token_timesteps" in taken.arguments
     if is_odd or not uses_outputs_once(scheduler):
         return
@@ -50,9 +52,10 @@ def made_by(run: Run) -> LogEntry | None:
 
 def time_after(run: Run) -> float | None:
     """The flow time of the latents after the present step; None if it is not known."""
-    if run.index + 1 == run.count:
+    index = run.index + 1
+    if index == run.count:
         return 0.0
-    after = run.steps[run.index + 1]
+    after = run.schedule.step(run.first + index, index, run.count)
     if after.signal is None or after.noise is None:
         return None
     return after.noise / (after.signal + after.noise)

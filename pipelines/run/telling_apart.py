@@ -43,7 +43,7 @@ def one_of(
     pending = [one for one in near if one[0].pending and one[0].index == one[1]]
     waiting = [one for one in near if not one[0].began]
     knowing = [one for one in fitting if one[0].knows(name, given)]
-    if knowing and not (waiting and all(run.settled_at(index) for run, index in knowing)):
+    if knowing and not (waiting and all(run.taken_at(index) for run, index in knowing)):
         return knowing[0] if len(knowing) == 1 else None
     if len(pending) == 1:
         return pending[0]

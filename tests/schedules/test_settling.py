@@ -139,7 +139,8 @@ STRIP = "##..#.##.."
 
 def test_only_a_step_after_a_gap_settles() -> None:
     plan = plan_of(STRIP)
-    found = {step: plan.settlement("transformer", step) for step in range(STEPS) if STRIP[step] == "#"}
+    computed = [step for step in range(STEPS) if STRIP[step] == "#"]
+    found = {step: plan.settlement("transformer", step, "flow") for step in computed}
     assert [step for step, one in found.items() if one is not None] == [4, 6]
     assert plan.anchors("transformer", 4) == [1, 0]
     assert plan.anchors("transformer", 6) == [4, 1]
@@ -149,7 +150,7 @@ def test_only_a_step_after_a_gap_settles() -> None:
 
 def test_a_recipe_may_leave_gaps_as_they_are() -> None:
     for recipe in (Recipe(settles=False), Recipe(settles=False).reusing):
-        assert plan_of(STRIP, recipe).settlement("transformer", 4) is None
+        assert plan_of(STRIP, recipe).settlement("transformer", 4, "flow") is None
 
 
 def test_a_recipe_that_weighs_stays_as_it_is_and_one_that_reuses_gets_the_usual() -> None:
@@ -162,13 +163,13 @@ def test_without_recorded_outputs_nothing_is_settled() -> None:
     plan = plan_of(STRIP)
     alone = {key: part for key, part in plan.record.moments.items() if key.name == "residual"}
     without = replace(plan, record=replace(plan.record, moments=alone))
-    assert without.settlement("transformer", 4) is None
+    assert without.settlement("transformer", 4, "flow") is None
 
 
 def test_outputs_that_are_guided_on_a_part_of_the_steps_settle_that_part() -> None:
     """What the solver got on the others is not known."""
     plan = plan_of(STRIP, output=moments_of(range(1, 8), smooth(7)))
-    found = [plan.settlement("transformer", step) is not None for step in (4, 6)]
+    found = [plan.settlement("transformer", step, "flow") is not None for step in (4, 6)]
     assert found == [False, True]
 
 
@@ -180,7 +181,7 @@ def test_steps_beyond_the_recorded_times_do_not_settle() -> None:
     for strip in (plan.strip[: beyond - 1] + "." + plan.strip[beyond:], plan.strip):
         one = replace(plan, strip=strip)
         assert strip[beyond] == "#"
-        assert one.settlement("transformer", beyond) is None
+        assert one.settlement("transformer", beyond, "flow") is None
 
 
 @pytest.mark.parametrize("prediction", ["flow", "epsilon", "v", "sample"])

@@ -1,5 +1,7 @@
 """A toy pipeline that solves: its latents follow from what the model returns."""
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -44,3 +46,15 @@ class Solving(ToyPipeline):
         made = self.scheduler.step(output, time, latents, **self.given)
         result: Tensor = made[0] if isinstance(made, tuple) else made.prev_sample
         return result
+
+    @torch.no_grad()
+    def request(self, cache: Any, seed: int) -> Iterator[Tensor]:
+        """The latents after each step of a named run with a scheduler of its own, which may take turns."""
+        latents, slope = torch.randn(2, 1, 64, 8, generator=torch.Generator().manual_seed(seed))
+        scheduler = copy.deepcopy(self.scheduler)
+        scheduler.set_timesteps(STEPS)
+        for n, time in enumerate(scheduler.timesteps):
+            with cache.run(seed, steps=STEPS):
+                output = self.transformer(torch.ones_like(slope), temb=(0.5 + n / STEPS) * slope)
+                latents = scheduler.step(output, time, latents, return_dict=False)[0]
+            yield latents

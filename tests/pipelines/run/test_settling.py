@@ -267,23 +267,11 @@ def test_what_is_kept_for_settling_is_counted_and_freed_with_the_run(wan: tuple[
 def test_runs_that_take_turns_are_settled_as_each_alone() -> None:
     pipe = Solving(FLOW())
     plan = plan_of(pipe)
-
-    def stepper(seed: int) -> Any:
-        """A request with a scheduler of its own."""
-        latents, slope = torch.randn(2, 1, 64, 8, generator=torch.Generator().manual_seed(seed))
-        scheduler = copy.deepcopy(pipe.scheduler)
-        scheduler.set_timesteps(STEPS)
-        for n, time in enumerate(scheduler.timesteps):
-            with torch.no_grad(), cache.run(seed, steps=STEPS):
-                output = pipe.transformer(torch.ones_like(slope), temb=(0.5 + n / STEPS) * slope)
-                latents = scheduler.step(output, time, latents, return_dict=False)[0]
-            yield latents
-
     with skipstone.attach(pipe, plan) as cache:
-        alone = [list(stepper(seed))[-1] for seed in (1, 2)]
-        together = list(zip(stepper(1), stepper(2), strict=True))[-1]
+        alone = [list(pipe.request(cache, seed))[-1] for seed in (1, 2)]
+        together = list(zip(pipe.request(cache, 1), pipe.request(cache, 2), strict=True))[-1]
     with skipstone.attach(pipe, unsettled(plan)) as cache:
-        others = [list(stepper(seed))[-1] for seed in (1, 2)]
+        others = [list(pipe.request(cache, seed))[-1] for seed in (1, 2)]
     for ours, right, other in zip(together, alone, others, strict=True):
         assert torch.equal(ours, right)
         assert not torch.equal(ours, other)

@@ -1,6 +1,5 @@
 """Methods that reuse, settled, on pipelines: the gaps that leave no trace, and where nothing may change."""
 
-import copy
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -332,22 +331,11 @@ def test_two_experts_settle_their_own_gaps_and_none_across() -> None:
 
 def test_runs_that_take_turns_are_settled_as_each_alone() -> None:
     pipe = Solving(FLOW())
-
-    def stepper(seed: int) -> Any:
-        latents, slope = torch.randn(2, 1, 64, 8, generator=torch.Generator().manual_seed(seed))
-        scheduler = copy.deepcopy(pipe.scheduler)
-        scheduler.set_timesteps(STEPS)
-        for n, time in enumerate(scheduler.timesteps):
-            with torch.no_grad(), cache.run(seed, steps=STEPS):
-                output = pipe.transformer(torch.ones_like(slope), temb=(0.5 + n / STEPS) * slope)
-                latents = scheduler.step(output, time, latents, return_dict=False)[0]
-            yield latents
-
     with skipstone.attach(pipe, settled(FORA(3))) as cache:
-        alone = [list(stepper(seed))[-1] for seed in (1, 2)]
-        together = list(zip(stepper(1), stepper(2), strict=True))[-1]
+        alone = [list(pipe.request(cache, seed))[-1] for seed in (1, 2)]
+        together = list(zip(pipe.request(cache, 1), pipe.request(cache, 2), strict=True))[-1]
     with skipstone.attach(pipe, FORA(3)) as cache:
-        bare = [list(stepper(seed))[-1] for seed in (1, 2)]
+        bare = [list(pipe.request(cache, seed))[-1] for seed in (1, 2)]
     for ours, right, other in zip(together, alone, bare, strict=True):
         assert torch.equal(ours, right)
         assert not torch.equal(ours, other)
