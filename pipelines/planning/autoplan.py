@@ -263,6 +263,7 @@ class InSession(Wrapper):
     session: Session = field(compare=False)
 
     def end_run(self, skip_cost: Callable[[], float | None]) -> None:
+        super().end_run(skip_cost)
         self.autoplan.end(self.session, skip_cost)
 
     def remarks(self) -> Sequence[str]:

@@ -10,7 +10,7 @@ from skipstone.pipelines.run.noise import latents_unit, prediction
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.samplers import uses_outputs_once
 from skipstone.pipelines.run.schedulers import Taken
-from skipstone.pipelines.run.stats import LogEntry
+from skipstone.pipelines.run.stats import LogEntry, RunLog
 
 
 def settle(run: Run, scheduler: Any, taken: Taken) -> None:
@@ -26,7 +26,7 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
     is_odd = run.noisy_sampler or run.repeats or run.is_shared or "per_token_timesteps" in taken.arguments
     if is_odd or not uses_outputs_once(scheduler):
         return
-    output, latents, time, entry = taken.output, taken.latents, time_after(run), made_by(run)
+    output, latents, time, entry = taken.output, taken.latents, time_after(run), made_by(run.log, run.index)
     if not (isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape):
         return
     if entry is not None and time is not None:
@@ -35,17 +35,17 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
         run.models[entry.model].method.settle(solved)
 
 
-def made_by(run: Run) -> LogEntry | None:
-    """An evaluation of the present step that stands for all of them.
+def made_by(log: RunLog, step: int) -> LogEntry | None:
+    """An evaluation of a step that stands for all of them.
 
     None if they differ in their model or in why they were computed, were computed in part, or are of other
     branches than on the step before, as where guidance ends.
     """
-    entries = run.log.step_entries(run.index)
+    entries = log.step_entries(step)
     if len({(entry.model, entry.reason) for entry in entries}) != 1:
         return None
     one = entries[0]
-    before = [entry for entry in run.log.step_entries(run.index - 1) if entry.model == one.model]
+    before = [entry for entry in log.step_entries(step - 1) if entry.model == one.model]
     are_others = bool(before) and _branches(before) != _branches(entries)
     return None if are_others or any(entry.skipped_in_part for entry in entries) else one
 
@@ -62,4 +62,5 @@ def time_after(run: Run) -> float | None:
 
 
 def _branches(entries: Sequence[LogEntry]) -> set[str]:
-    return {entry.branch for entry in entries}
+    """Those of a step; a call of several at once has all their names."""
+    return {name for entry in entries for name in entry.branch.split("+")}

@@ -1,7 +1,6 @@
 """Trained models through the stand-in against their diffusers pipelines: same steps, same picture."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,8 +41,7 @@ def test_a_plan_gives_about_the_quality_that_it_gives_in_the_pipeline(
     record = skipstone.record(proving.pipe, **proving.call(RECORDED, seed=1))
     plan = find(record, Target(computed=COMPUTED))
     plan.save(tmp_path / "plan.json")
-    # ComfyUI's samplers have no scheduler of diffusers, whose steps a plan could settle.
-    with skipstone.attach(proving.pipe, replace(plan, recipe=replace(plan.recipe, settles=False))):
+    with skipstone.attach(proving.pipe, plan):
         by_pipeline = psnr(proving.picture(proving.by_pipeline(PROMPT)), proving.picture(wanted))
     (patcher,) = NODE_CLASS_MAPPINGS["SkipstoneUsePlanFile"]().attach(
         proving.patcher, str(tmp_path / "plan.json")

@@ -15,6 +15,7 @@ from skipstone.comfyui.conditions import Condition, conditions_of, layout_of, pa
 from skipstone.comfyui.contract import DIFFUSION_MODEL, Executor, Sampling, call_options
 from skipstone.comfyui.controls import asked, waiting_controls
 from skipstone.comfyui.noise_levels import raw_output, step_at, steps_of
+from skipstone.comfyui.settling import SamplerSettling
 from skipstone.pipelines.evaluations.base import Branch
 from skipstone.pipelines.evaluations.output import OutputEvaluation
 from skipstone.pipelines.evaluations.sites import Placement
@@ -83,6 +84,7 @@ class SamplerRun:
         self.steps = steps_of(sampling.sigmas, self._levels)
         self.method = method_for(self._facts())
         self.log = RunLog({DIFFUSION_MODEL: self.method}, planned_steps=len(self.steps))
+        self._settling = SamplerSettling(sampling, self.steps)
         self._branches: dict[Hashable, Branch[Any]] = {}
         self._called: dict[Hashable, int] = {}
         self._names: dict[Condition, str] = {}
@@ -113,9 +115,11 @@ class SamplerRun:
                 denoised = executor(latents, sigma, *args, **kwargs)
         finally:
             self._at = None
-        if self._is_recorded and isinstance(denoised, Tensor):
+        if not isinstance(denoised, Tensor):
+            return denoised
+        if self._is_recorded:
             self._record_guided(step, raw_output(self._levels, level, latents, denoised))
-        return denoised
+        return self._settling.settled(self.method, self.log, step, level, latents, denoised)
 
     def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call | None:
         """One call of the model begins; None where it belongs to no prediction."""
@@ -141,7 +145,7 @@ class SamplerRun:
             DIFFUSION_MODEL, name, call.step.index, call.reason, call.mark, Mark(call.mark.device)
         )
         self.log.entries.append(entry)
-        held = sum(branch.nbytes for branch in self._branches.values())
+        held = self.method.nbytes + sum(branch.nbytes for branch in self._branches.values())
         self.log.bytes_held = max(self.log.bytes_held, held)
 
     def end(self) -> None:

@@ -264,6 +264,15 @@ def test_what_is_kept_for_settling_is_counted_and_freed_with_the_run(wan: tuple[
         assert ours == cache.last_run.bytes_held + 2 * latents.nbytes
 
 
+def test_a_run_for_a_speedup_frees_what_it_kept() -> None:
+    pipe = Solving(FLOW(shift=2.0))
+    with skipstone.attach(pipe, speedup=2.0) as cache:
+        for _ in range(2):
+            pipe()
+        assert cache.last_run.skipped > 0
+        assert [method.nbytes for method in cache._log.passes[-1].methods.values()] == [0]
+
+
 def test_runs_that_take_turns_are_settled_as_each_alone() -> None:
     pipe = Solving(FLOW())
     plan = plan_of(pipe)
@@ -297,14 +306,15 @@ HALF: Counter[tuple[str, bool]] = Counter({("unconditional half", True): 1})
         ([entry(1), entry(1, model="transformer_2")], False),
         ([entry(1, parts=HALF)], False),
         ([entry(0), entry(0, "uncond"), entry(1), entry(1, "uncond")], True),
+        ([entry(0, "cond+uncond"), entry(1), entry(1, "uncond")], True),
         ([entry(0), entry(0, "uncond"), entry(1)], False),
         ([entry(0, model="transformer_2"), entry(1), entry(1, "uncond")], True),
     ],
 )
 def test_a_step_is_whole_if_all_of_it_was_made_alike(entries: list[LogEntry], is_whole: bool) -> None:
     one = Run(Schedule.counted(4))
-    one.log.entries, one.index = entries, 1
-    assert (made_by(one) is not None) == is_whole
+    one.log.entries = entries
+    assert (made_by(one.log, 1) is not None) == is_whole
 
 
 def test_a_plan_file_tells_whether_it_settles_and_an_old_one_does_not(tmp_path: Any) -> None:

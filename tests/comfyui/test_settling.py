@@ -1,0 +1,107 @@
+"""Settling in ComfyUI: which runs settle, and where a settled prediction leads."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from comfyui.bench import FALLING, STEPS, Bench, tiny_model
+from comfyui.stand_in_models import Epsilon, Flow
+from comfyui.stand_in_samplers import sample_euler, sample_heun, sample_two_step
+from torch import Tensor
+
+import skipstone
+from skipstone.cachers.contract.words import RunFacts, Solved
+from skipstone.comfyui.sampler_cache import SamplerCache
+
+
+@dataclass(frozen=True)
+class Moving(skipstone.FORA):
+    """Moves the latents after one step, and remembers what it was told."""
+
+    at: int = STEPS
+    told: list[Solved] = field(default_factory=list, compare=False)
+
+    @property
+    def settles(self) -> bool:
+        return True
+
+    def settle(self, solved: Solved) -> None:
+        self.told.append(solved)
+        if solved.step.index == self.at:
+            solved.latents.add_(1.0, alpha=solved.unit)
+
+    def for_run(self, run: RunFacts) -> "Moving":
+        return self
+
+
+def sampled(bench: Bench, method: Any) -> Tensor:
+    made = bench.patcher.clone()
+    SamplerCache(lambda run: method.for_run(run)).attach(made)
+    return bench.sample(made)
+
+
+def flow() -> Bench:
+    return Bench(tiny_model(sampling=Flow()))
+
+
+def epsilon() -> Bench:
+    return Bench(tiny_model(sampling=Epsilon()), sigmas=FALLING)
+
+
+@pytest.mark.parametrize("bench", [flow(), epsilon()], ids=["flow", "epsilon"])
+def test_a_move_after_the_last_step_is_in_what_the_sampler_gives(bench: Bench) -> None:
+    """There noise is gone, so one unit of latents is one."""
+    moved = sampled(bench, Moving(1, at=STEPS - 1))
+    torch.testing.assert_close(moved, bench.sample() + 1.0)
+
+
+@pytest.mark.parametrize("bench", [flow(), epsilon()], ids=["flow", "epsilon"])
+def test_a_move_between_is_what_the_next_step_begins_with(bench: Bench) -> None:
+    began: list[Tensor] = []
+
+    def watched(denoise: Any, x: Tensor, sigmas: Tensor, tell: Any) -> Tensor:
+        def seen(x: Tensor, sigma: Tensor) -> Tensor:
+            began.append(x)
+            return denoise(x, sigma)
+
+        return sample_euler(seen, x, sigmas, tell)
+
+    watched.__name__ = "sample_euler"
+    bench.sampler = watched
+    at, moving = 5, Moving(1, at=5)
+    sampled(bench, moving)
+    sampled(bench, Moving(1))
+    moved, usual = began[at + 1], began[STEPS + at + 1]
+    torch.testing.assert_close(moved - usual, torch.full_like(usual, moving.told[at].unit))
+
+
+def test_the_method_is_told_what_the_model_gave_after_guidance() -> None:
+    bench = flow()
+    method = Moving(2)
+    sampled(bench, method)
+    assert [solved.step.index for solved in method.told] == list(range(STEPS))
+    assert [solved.reason is None for solved in method.told] == [n % 2 == 1 for n in range(STEPS)]
+    assert {solved.prediction for solved in method.told} == {"flow"}
+
+
+@pytest.mark.parametrize("sampler", [sample_heun, sample_two_step])
+def test_samplers_of_higher_order_do_not_settle(sampler: Any) -> None:
+    bench = flow()
+    bench.sampler = sampler
+    method = Moving(1, at=5)
+    assert torch.equal(sampled(bench, method), bench.sample())
+    assert not method.told
+
+
+def test_a_sampler_that_adds_noise_before_its_steps_does_not_settle() -> None:
+    bench = flow()
+
+    def sample(denoise: Any, x: Tensor, sigmas: Tensor, tell: Any, s_churn: float) -> Tensor:
+        return sample_euler(denoise, x, sigmas, tell)
+
+    sample.__name__ = "sample_euler"
+    bench.sampler, bench.sampler_options = sample, {"s_churn": 1.0}
+    method = Moving(1, at=5)
+    sampled(bench, method)
+    assert not method.told
