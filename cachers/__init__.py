@@ -15,6 +15,7 @@ from skipstone.cachers.contract.predictor import Predictor as Predictor
 from skipstone.cachers.contract.threshold import reached as reached
 from skipstone.cachers.contract.words import Bands as Bands
 from skipstone.cachers.contract.words import Correction as Correction
+from skipstone.cachers.contract.words import Held as Held
 from skipstone.cachers.contract.words import Layer as Layer
 from skipstone.cachers.contract.words import LayerKind as LayerKind
 from skipstone.cachers.contract.words import ModelFacts as ModelFacts

@@ -75,7 +75,7 @@ class Planned(Cacher[State]):
             return Unplanned(str(why))
         unlike = differences(plan.record.made_for, run)
         usual = () if unlike or plan is not self.plan else plan.deviations
-        # Without levels it is not known how far the solver's steps go, nor where to.
+        # Without levels it is not known which recorded steps those of the run are.
         settles = run.has_levels and plan.recipe.settles
         settling = PlanSettling(plan.recipe.anchors, plan, self.model) if settles else None
         return Followed(plan, self.model, unlike, tuple(usual), Innovation(run.guidance), settling)

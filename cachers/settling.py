@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from skipstone.cachers.contract.words import Reason, Solved
+from skipstone.schedules.moments import Floats
 from skipstone.schedules.plan import Plan
 from skipstone.schedules.settling import Settlement, drift_settlement
 
@@ -96,7 +97,8 @@ class Settling(ABC):
             # rest of it is no sign of the gap's errors.
             expected = found.expected * _squares(self.kept[0][1].float())
             innovation = innovation * (expected / _squares(innovation).clamp_min(TINY)).clamp_max(1.0)
-        solved.latents.add_(innovation.to(solved.latents.dtype), alpha=found.factor * solved.unit)
+        for factor, held in zip(found.factors, solved.held, strict=True):
+            held.tensor.add_(innovation.to(held.tensor.dtype), alpha=factor)
 
 
 @dataclass
@@ -117,7 +119,7 @@ class PlanSettling(Settling):
     def settlement(self, solved: Solved, anchors: Sequence[int]) -> Settlement | None:
         at = solved.step.index
         as_planned = list(anchors) == self.plan.anchors(self.model, at)
-        return self.plan.settlement(self.model, at, solved.prediction) if as_planned else None
+        return self.plan.settlement(self.model, at, effects_of(solved)) if as_planned else None
 
 
 @dataclass
@@ -125,11 +127,9 @@ class DriftSettling(Settling):
     """Follow one run of a method that reuses the last computed step as it is.
 
     Args:
-        levels: of each step as flow time.
         share: how much of the expected error is undone.
     """
 
-    levels: Sequence[float]
     share: float
 
     def continues(self, reason: str) -> bool:
@@ -139,7 +139,11 @@ class DriftSettling(Settling):
         at = solved.step.index
         if not anchors or anchors[0] == at - 1:
             return None
-        return drift_settlement(self.levels, solved.prediction, anchors[0], at, self.share)
+        return drift_settlement(effects_of(solved), anchors[0], at, self.share)
+
+
+def effects_of(solved: Solved) -> list[Floats]:
+    return [held.effects for held in solved.held]
 
 
 def _squares(values: Tensor) -> Tensor:

@@ -16,12 +16,11 @@ import skipstone.plotting as plotting
 from skipstone.disk import hub
 from skipstone.schedules import card, files
 from skipstone.schedules.expectation import SAFE, estimated_psnr, expected_speedup, seen_at
-from skipstone.schedules.importance import Prediction
-from skipstone.schedules.moments import Moments
+from skipstone.schedules.moments import Floats, Moments
 from skipstone.schedules.profile import GUIDED, OUTPUT, RESIDUAL, Profile
 from skipstone.schedules.promise import Promise
 from skipstone.schedules.recipe import Recipe
-from skipstone.schedules.settling import SHARES, Settlement, settlement, solver_effects
+from skipstone.schedules.settling import SHARES, Settlement, settlement
 from skipstone.schedules.strips import best_strips, fewest
 
 UNSAFE = 0.5
@@ -169,13 +168,13 @@ class Plan:
             return [1.0, *[0.0] * (len(anchors) - 1)]
         return self.weights[model].weights(step, anchors)
 
-    def settlement(self, model: str, step: int, prediction: Prediction) -> Settlement | None:
+    def settlement(self, model: str, step: int, effects: Sequence[Floats]) -> Settlement | None:
         """How a computed step settles the gap before it; None if it does not.
 
         Args:
             model: the model.
             step: a step that the plan computes.
-            prediction: what the solver takes outputs for.
+            effects: as of `settlement`.
         """
         outputs, anchors = self._outputs[model], self.anchors(model, step)
         if outputs is None or not self.recipe.settles or not anchors or anchors[0] == step - 1:
@@ -184,7 +183,6 @@ class Plan:
         if not needed <= {*outputs.steps} & {*self.weights[model].steps}:
             return None
         weigh = functools.partial(self.weights_for, model, anchors=anchors)
-        effects = solver_effects(self.record.levels, prediction)
         return settlement(outputs, anchors, step, weigh, effects, SHARES[self.recipe.anchors])
 
     def anchors(self, model: str, step: int) -> list[int]:

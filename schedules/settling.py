@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skipstone.schedules.importance import LEAST_UNIT, Prediction
 from skipstone.schedules.moments import Floats, Moments
 
 SHARES = {1: 1.0, 2: 0.7}
@@ -20,13 +19,13 @@ class Settlement:
 
     Args:
         weights: of the anchors' outputs in that estimate, newest first.
-        factor: how far the innovation moves the latents after the step, in units of signal plus noise.
+        factors: how far the innovation moves each of what the solver goes on from.
         expected: the innovation's mean square to expect, as a share of that of the newest anchor's output;
             None if it is not known.
     """
 
     weights: tuple[float, ...]
-    factor: float
+    factors: tuple[float, ...]
     expected: float | None = None
 
 
@@ -35,7 +34,7 @@ def settlement(
     anchors: Sequence[int],
     step: int,
     weigh: Callable[[int], Sequence[float]],
-    effects: tuple[Floats, Floats],
+    effects: Sequence[Floats],
     share: float,
 ) -> Settlement:
     """How a computed step settles the gap before it.
@@ -50,7 +49,7 @@ def settlement(
         anchors: the computed steps of the estimates, newest first.
         step: the computed step after the gap.
         weigh: the weights of the anchors, by the estimated step.
-        effects: of the solver's steps, as `solver_effects` gives them.
+        effects: how much of each step's output is in each thing that the solver goes on from, ``(steps,)``.
         share: how much of the expected error is undone.
     """
     place = {known: n for n, known in enumerate(moments.steps)}
@@ -62,60 +61,28 @@ def settlement(
         found[[place[anchor] for anchor in anchors]] -= weigh(at)
         return found
 
-    kept, moved = effects
-    missing = np.zeros(len(place))
-    for at in range(anchors[0] + 1, step):
-        missing = kept[at] * missing + moved[at] * error(at)
     innovation = error(step)
-    size = float(innovation @ moments.gram @ innovation)
-    shared = float(missing @ moments.gram @ innovation)
+    seen = moments.gram @ innovation
+    size = float(innovation @ seen)
+    gap = range(anchors[0] + 1, step)
+    told = np.array([error(at) @ seen / size if size > 0 else 0.0 for at in gap])
     newest = place[anchors[0]]
     return Settlement(
         weights=tuple(weigh(step)),
-        factor=float(share * kept[step] * shared / size) if size > 0 else 0.0,
+        factors=tuple(float(share * (one[list(gap)] @ told)) for one in effects),
         expected=size / float(moments.gram[newest, newest]),
     )
 
 
-def drift_settlement(
-    levels: Sequence[float], prediction: Prediction, anchor: int, step: int, share: float
-) -> Settlement:
+def drift_settlement(effects: Sequence[Floats], anchor: int, step: int, share: float) -> Settlement:
     """How a computed step settles a gap in which the output before it was reused while the true one drifted.
 
     Args:
-        levels: of each step of the run as flow time, falling.
-        prediction: what the output is.
+        effects: as of `settlement`.
         anchor: the computed step before the gap.
         step: the computed step after it.
         share: how much of the expected error is undone.
     """
-    kept, moved = solver_effects(levels, prediction)
-    missing = 0.0
-    for at in range(anchor + 1, step):
-        missing = kept[at] * missing + moved[at] * (at - anchor) / (step - anchor)
-    return Settlement((1.0,), float(share * kept[step] * missing))
-
-
-def solver_effects(levels: Sequence[float], prediction: Prediction) -> tuple[Floats, Floats]:
-    """What each step of a solver of first order makes of latents and of outputs, ``(steps,)`` each.
-
-    Latents are divided by signal plus noise. A step multiplies them by the first, and adds the output times
-    the second. That holds for Euler on flows, for DDIM, and for Euler on noise levels, which is DDIM.
-
-    Args:
-        levels: of each step as flow time, ``noise / (signal + noise)``, falling.
-        prediction: what the output is.
-    """
-    time, after = np.array(levels), np.array([*levels[1:], 0.0])
-    signal, length = np.maximum(1 - time, LEAST_UNIT), after - time
-    match prediction:
-        case "flow":
-            return np.ones_like(time), length
-        case "v":
-            size = np.hypot(1 - time, time)
-            return ((1 - after) * (1 - time) + after * time) / size**2, length / size
-        case "epsilon":
-            return (1 - after) / signal, length / signal
-        case "sample":
-            noise = np.maximum(time, LEAST_UNIT)
-            return after / noise, -length / noise
+    gap = np.arange(anchor + 1, step)
+    told = (gap - anchor) / (step - anchor)
+    return Settlement((1.0,), tuple(float(share * (one[gap] @ told)) for one in effects))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from skipstone.schedules.importance import Prediction
+from skipstone.schedules.moments import Floats
 
 Correction = Callable[[Tensor, Tensor, int], Tensor]
 """``correction(residual, base, stream) -> base + corrected residual``, for the layer's stream number
@@ -135,6 +135,19 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Held:
+    """Something that a solver goes on from after a step, in which outputs are added up.
+
+    Args:
+        tensor: the latents, or what the solver keeps of them or of outputs for its next steps.
+        effects: how much of each step's output is in it, ``(steps,)``.
+    """
+
+    tensor: Tensor
+    effects: Floats
+
+
+@dataclass(frozen=True)
 class Solved:
     """A step that a solver has taken, with an output that was either computed or estimated as a whole.
 
@@ -142,17 +155,13 @@ class Solved:
         step: the step.
         reason: why the output was computed; None if it was estimated.
         output: what the solver got: what guidance makes of the model's outputs.
-        latents: what it made of it.
-        unit: the size of these latents where signal plus noise is 1.
-        prediction: what the output is.
+        held: what it goes on from; not needed of an estimated output.
     """
 
     step: Step
     reason: str | None
     output: Tensor
-    latents: Tensor
-    unit: float
-    prediction: Prediction
+    held: Sequence[Held] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from skipstone.cachers.settling import DriftSettling, Settling
 Undone = Annotated[float, Gt(0), Le(1)]
 """How much of an expected error is undone."""
 
-IDLE = "settling did nothing: it needs a sampler such as Euler or DDIM, which takes each step once"
+IDLE = "settling did nothing: it needs a sampler such as Euler, DDIM, DPM++ 2M or UniPC, without noise"
 
 IN_PART = (
     "settling did little: guidance branches were seldom skipped on the same steps; seacache and fora skip "
@@ -29,9 +29,8 @@ class WithSettling(Wrapper):
     The output is taken to drift evenly while it is reused, so the next computed one shows how far it was off
     on each step between. Only the latents are changed; which steps are computed may follow from that.
 
-    Use: with methods that reuse the last residual, on FLUX, Qwen-Image, SD3, LTX and others whose sampler is
-    Euler or DDIM. On other samplers it does nothing, and little where guidance branches are skipped on
-    different steps.
+    Use: with methods that reuse the last residual, on samplers such as Euler, DDIM, DPM++ 2M and UniPC. On
+    others it does nothing, and little where guidance branches are skipped on different steps.
     Source: skipstone itself, docs/planned.md; it is a corrector as UniPC's, arXiv:2302.04867.
 
     Args:
@@ -62,8 +61,8 @@ class WithSettling(Wrapper):
         method = self.cacher.for_run(run)
         if not _reuses(method):
             return method
-        # Without levels it is not known how far the solver's steps go.
-        settling = DriftSettling(1, run.levels, self.share) if run.has_levels else None
+        # Where noise does not fall, outputs are not known to drift evenly.
+        settling = DriftSettling(1, self.share) if run.has_levels else None
         return Settled(method, self.share, settling)
 
 

@@ -1,6 +1,5 @@
 """The shares of sample and noise in a model's input on each step."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,20 +34,6 @@ def prediction(scheduler: Any) -> Prediction:
     names: Mapping[Any, Prediction] = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
     found = scheduler.config.get("prediction_type", "epsilon")
     return "flow" if _is_flow(scheduler) else names.get(found, "flow")
-
-
-def latents_unit(scheduler: Any, time: float) -> float:
-    """The size of a scheduler's latents where signal plus noise is 1.
-
-    Args:
-        scheduler: a diffusers scheduler.
-        time: their flow time, ``noise / (signal + noise)``.
-    """
-    if _is_flow(scheduler):
-        return 1.0
-    if getattr(scheduler, "sigmas", None) is not None:
-        return 1 / (1 - time)
-    return 1 / math.hypot(1 - time, time)
 
 
 def _is_flow(scheduler: Any) -> bool:

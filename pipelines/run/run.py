@@ -7,6 +7,7 @@ from typing import Any
 from skipstone.cachers.contract.async_copy import AsyncCopy
 from skipstone.cachers.contract.words import Reason, Step
 from skipstone.pipelines.run.conditioning import Conditioning
+from skipstone.pipelines.run.effects import Row
 from skipstone.pipelines.run.model_time import ModelTime, TimeScale, first_position, frames_apart
 from skipstone.pipelines.run.pipeline_calls import PipelineCall
 from skipstone.pipelines.run.schedule import Schedule
@@ -30,7 +31,8 @@ class Run:
     schedule at which it begins, and ``count`` its number of steps, both as far as known. ``index`` is the
     present step. ``pending`` tells whether a model was called since the scheduler's last step, and
     ``trusted`` whether calls agreed with the scheduler so far. ``told`` is the step that the next call is in,
-    if neither schedulers nor times tell it.
+    if neither schedulers nor times tell it. ``effects`` are those of outputs on what its solver goes on from,
+    if somebody has asked for them.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Run:
         self.told = 0
         self.driven = False
         self.repeats = False
+        self.effects: Sequence[Row] = ()
         self.is_named = False
         self.is_written_down = False
         self.noisy_sampler: str | None = None

@@ -20,21 +20,27 @@ ALWAYS = (
 """Parts of the names of diffusers' schedulers that always draw noise."""
 
 
-ONCE = ("DDIM", "EulerDiscrete")
-"""Parts of the names of those that use each output once, in a step of first order.
+KEEPING: Mapping[str, tuple[str, ...]] = {
+    "CogVideoXDDIMScheduler": (),
+    "DDIMParallelScheduler": (),
+    "DDIMScheduler": (),
+    "DPMSolverMultistepScheduler": ("model_outputs",),
+    "EulerDiscreteScheduler": (),
+    "FlowMatchEulerDiscreteScheduler": (),
+    "UniPCMultistepScheduler": ("model_outputs", "last_sample"),
+}
+"""Schedulers of diffusers whose steps add up outputs, and where they keep what later steps use again."""
 
-FlowMatchEulerDiscrete is one of them.
-"""
 
-
-def uses_outputs_once(scheduler: Any) -> bool:
-    """Whether a step depends on the model's own output alone, and linearly.
+def keeps(scheduler: Any) -> tuple[str, ...] | None:
+    """Where a scheduler keeps what later steps use again; None if its steps do not just add up outputs.
 
     Pipelines that put ``sigma_data`` into the configuration mix latents into the output beforehand.
     """
-    name, config = type(scheduler).__name__, scheduler.config
-    clips_or_mixes = any(map(config.get, ("clip_sample", "thresholding", "sigma_data")))
-    return any(part in name for part in ONCE) and not clips_or_mixes
+    kind, config = type(scheduler), scheduler.config
+    does_more = any(map(config.get, ("clip_sample", "thresholding", "sigma_data", "solver_p")))
+    is_known = kind.__module__.startswith("diffusers.") and not does_more
+    return KEEPING.get(kind.__name__) if is_known else None
 
 
 def draws_noise(scheduler: Any, arguments: Mapping[str, Any]) -> bool:

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from skipstone.cachers.contract.words import Solved
-from skipstone.pipelines.run.noise import latents_unit, prediction
+from skipstone.pipelines.run.effects import Row, effects, held
 from skipstone.pipelines.run.run import Run
-from skipstone.pipelines.run.samplers import uses_outputs_once
+from skipstone.pipelines.run.samplers import keeps
 from skipstone.pipelines.run.schedulers import Taken
 from skipstone.pipelines.run.stats import LogEntry, RunLog
 
@@ -24,15 +24,20 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
     if not any(memory.method.settles for memory in run.models.values()):
         return
     is_odd = run.noisy_sampler or run.repeats or run.is_shared or "per_token_timesteps" in taken.arguments
-    if is_odd or not uses_outputs_once(scheduler):
+    entry = made_by(run.log, run.index)
+    if is_odd or entry is None or keeps(scheduler) is None:
         return
-    output, latents, time, entry = taken.output, taken.latents, time_after(run), made_by(run.log, run.index)
-    if not (isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape):
-        return
-    if entry is not None and time is not None:
-        unit, made = latents_unit(scheduler, time), prediction(scheduler)
-        solved = Solved(run.step, entry.reason, output, latents, unit, made)
-        run.models[entry.model].method.settle(solved)
+    output, latents = taken.output, taken.latents
+    if isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape:
+        found = () if entry.reason is None else held(scheduler, latents, _effects(run, scheduler)[run.index])
+        run.models[entry.model].method.settle(Solved(run.step, entry.reason, output, found))
+
+
+def _effects(run: Run, scheduler: Any) -> Sequence[Row]:
+    """Those of the run's solver, found out once."""
+    if len(run.effects) != run.count:
+        run.effects = effects(scheduler, run.schedule, run.first, run.count)
+    return run.effects
 
 
 def made_by(log: RunLog, step: int) -> LogEntry | None:
@@ -48,17 +53,6 @@ def made_by(log: RunLog, step: int) -> LogEntry | None:
     before = [entry for entry in log.step_entries(step - 1) if entry.model == one.model]
     are_others = bool(before) and _branches(before) != _branches(entries)
     return None if are_others or any(entry.skipped_in_part for entry in entries) else one
-
-
-def time_after(run: Run) -> float | None:
-    """The flow time of the latents after the present step; None if it is not known."""
-    index = run.index + 1
-    if index == run.count:
-        return 0.0
-    after = run.schedule.step(run.first + index, index, run.count)
-    if after.signal is None or after.noise is None:
-        return None
-    return after.noise / (after.signal + after.noise)
 
 
 def _branches(entries: Sequence[LogEntry]) -> set[str]:

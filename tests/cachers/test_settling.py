@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skipstone import Cacher, Planned, Taylor, Warmup, WithPredictor
-from skipstone.cachers.contract.words import Reason, RunFacts, Solved, Step
+from skipstone.cachers.contract.words import Held, Reason, RunFacts, Solved, Step
 from skipstone.schedules import settling
 from skipstone.schedules.moments import moments_of
 from skipstone.schedules.plan import Plan
@@ -42,6 +42,12 @@ def method_of(plan: Plan, levels: Sequence[float] = LEVELS) -> Cacher[Any]:
     return Planned(plan).for_run(RunFacts(tuple(steps)))
 
 
+def effects(step: int) -> Any:
+    """How much of each output is in the latents after one of Euler's steps."""
+    lengths = np.diff([*LEVELS, 0.0])
+    return np.where(np.arange(len(STRIP)) <= step, lengths, 0.0)
+
+
 def walk(
     outputs: list[Tensor], method: Cacher[Any] | None = None, reasons: dict[int, Any] | None = None
 ) -> list[Tensor]:
@@ -59,7 +65,7 @@ def walk(
         output = output if method is not None and reason is None else outputs[n]
         latents = latents + (after - now) * output
         if method is not None and reason is not ...:
-            method.settle(Solved(Step(n, len(STRIP), now), reason, output, latents, 1.0, "flow"))
+            method.settle(Solved(Step(n, len(STRIP), now), reason, output, [Held(latents, effects(n))]))
         seen.append(latents)
     return seen
 
@@ -177,14 +183,16 @@ def test_half_precision_is_settled_as_float_is(dtype: torch.dtype) -> None:
     assert (found - right).norm() < 0.3 * (unsettled(halves)[-1] - right).norm()
 
 
-def test_latents_in_another_unit_move_by_as_much_more() -> None:
-    method, latents = method_of(plan_of()), [torch.zeros(SHAPE) for _ in STRIP]
+def test_all_that_the_solver_goes_on_from_is_moved_by_its_own_share() -> None:
+    method = method_of(plan_of())
+    tensors = [[torch.zeros(SHAPE), torch.zeros(SHAPE, dtype=torch.bfloat16)] for _ in STRIP]
     for n, output in enumerate(line()):
         reason = (Reason.PLANNED if n else Reason.FIRST_STEP) if STRIP[n] == "#" else None
-        unit = 1.0 if n < 6 else 10.0
-        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, latents[n], unit, "flow"))
-    assert torch.allclose(latents[5], moves(line())[5].float(), rtol=1e-4)
-    assert torch.allclose(latents[8], 10 * moves(line())[8].float(), rtol=1e-4)
+        held = [Held(one, by * effects(n)) for one, by in zip(tensors[n], (1.0, 10.0), strict=True)]
+        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, held))
+    usual = moves(line())[5].float()
+    assert torch.allclose(tensors[5][0], usual, rtol=1e-4)
+    assert torch.allclose(tensors[5][1].float(), 10 * usual, rtol=0.02)
 
 
 def test_outputs_of_another_shape_are_not_compared() -> None:
@@ -192,12 +200,12 @@ def test_outputs_of_another_shape_are_not_compared() -> None:
     method, latents = method_of(plan_of()), [torch.zeros_like(one) for one in outputs]
     for n, output in enumerate(outputs):
         reason = Reason.PLANNED if STRIP[n] == "#" else None
-        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, latents[n], 1.0, "flow"))
+        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, [Held(latents[n], effects(n))]))
     assert [n for n, moved in enumerate(latents) if moved.any()] == [8, 12]
 
 
 def test_without_levels_that_fall_nothing_is_settled() -> None:
-    """Where the noise grows, or the levels are unknown, nobody knows how far the solver's steps go."""
+    """Where the noise grows, or the levels are unknown, nobody knows which recorded steps these are."""
     plan = plan_of()
     shares = [1 - n / len(STRIP) for n in range(len(STRIP))]
     plan = replace(plan, record=replace(plan.record, levels=tuple(shares)))

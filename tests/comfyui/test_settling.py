@@ -13,6 +13,7 @@ from torch import Tensor
 import skipstone
 from skipstone.cachers.contract.words import RunFacts, Solved
 from skipstone.comfyui.sampler_cache import SamplerCache
+from skipstone.comfyui.settling import effects
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Moving(skipstone.FORA):
     def settle(self, solved: Solved) -> None:
         self.told.append(solved)
         if solved.step.index == self.at:
-            solved.latents.add_(1.0, alpha=solved.unit)
+            solved.held[0].tensor.add_(1.0)
 
     def for_run(self, run: RunFacts) -> "Moving":
         return self
@@ -51,7 +52,6 @@ def epsilon() -> Bench:
 
 @pytest.mark.parametrize("bench", [flow(), epsilon()], ids=["flow", "epsilon"])
 def test_a_move_after_the_last_step_is_in_what_the_sampler_gives(bench: Bench) -> None:
-    """There noise is gone, so one unit of latents is one."""
     moved = sampled(bench, Moving(1, at=STEPS - 1))
     torch.testing.assert_close(moved, bench.sample() + 1.0)
 
@@ -73,7 +73,24 @@ def test_a_move_between_is_what_the_next_step_begins_with(bench: Bench) -> None:
     sampled(bench, moving)
     sampled(bench, Moving(1))
     moved, usual = began[at + 1], began[STEPS + at + 1]
-    torch.testing.assert_close(moved - usual, torch.full_like(usual, moving.told[at].unit))
+    torch.testing.assert_close(moved - usual, torch.ones_like(usual))
+
+
+@pytest.mark.parametrize("bench", [flow(), epsilon()], ids=["flow", "epsilon"])
+def test_the_effects_are_those_of_the_samplers_own_steps(bench: Bench) -> None:
+    """One output that is larger by one shows in the latents."""
+    sigmas, levels = bench.sigmas, bench.patcher.get_model_object("model_sampling")
+
+    def sampled_with(larger: int) -> Tensor:
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            output = torch.full_like(x, float(sigma == sigmas[larger]))
+            made: Tensor = levels.calculate_denoised(sigma, output, x)
+            return made
+
+        return sample_euler(denoise, torch.zeros(1, 1, dtype=torch.float64), sigmas, lambda step: None)
+
+    found = list(effects(sigmas.tolist(), levels))[-1]
+    assert found == pytest.approx([float(sampled_with(n)) for n in range(STEPS)], rel=1e-4)
 
 
 def test_the_method_is_told_what_the_model_gave_after_guidance() -> None:
@@ -82,7 +99,6 @@ def test_the_method_is_told_what_the_model_gave_after_guidance() -> None:
     sampled(bench, method)
     assert [solved.step.index for solved in method.told] == list(range(STEPS))
     assert [solved.reason is None for solved in method.told] == [n % 2 == 1 for n in range(STEPS)]
-    assert {solved.prediction for solved in method.told} == {"flow"}
 
 
 @pytest.mark.parametrize("sampler", [sample_heun, sample_two_step])

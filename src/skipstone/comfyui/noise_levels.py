@@ -36,7 +36,7 @@ def steps_of(sigmas: Sequence[float], sampling: Any) -> tuple[Step, ...]:
         sampling: the model's ``model_sampling``.
     """
     count = len(sigmas) - 1
-    levels = (signal_and_noise(sampling, sigma) for sigma in sigmas[:-1])
+    levels = (_signal_and_noise(sampling, sigma) for sigma in sigmas[:-1])
     return tuple(Step(n, count, sigmas[n], sigmas[n], *level) for n, level in enumerate(levels))
 
 
@@ -57,7 +57,7 @@ def step_at(steps: Sequence[Step], sigma: float) -> Step:
 
 def prediction_of(steps: Sequence[Step], sampling: Any) -> Prediction:
     """What the model's output is, by how much of it goes into the clean sample on each step."""
-    clean = [abs(_denoised(sampling, step.timestep)[1]) for step in steps]
+    clean = [abs(of_clean(sampling, step.timestep)[1]) for step in steps]
     times = RunFacts(tuple(steps)).levels
 
     def differs(name: Prediction) -> float:
@@ -69,11 +69,11 @@ def prediction_of(steps: Sequence[Step], sampling: Any) -> Prediction:
 
 def raw_output(sampling: Any, sigma: float, latents: Tensor, denoised: Tensor) -> Tensor:
     """The output of the model that would have led from some latents to a clean sample."""
-    kept, added = _denoised(sampling, sigma)
+    kept, added = of_clean(sampling, sigma)
     return (denoised - kept * latents) / added
 
 
-def signal_and_noise(sampling: Any, sigma: float) -> tuple[float, float]:
+def _signal_and_noise(sampling: Any, sigma: float) -> tuple[float, float]:
     """The shares of the clean sample and of the noise in the latents at a noise level."""
     return (
         _linear(sampling.noise_scaling, sigma, 0.0, 1.0),
@@ -81,7 +81,7 @@ def signal_and_noise(sampling: Any, sigma: float) -> tuple[float, float]:
     )
 
 
-def _denoised(sampling: Any, sigma: float) -> tuple[float, float]:
+def of_clean(sampling: Any, sigma: float) -> tuple[float, float]:
     """The shares of the latents and of the model's output in the clean sample at a noise level."""
     return (
         _linear(sampling.calculate_denoised, sigma, 0.0, 1.0),

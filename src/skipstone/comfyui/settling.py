@@ -1,14 +1,20 @@
 """Settle gaps in a sampler's run, by what the sampler is told that the model predicts."""
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from skipstone.cachers.contract.cacher import Cacher
-from skipstone.cachers.contract.words import Solved, Step
+from skipstone.cachers.contract.words import Held, Solved, Step
 from skipstone.comfyui.contract import Sampling
-from skipstone.comfyui.noise_levels import CLOSE, prediction_of, raw_output, signal_and_noise
+from skipstone.comfyui.noise_levels import CLOSE, of_clean, raw_output
 from skipstone.pipelines.run.settling import made_by
 from skipstone.pipelines.run.stats import RunLog
+from skipstone.schedules.moments import Floats
 
 EULER = "sample_euler"
 """The sampler whose steps are of first order, and use each prediction once."""
@@ -23,15 +29,15 @@ class SamplerSettling:
 
     Args:
         sampling: what is sampled.
-        steps: its steps.
     """
 
-    def __init__(self, sampling: Sampling, steps: tuple[Step, ...]) -> None:
+    def __init__(self, sampling: Sampling) -> None:
         self._sigmas = sampling.sigmas
         self._levels = sampling.patcher.get_model_object("model_sampling")
-        self._prediction = prediction_of(steps, self._levels)
         # Other samplers use a prediction again, or call the model at other levels.
-        self._is_euler = sampling.sampler_name == EULER and not sampling.sampler_options.get("s_churn")
+        is_euler = sampling.sampler_name == EULER and not sampling.sampler_options.get("s_churn")
+        self._works = is_euler and min(self._sigmas[:-1]) > 0
+        self._effects = list(effects(self._sigmas, self._levels)) if self._works else []
 
     def settled(
         self, method: Cacher[None], log: RunLog, step: Step, level: float, latents: Tensor, denoised: Tensor
@@ -46,13 +52,26 @@ class SamplerSettling:
             latents: what was predicted from.
             denoised: the predicted clean sample.
         """
-        share = 1 - self._sigmas[step.index + 1] / level
-        made = made_by(log, step.index)
-        is_own = abs(level - step.timestep) <= CLOSE * level
-        if not (method.settles and self._is_euler and is_own and share > 0 and made is not None):
+        made = made_by(log, step.index) if method.settles and self._works else None
+        share = 1 - self._sigmas[step.index + 1] / step.timestep
+        if made is None or share <= 0 or abs(level - step.timestep) > CLOSE * level:
             return denoised
         output = raw_output(self._levels, level, latents, denoised)
-        unit = sum(signal_and_noise(self._levels, self._sigmas[step.index + 1]))
         move = torch.zeros_like(denoised)
-        method.settle(Solved(step, made.reason, output, move, unit, self._prediction))
+        method.settle(Solved(step, made.reason, output, [Held(move, self._effects[step.index])]))
         return denoised + move / share
+
+
+def effects(sigmas: Sequence[float], sampling: Any) -> Iterator[Floats]:
+    """How much of each step's output is in the latents, after each of Euler's steps.
+
+    Args:
+        sigmas: the noise levels, one more than steps.
+        sampling: the model's ``model_sampling``.
+    """
+    found = np.zeros(len(sigmas) - 1)
+    for at, (sigma, after) in enumerate(pairwise(sigmas)):
+        share, (kept, added) = 1 - after / sigma, of_clean(sampling, sigma)
+        found = found * (1 - share * (1 - kept))
+        found[at] = share * added
+        yield found

@@ -4,6 +4,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import diffusers as d
@@ -27,6 +28,9 @@ from support.tiny_pipelines import PIPELINES
 
 STRIP = "##..#.##.#"
 FLOW = d.FlowMatchEulerDiscreteScheduler
+OF_FLOWS: dict[str, Any] = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 2.0}
+DPM_OF_FLOWS = partial(d.DPMSolverMultistepScheduler, **OF_FLOWS)
+UNIPC_OF_FLOWS = partial(d.UniPCMultistepScheduler, **OF_FLOWS)
 
 
 def plan_of(pipe: Any, settles: bool = True, anchors: Any = 1, strip: str = STRIP, **kwargs: Any) -> Plan:
@@ -54,6 +58,14 @@ SOLVERS: dict[str, Callable[[], Solving]] = {
     "Euler of noise": lambda: Solving(d.EulerDiscreteScheduler()),
     "Euler of v": lambda: Solving(d.EulerDiscreteScheduler(prediction_type="v_prediction")),
     "Euler, as a tuple": lambda: Solving(d.EulerDiscreteScheduler(), return_dict=False),
+    "DPM++ of noise": lambda: Solving(d.DPMSolverMultistepScheduler()),
+    "DPM++ of flows": lambda: Solving(DPM_OF_FLOWS()),
+    "DPM++ of third order, from an image": lambda: Solving(
+        d.DPMSolverMultistepScheduler(solver_order=3, use_karras_sigmas=True), begin=3
+    ),
+    "UniPC of noise": lambda: Solving(d.UniPCMultistepScheduler()),
+    "UniPC of flows": lambda: Solving(UNIPC_OF_FLOWS()),
+    "UniPC of third order": lambda: Solving(d.UniPCMultistepScheduler(solver_order=3)),
 }
 
 
@@ -76,8 +88,14 @@ OTHERS: dict[str, Callable[[], Solving]] = {
     "noise asked for": lambda: Solving(d.DDIMScheduler(clip_sample=False), eta=0.5, generator=None),
     "DDIM that clips": lambda: Solving(d.DDIMScheduler()),
     "noise that grows": lambda: Solving(FLOW(invert_sigmas=True)),
-    "DPM++": lambda: Solving(d.DPMSolverMultistepScheduler()),
-    "UniPC": lambda: Solving(d.UniPCMultistepScheduler()),
+    "DPM++ with noise": lambda: Solving(d.DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++")),
+    "DPM++ that clips": lambda: Solving(d.DPMSolverMultistepScheduler(thresholding=True)),
+    "UniPC with another predictor": lambda: Solving(
+        d.UniPCMultistepScheduler(solver_p=d.DDIMScheduler(clip_sample=False))
+    ),
+    "DPM++ of single steps": lambda: Solving(d.DPMSolverSinglestepScheduler()),
+    "DEIS": lambda: Solving(d.DEISMultistepScheduler()),
+    "somebody's own": lambda: Solving(type("MyEulerDiscreteScheduler", (FLOW,), {"__module__": "mine"})()),
     "Euler ancestral": lambda: Solving(d.EulerAncestralDiscreteScheduler()),
 }
 

@@ -119,8 +119,8 @@ def test_each_sample_of_a_batch_is_settled_by_itself() -> None:
 
 UNSETTLED: dict[str, Callable[[], Solving]] = {
     "DDIM that clips": lambda: Solving(d.DDIMScheduler()),
-    "DPM++": lambda: Solving(d.DPMSolverMultistepScheduler()),
-    "UniPC": lambda: Solving(d.UniPCMultistepScheduler()),
+    "DEIS": lambda: Solving(d.DEISMultistepScheduler()),
+    "DPM++ with noise": lambda: Solving(d.DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++")),
     "LCM": lambda: Solving(d.LCMScheduler()),
     "Euler ancestral": lambda: Solving(d.EulerAncestralDiscreteScheduler()),
     "Heun": lambda: Solving(d.HeunDiscreteScheduler()),

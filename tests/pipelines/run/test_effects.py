@@ -1,0 +1,90 @@
+"""How much of each output is in what solvers go on from, against what they do with random outputs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import diffusers as d
+import pytest
+import torch
+from torch import Tensor
+
+from skipstone.pipelines.run.effects import effects, held
+from skipstone.pipelines.run.samplers import keeps
+from skipstone.pipelines.run.schedule import Schedule
+from support.tiny_pipelines import PIPELINES
+
+STEPS = 9
+FLOWS: dict[str, Any] = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+
+SOLVERS: dict[str, Callable[[], Any]] = {
+    "flow-match Euler": lambda: d.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    "DDIM": lambda: d.DDIMScheduler(clip_sample=False),
+    "DDIM of v, parallel": lambda: d.DDIMParallelScheduler(clip_sample=False, prediction_type="v_prediction"),
+    "DDIM of CogVideoX": lambda: d.CogVideoXDDIMScheduler(clip_sample=False, rescale_betas_zero_snr=True),
+    "Euler": lambda: d.EulerDiscreteScheduler(timestep_spacing="trailing"),
+    "DPM++": d.DPMSolverMultistepScheduler,
+    "DPM of third order": lambda: d.DPMSolverMultistepScheduler(
+        algorithm_type="dpmsolver", solver_order=3, final_sigmas_type="sigma_min"
+    ),
+    "DPM++ of flows": lambda: d.DPMSolverMultistepScheduler(**FLOWS),
+    "UniPC": d.UniPCMultistepScheduler,
+    "UniPC of flows": lambda: d.UniPCMultistepScheduler(**FLOWS),
+    "UniPC without corrector": lambda: d.UniPCMultistepScheduler(solver_order=3, disable_corrector=[0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_what_a_solver_goes_on_from_is_the_sum_of_outputs_that_the_effects_say(name: str, first: int) -> None:
+    scheduler = SOLVERS[name]()
+    scheduler.set_timesteps(STEPS)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    rows = effects(scheduler, Schedule.of(scheduler), first, STEPS - first)
+    outputs = torch.randn(STEPS - first, 1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    latents = torch.zeros(outputs.shape[1:])
+    for row, output, time in zip(rows, outputs, scheduler.timesteps[first:], strict=True):
+        if hasattr(scheduler, "scale_model_input"):
+            scheduler.scale_model_input(latents, time)
+        latents = scheduler.step(output, time, latents, return_dict=False)[0]
+        for one in held(scheduler, latents, row):
+            expected = torch.tensordot(torch.tensor(one.effects).float(), outputs, 1)
+            torch.testing.assert_close(one.tensor, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_solver_is_left_as_it_was_and_what_it_keeps_is_its_own() -> None:
+    scheduler = d.UniPCMultistepScheduler(prediction_type="sample")
+    scheduler.set_timesteps(STEPS)
+    output: Tensor = torch.ones(1, 4, 2, 2)
+    latents = scheduler.step(output, scheduler.timesteps[0], output, return_dict=False)[0]
+    before = {name: value for name, value in vars(scheduler).items() if name not in keeps(scheduler)}
+    (row, *_) = effects(scheduler, Schedule.of(scheduler), 0, STEPS)
+    for one in held(scheduler, latents, row)[1:]:
+        one.tensor.add_(1.0)
+    assert all(vars(scheduler)[name] is value for name, value in before.items())
+    assert torch.equal(output, torch.ones_like(output))
+    assert torch.equal(scheduler.model_outputs[-1], output + 1.0)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        d.DDIMScheduler(),
+        d.DDIMScheduler(clip_sample=False, thresholding=True),
+        d.DDIMInverseScheduler(),
+        d.EulerAncestralDiscreteScheduler(),
+        d.FlowMatchHeunDiscreteScheduler(),
+        d.HeunDiscreteScheduler(),
+        d.UniPCMultistepScheduler(solver_p=d.DDIMScheduler()),
+    ],
+    ids=lambda scheduler: type(scheduler).__name__,
+)
+def test_of_solvers_that_do_more_nothing_is_known(scheduler: Any) -> None:
+    assert keeps(scheduler) is None
+
+
+def test_a_pipeline_that_mixes_latents_into_outputs_leaves_nothing_to_settle() -> None:
+    """As Cosmos does, which says so in its scheduler's configuration."""
+    scheduler = PIPELINES["cosmos2-image"].make().pipe.scheduler
+    assert type(scheduler) is d.FlowMatchEulerDiscreteScheduler
+    assert keeps(scheduler) is None
