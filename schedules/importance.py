@@ -11,13 +11,10 @@ Prediction = Literal["flow", "v", "epsilon", "sample"]
 """What a model's output is to the scheduler."""
 
 LEAST_SIGNAL = 0.06
-"""Added to the share of signal: the first steps do not count without bounds."""
+"""Added to the share of signal: the first steps do not count without bounds.
 
-FAINT_SIGNAL = 0.03
-"""The share of signal below which an error of predicted noise counts little for the choice of steps.
-
-Such errors are mostly not about the picture, and later steps remove them: measured step by step on `pixart`, the
-proving model that starts there.
+Where the share is below, predicted noise counts less for the choice of steps: what goes wrong there is mostly
+not about the picture, and later steps remove it.
 """
 
 LEAST_UNIT = 1e-3
@@ -27,12 +24,12 @@ LEAST_UNIT = 1e-3
 def step_importance(levels: Sequence[float], prediction: Prediction, power: int = 2) -> Floats:
     """`step_weights` for the choice of steps, scaled to 1 on average.
 
-    An error of predicted noise counts less where the latents hold next to no signal.
+    Predicted noise counts less where the latents hold next to no signal.
     """
     counts = step_weights(levels, prediction, power)
     if prediction == "epsilon":
         signal = 1 - np.array(levels)
-        counts = counts * (signal / np.hypot(signal, FAINT_SIGNAL)) ** power
+        counts = counts * np.minimum(signal / LEAST_SIGNAL, 1.0) ** power
     return np.asarray(counts / counts.mean(), dtype=np.float64)
 
 

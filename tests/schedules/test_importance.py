@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skipstone.pipelines.run.noise import levels, prediction
-from skipstone.schedules.importance import FAINT_SIGNAL, LEAST_SIGNAL, Prediction, step_importance, step_weights
+from skipstone.schedules.importance import LEAST_SIGNAL, Prediction, step_importance, step_weights
 
 STEPS = 20
 
@@ -56,13 +56,10 @@ def test_a_step_counts_by_what_its_scheduler_makes_of_an_error(name: str, config
 
 
 @pytest.mark.parametrize("power", [1, 2])
-def test_the_choice_of_steps_heeds_predicted_noise_less_where_next_to_nothing_else_is_there(power: int) -> None:
-    shares = np.array([0.006, FAINT_SIGNAL, 0.9])
-    times = (1 - shares).tolist()
+def test_the_choice_of_steps_heeds_predicted_noise_less_where_the_signal_is_faint(power: int) -> None:
+    times = (1 - LEAST_SIGNAL * np.array([0.25, 0.5, 1, 2, 16])).tolist()
     heeded = step_importance(times, "epsilon", power) / step_weights(times, "epsilon", power)
-    heeded /= heeded[-1]
-    assert heeded[0] < heeded[1] / 3**power
-    assert heeded[1] == pytest.approx(0.5 ** (power / 2), rel=0.01)
+    assert heeded / heeded[-1] == pytest.approx([0.25**power, 0.5**power, 1, 1, 1])
 
 
 @pytest.mark.parametrize("kind", sorted({*get_args(Prediction)} - {"epsilon"}))
