@@ -11,15 +11,25 @@ Prediction = Literal["flow", "v", "epsilon", "sample"]
 """What a model's output is to the scheduler."""
 
 LEAST_SIGNAL = 0.06
-"""Added to the share of signal: the first steps do not count without bounds."""
+"""Added to the share of signal: the first steps do not count without bounds.
+
+Where the share is below, predicted noise counts less for the choice of steps: what goes wrong there is mostly
+not about the picture, and later steps remove it.
+"""
 
 LEAST_UNIT = 1e-3
 """No output is taken for larger than the inverse of this, where next to nothing of it is in the latents."""
 
 
 def step_importance(levels: Sequence[float], prediction: Prediction, power: int = 2) -> Floats:
-    """`step_weights`, scaled to 1 on average."""
+    """`step_weights` for the choice of steps, scaled to 1 on average.
+
+    Predicted noise counts less where the latents hold next to no signal.
+    """
     counts = step_weights(levels, prediction, power)
+    if prediction == "epsilon":
+        signal = 1 - np.array(levels)
+        counts = counts * np.minimum(signal / LEAST_SIGNAL, 1.0) ** power
     return np.asarray(counts / counts.mean(), dtype=np.float64)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skipstone.pipelines.run.noise import levels, prediction
-from skipstone.schedules.importance import LEAST_SIGNAL, Prediction, step_importance
+from skipstone.schedules.importance import LEAST_SIGNAL, Prediction, step_importance, step_weights
 
 STEPS = 20
 
@@ -51,8 +51,22 @@ def test_a_step_counts_by_what_its_scheduler_makes_of_an_error(name: str, config
         shares = [share / signal for share, (signal, _) in zip(shares, mixes[1:], strict=True)]  # type: ignore[operator]
     moves = [moved(scheduler, step) for step in range(STEPS)]
     expected = np.square(np.array(moves) / shares) / (1 - np.array(times[:-1]) + LEAST_SIGNAL)
-    found = step_importance(times[:-1], prediction(scheduler))
+    found = step_weights(times[:-1], prediction(scheduler))
     assert found[1:] / found[1:].mean() == pytest.approx(expected[1:] / expected[1:].mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_choice_of_steps_heeds_predicted_noise_less_where_the_signal_is_faint(power: int) -> None:
+    times = (1 - LEAST_SIGNAL * np.array([0.25, 0.5, 1, 2, 16])).tolist()
+    heeded = step_importance(times, "epsilon", power) / step_weights(times, "epsilon", power)
+    assert heeded / heeded[-1] == pytest.approx([0.25**power, 0.5**power, 1, 1, 1])
+
+
+@pytest.mark.parametrize("kind", sorted({*get_args(Prediction)} - {"epsilon"}))
+def test_the_choice_of_steps_heeds_other_outputs_alike_at_all_levels(kind: Prediction) -> None:
+    times = [0.994, 0.97, 0.1]
+    heeded = step_importance(times, kind) / step_weights(times, kind)
+    assert heeded == pytest.approx(heeded.mean())
 
 
 def test_importance_is_1_on_average_and_finite_where_nothing_of_the_sample_is_left() -> None:
