@@ -3,6 +3,7 @@
 A row holds the PSNR in dB of each test prompt against its uncached run, and the steps that were computed on
 average. Plans are made from one recorded prompt; the test prompts are others. ``weighed`` is a plan of the
 usual recipe and ``reused`` the same as plain reuse: `usual_plans` takes one of them, by the PSNR to expect.
+Both are also run without settling.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from scenes import describe, draw_batch
 from situations import Situation, situations
 
 import skipstone
+from skipstone.pipelines.run.samplers import keeps
 from skipstone.schedules.plan import make_plan
 from skipstone.schedules.recipe import Recipe
 from skipstone.schedules.record import Record
@@ -149,10 +151,21 @@ def prove(bench: Bench, rows: Rows) -> None:
     for computed in sorted({round(share * situation.steps) for share in SHARES}, reverse=True):
         usual = recipes_for(bench.record)[0]
         reusing = reuse_instead(make_plan(bench.record, usual, computed))
-        for way, recipe in (("weighed", usual), ("reused", reusing)):
+        for way, recipe in ways(usual, reusing, keeps(bench.pipe.scheduler) is not None):
             rows.add(situation, way, computed, partial(bench.plan, recipe, computed))
     for name, method in others():
         rows.add(situation, name, 0, lambda method=method: bench.judge(method))  # type: ignore[misc]
+
+
+def ways(usual: Recipe, reusing: Recipe, settle: bool) -> Iterator[tuple[str, Recipe]]:
+    """Both recipes, and the same without settling where they settle."""
+    for way, unsettled, recipe in (
+        ("weighed", "not settled", usual),
+        ("reused", "reused, not settled", reusing),
+    ):
+        yield way, recipe
+        if settle and recipe.settles:
+            yield unsettled, recipe.unsettled
 
 
 def main() -> None:
