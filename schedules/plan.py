@@ -168,13 +168,14 @@ class Plan:
             return [1.0, *[0.0] * (len(anchors) - 1)]
         return self.weights[model].weights(step, anchors)
 
-    def settlement(self, model: str, step: int, effects: Sequence[Floats]) -> Settlement | None:
+    def settlement(self, model: str, step: int, effects: Sequence[Floats], echo: Floats) -> Settlement | None:
         """How a computed step settles the gap before it; None if it does not.
 
         Args:
             model: the model.
             step: a step that the plan computes.
             effects: as of `settlement`.
+            echo: the same.
         """
         outputs, anchors = self._outputs[model], self.anchors(model, step)
         if outputs is None or not self.recipe.settles or not anchors or anchors[0] == step - 1:
@@ -183,7 +184,7 @@ class Plan:
         if not needed <= {*outputs.steps} & {*self.weights[model].steps}:
             return None
         weigh = functools.partial(self.weights_for, model, anchors=anchors)
-        return settlement(outputs, anchors, step, weigh, effects, SHARES[self.recipe.anchors])
+        return settlement(outputs, anchors, step, weigh, effects, echo, SHARES[self.recipe.anchors])
 
     def anchors(self, model: str, step: int) -> list[int]:
         """The computed steps of a model that estimates on a step come from, newest first."""

@@ -10,6 +10,9 @@ from skipstone.schedules.moments import Floats, Moments
 SHARES = {1: 1.0, 2: 0.7}
 """How much of the expected error is undone, by how many computed steps an estimate weighs."""
 
+LEAST_SEEN = 0.5
+"""Of a drift, echoes are taken to leave so much of it to be seen at least."""
+
 
 @dataclass(frozen=True)
 class Settlement:
@@ -35,12 +38,14 @@ def settlement(
     step: int,
     weigh: Callable[[int], Sequence[float]],
     effects: Sequence[Floats],
+    echo: Floats,
     share: float,
 ) -> Settlement:
     """How a computed step settles the gap before it.
 
     The errors of the gap's estimates have moved the latents. That sum is correlated with the innovation, and
-    the best guess of it is a multiple of that.
+    the best guess of it is a multiple of that. The step's output answers to moved latents, so the innovation
+    that is seen has an echo of these errors.
 
     Difference: a corrector as UniPC's (arXiv 2302.04867), with weights from a recorded run.
 
@@ -50,6 +55,7 @@ def settlement(
         step: the computed step after the gap.
         weigh: the weights of the anchors, by the estimated step.
         effects: how much of each step's output is in each thing that the solver goes on from, ``(steps,)``.
+        echo: how much of it is in the step's own output, through the latents, ``(steps,)``.
         share: how much of the expected error is undone.
     """
     place = {known: n for n, known in enumerate(moments.steps)}
@@ -61,11 +67,12 @@ def settlement(
         found[[place[anchor] for anchor in anchors]] -= weigh(at)
         return found
 
-    innovation = error(step)
+    gap = range(anchors[0] + 1, step)
+    missed = np.array([error(at) for at in gap]).reshape(len(gap), len(place))
+    innovation = error(step) - echo[list(gap)] @ missed
     seen = moments.gram @ innovation
     size = float(innovation @ seen)
-    gap = range(anchors[0] + 1, step)
-    told = np.array([error(at) @ seen / size if size > 0 else 0.0 for at in gap])
+    told = missed @ seen / size if size > 0 else np.zeros(len(gap))
     newest = place[anchors[0]]
     return Settlement(
         weights=tuple(weigh(step)),
@@ -74,15 +81,19 @@ def settlement(
     )
 
 
-def drift_settlement(effects: Sequence[Floats], anchor: int, step: int, share: float) -> Settlement:
+def drift_settlement(
+    effects: Sequence[Floats], echo: Floats, anchor: int, step: int, share: float
+) -> Settlement:
     """How a computed step settles a gap in which the output before it was reused while the true one drifted.
 
     Args:
         effects: as of `settlement`.
+        echo: the same.
         anchor: the computed step before the gap.
         step: the computed step after it.
         share: how much of the expected error is undone.
     """
     gap = np.arange(anchor + 1, step)
-    told = (gap - anchor) / (step - anchor)
+    missed = (gap - anchor) / (step - anchor)
+    told = missed / max(1 - float(echo[gap] @ missed), LEAST_SEEN)
     return Settlement((1.0,), tuple(float(share * (one[gap] @ told)) for one in effects))

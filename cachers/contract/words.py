@@ -156,12 +156,14 @@ class Solved:
         reason: why the output was computed; None if it was estimated.
         output: what the solver got: what guidance makes of the model's outputs.
         held: what it goes on from; not needed of an estimated output.
+        echo: how much of each earlier output is in this one, through the latents, ``(steps,)``.
     """
 
     step: Step
     reason: str | None
     output: Tensor
-    held: Sequence[Held] = ()
+    held: Sequence[Held]
+    echo: Floats
 
 
 @dataclass(frozen=True)

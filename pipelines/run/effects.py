@@ -2,32 +2,45 @@
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from skipstone.cachers.contract.words import Held
+from skipstone.pipelines.run.noise import in_latents, prediction, response
 from skipstone.pipelines.run.samplers import keeps
 from skipstone.pipelines.run.schedule import Schedule
 from skipstone.pipelines.run.schedulers import MARK
 from skipstone.schedules.moments import Floats
 
-Row = Sequence[Floats | None]
-"""Effects on the latents after a step, and on each tensor that the solver keeps; None where there is none."""
+
+@dataclass(frozen=True)
+class Effects:
+    """How much of each output is in what there is on a computed step, each ``(steps,)``.
+
+    Args:
+        echo: in the step's output, through the latents that it was computed from.
+        held: in the latents after the step, and in each tensor that the solver keeps; None for none.
+    """
+
+    echo: Floats
+    held: Sequence[Floats | None]
 
 
 MOST_KNOWN = 16
 """How many schedules' effects are kept."""
 
-_known: dict[tuple[Any, ...], list[Row]] = {}
+_known: dict[tuple[Any, ...], list[Effects]] = {}
 
 
-def effects(scheduler: Any, schedule: Schedule, first: int, count: int) -> list[Row]:
-    """How much of each step's output is in what a solver goes on from, after each step of a run.
+def effects(scheduler: Any, schedule: Schedule, first: int, count: int) -> list[Effects]:
+    """How much of each output is in what a solver goes on from, after each step that is computed.
 
     The solver's own code tells: a copy of it takes the run's steps with outputs that are unit vectors. So all
-    of its tensors show how much of each output they have.
+    of its tensors show how much of each output they have. Estimated outputs are what they are; a computed one
+    answers to what earlier ones have done to the latents, as `response` says.
 
     Args:
         scheduler: one of those that `keeps` knows.
@@ -37,35 +50,51 @@ def effects(scheduler: Any, schedule: Schedule, first: int, count: int) -> list[
     """
     key = type(scheduler), str(scheduler.config), schedule, first, count
     if key not in _known:
-        _known[key] = _found_out(_fresh(scheduler, schedule, first), first, count)
+        levels = schedule.levels[first : first + count]
+        answers = [response(prediction(scheduler), *in_latents(scheduler, level)) for level in levels]
+        _known[key] = list(_found_out(_fresh(scheduler, schedule, first), first, answers))
         while len(_known) > MOST_KNOWN:
             _known.pop(next(iter(_known)))
     return _known[key]
 
 
-def _found_out(solver: Any, first: int, count: int) -> list[Row]:
+def _found_out(solver: Any, first: int, answers: Sequence[float]) -> Iterator[Effects]:
+    count = len(answers)
     units = torch.eye(count, dtype=torch.float64).view(count, 1, count, 1, 1)
     latents = torch.zeros_like(units[0])
-    rows: list[Row] = []
-    for unit, time in zip(units, solver.timesteps[first:], strict=False):
+    for unit, answer, time in zip(units, answers, solver.timesteps[first:], strict=False):
+        other, echo = _copied(solver), answer * latents
+        after = other.step(unit + echo, time, latents, return_dict=False)[0]
+        shares = [None if one is None else _shares(one) for one in (after, *_kept(other))]
+        yield Effects(_shares(echo), shares)
         latents = solver.step(unit, time, latents, return_dict=False)[0]
-        tensors = [latents, *_kept(solver)]
-        rows.append([None if one is None else one.double().flatten().numpy() for one in tensors])
-    return rows
 
 
-def held(scheduler: Any, latents: Tensor, row: Row) -> list[Held]:
+def _shares(tensor: Tensor) -> Floats:
+    found: Floats = tensor.double().flatten().numpy()
+    return found
+
+
+def _copied(solver: Any) -> Any:
+    other = copy.copy(solver)
+    for name, value in vars(solver).items():
+        if isinstance(value, list):
+            setattr(other, name, [*value])
+    return other
+
+
+def held(scheduler: Any, latents: Tensor, found: Effects) -> list[Held]:
     """What a solver goes on from after a step, to be changed in place.
 
     Args:
         scheduler: the scheduler, which gets copies of what it keeps: others may hold the same.
         latents: after the step.
-        row: the effects after the step.
+        found: the effects on the step.
     """
     for name in keeps(scheduler) or ():
         value = getattr(scheduler, name)
         setattr(scheduler, name, [_copy(one) for one in value] if isinstance(value, list) else _copy(value))
-    pairs = zip([latents, *_kept(scheduler)], row, strict=True)
+    pairs = zip([latents, *_kept(scheduler)], found.held, strict=True)
     return [Held(one, its) for one, its in pairs if one is not None and its is not None]
 
 

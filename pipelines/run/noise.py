@@ -36,6 +36,29 @@ def prediction(scheduler: Any) -> Prediction:
     return "flow" if _is_flow(scheduler) else names.get(found, "flow")
 
 
+def in_latents(scheduler: Any, level: Level) -> Level:
+    """The same shares in a scheduler's latents, which of Euler's are larger than the model's input."""
+    signal, noise = level
+    if not signal or noise is None or type(scheduler).__name__ != "EulerDiscreteScheduler":
+        return level
+    return 1.0, noise / signal
+
+
+def response(output: Prediction, signal: float | None, noise: float | None) -> float:
+    """By how much an output changes with its latents, if samples were Gaussian, of unit variance.
+
+    A velocity does not, or next to nothing.
+
+    Args:
+        output: what it is.
+        signal: the share of the sample in the latents; None if it is not known.
+        noise: the same of the noise.
+    """
+    if signal is None or noise is None:
+        return 0.0
+    return {"epsilon": noise, "sample": signal}.get(output, 0.0) / (signal**2 + noise**2)
+
+
 def _is_flow(scheduler: Any) -> bool:
     """Whether sigma mixes sample and noise linearly."""
     config = scheduler.config

@@ -7,7 +7,7 @@ from typing import Any
 from skipstone.cachers.contract.async_copy import AsyncCopy
 from skipstone.cachers.contract.words import Reason, Step
 from skipstone.pipelines.run.conditioning import Conditioning
-from skipstone.pipelines.run.effects import Row
+from skipstone.pipelines.run.effects import Effects
 from skipstone.pipelines.run.model_time import ModelTime, TimeScale, first_position, frames_apart
 from skipstone.pipelines.run.pipeline_calls import PipelineCall
 from skipstone.pipelines.run.schedule import Schedule
@@ -57,7 +57,7 @@ class Run:
         self.told = 0
         self.driven = False
         self.repeats = False
-        self.effects: Sequence[Row] = ()
+        self.effects: Sequence[Effects] = ()
         self.is_named = False
         self.is_written_down = False
         self.noisy_sampler: str | None = None

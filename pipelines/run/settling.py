@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from skipstone.cachers.contract.words import Solved
-from skipstone.pipelines.run.effects import Row, effects, held
+from skipstone.pipelines.run.effects import Effects, effects, held
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.samplers import keeps
 from skipstone.pipelines.run.schedulers import Taken
@@ -29,11 +29,12 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
         return
     output, latents = taken.output, taken.latents
     if isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape:
-        found = () if entry.reason is None else held(scheduler, latents, _effects(run, scheduler)[run.index])
-        run.models[entry.model].method.settle(Solved(run.step, entry.reason, output, found))
+        found = _effects(run, scheduler)[run.index]
+        kept = () if entry.reason is None else held(scheduler, latents, found)
+        run.models[entry.model].method.settle(Solved(run.step, entry.reason, output, kept, found.echo))
 
 
-def _effects(run: Run, scheduler: Any) -> Sequence[Row]:
+def _effects(run: Run, scheduler: Any) -> Sequence[Effects]:
     """Those of the run's solver, found out once."""
     if len(run.effects) != run.count:
         run.effects = effects(scheduler, run.schedule, run.first, run.count)

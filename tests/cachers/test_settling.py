@@ -42,6 +42,9 @@ def method_of(plan: Plan, levels: Sequence[float] = LEVELS) -> Cacher[Any]:
     return Planned(plan).for_run(RunFacts(tuple(steps)))
 
 
+NO_ECHO = np.zeros(len(STRIP))
+
+
 def effects(step: int) -> Any:
     """How much of each output is in the latents after one of Euler's steps."""
     lengths = np.diff([*LEVELS, 0.0])
@@ -65,7 +68,9 @@ def walk(
         output = output if method is not None and reason is None else outputs[n]
         latents = latents + (after - now) * output
         if method is not None and reason is not ...:
-            method.settle(Solved(Step(n, len(STRIP), now), reason, output, [Held(latents, effects(n))]))
+            method.settle(
+                Solved(Step(n, len(STRIP), now), reason, output, [Held(latents, effects(n))], NO_ECHO)
+            )
         seen.append(latents)
     return seen
 
@@ -189,7 +194,7 @@ def test_all_that_the_solver_goes_on_from_is_moved_by_its_own_share() -> None:
     for n, output in enumerate(line()):
         reason = (Reason.PLANNED if n else Reason.FIRST_STEP) if STRIP[n] == "#" else None
         held = [Held(one, by * effects(n)) for one, by in zip(tensors[n], (1.0, 10.0), strict=True)]
-        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, held))
+        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, held, NO_ECHO))
     usual = moves(line())[5].float()
     assert torch.allclose(tensors[5][0], usual, rtol=1e-4)
     assert torch.allclose(tensors[5][1].float(), 10 * usual, rtol=0.02)
@@ -200,7 +205,9 @@ def test_outputs_of_another_shape_are_not_compared() -> None:
     method, latents = method_of(plan_of()), [torch.zeros_like(one) for one in outputs]
     for n, output in enumerate(outputs):
         reason = Reason.PLANNED if STRIP[n] == "#" else None
-        method.settle(Solved(Step(n, len(STRIP), 0.0), reason, output, [Held(latents[n], effects(n))]))
+        method.settle(
+            Solved(Step(n, len(STRIP), 0.0), reason, output, [Held(latents[n], effects(n))], NO_ECHO)
+        )
     assert [n for n, moved in enumerate(latents) if moved.any()] == [8, 12]
 
 

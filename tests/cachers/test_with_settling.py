@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,7 +102,7 @@ def test_it_tells_its_share_with_the_method() -> None:
 def test_without_known_levels_it_keeps_nothing_and_says_that_it_did_nothing() -> None:
     """Nobody knows then whether outputs drift evenly."""
     method = Settle(FORA(3)).for_run(facts(known=False))
-    method.settle(Solved(Step(0, 4, 1.0), "computed", torch.ones(1, 2)))
+    method.settle(Solved(Step(0, 4, 1.0), "computed", torch.ones(1, 2), [], np.zeros(4)))
     assert method.nbytes == 0
     assert "settling did nothing" in " ".join(method.remarks())
 
@@ -117,7 +118,7 @@ def test_a_run_whose_branches_skip_different_steps_says_that_it_settles_little(
     method = Settle(FORA(2)).for_run(facts(5))
     for n in whole:
         output, reason = torch.full((1, 2), float(n)), None if n % 2 else "computed"
-        method.settle(Solved(Step(n, 5, 1 - n / 5), reason, output))
+        method.settle(Solved(Step(n, 5, 1 - n / 5), reason, output, [], np.zeros(5)))
     assert ("settling did little" in " ".join(method.remarks())) == says
 
 

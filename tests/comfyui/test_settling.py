@@ -76,21 +76,24 @@ def test_a_move_between_is_what_the_next_step_begins_with(bench: Bench) -> None:
     torch.testing.assert_close(moved - usual, torch.ones_like(usual))
 
 
-@pytest.mark.parametrize("bench", [flow(), epsilon()], ids=["flow", "epsilon"])
-def test_the_effects_are_those_of_the_samplers_own_steps(bench: Bench) -> None:
-    """One output that is larger by one shows in the latents."""
+@pytest.mark.parametrize(("bench", "output"), [(flow(), "flow"), (epsilon(), "epsilon")])
+def test_the_effects_are_those_of_the_samplers_own_steps(bench: Bench, output: Any) -> None:
+    """One output that is larger by one shows in the latents; the last step's output answers to these."""
     sigmas, levels = bench.sigmas, bench.patcher.get_model_object("model_sampling")
+    last = float(sigmas[-2])
+    answer = {"flow": 0.0, "epsilon": last / (1 + last**2)}[output]
 
     def sampled_with(larger: int) -> Tensor:
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            output = torch.full_like(x, float(sigma == sigmas[larger]))
-            made: Tensor = levels.calculate_denoised(sigma, output, x)
+            echo = answer * x if float(sigma) == last else torch.zeros_like(x)
+            made: Tensor = levels.calculate_denoised(sigma, echo + float(sigma == sigmas[larger]), x)
             return made
 
         return sample_euler(denoise, torch.zeros(1, 1, dtype=torch.float64), sigmas, lambda step: None)
 
-    found = list(effects(sigmas.tolist(), levels))[-1]
+    echo, found = list(effects(sigmas.tolist(), levels, output))[-1]
     assert found == pytest.approx([float(sampled_with(n)) for n in range(STEPS)], rel=1e-4)
+    assert bool(echo.any()) == (output == "epsilon")
 
 
 def test_the_method_is_told_what_the_model_gave_after_guidance() -> None:

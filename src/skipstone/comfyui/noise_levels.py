@@ -36,7 +36,7 @@ def steps_of(sigmas: Sequence[float], sampling: Any) -> tuple[Step, ...]:
         sampling: the model's ``model_sampling``.
     """
     count = len(sigmas) - 1
-    levels = (_signal_and_noise(sampling, sigma) for sigma in sigmas[:-1])
+    levels = (signal_and_noise(sampling, sigma) for sigma in sigmas[:-1])
     return tuple(Step(n, count, sigmas[n], sigmas[n], *level) for n, level in enumerate(levels))
 
 
@@ -73,7 +73,7 @@ def raw_output(sampling: Any, sigma: float, latents: Tensor, denoised: Tensor) -
     return (denoised - kept * latents) / added
 
 
-def _signal_and_noise(sampling: Any, sigma: float) -> tuple[float, float]:
+def signal_and_noise(sampling: Any, sigma: float) -> tuple[float, float]:
     """The shares of the clean sample and of the noise in the latents at a noise level."""
     return (
         _linear(sampling.noise_scaling, sigma, 0.0, 1.0),

@@ -84,7 +84,7 @@ class SamplerRun:
         self.steps = steps_of(sampling.sigmas, self._levels)
         self.method = method_for(self._facts())
         self.log = RunLog({DIFFUSION_MODEL: self.method}, planned_steps=len(self.steps))
-        self._settling = SamplerSettling(sampling)
+        self._settling = SamplerSettling(sampling, self.steps)
         self._branches: dict[Hashable, Branch[Any]] = {}
         self._called: dict[Hashable, int] = {}
         self._names: dict[Condition, str] = {}

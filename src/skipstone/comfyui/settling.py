@@ -11,9 +11,11 @@ from torch import Tensor
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import Held, Solved, Step
 from skipstone.comfyui.contract import Sampling
-from skipstone.comfyui.noise_levels import CLOSE, of_clean, raw_output
+from skipstone.comfyui.noise_levels import CLOSE, of_clean, prediction_of, raw_output, signal_and_noise
+from skipstone.pipelines.run.noise import response
 from skipstone.pipelines.run.settling import made_by
 from skipstone.pipelines.run.stats import RunLog
+from skipstone.schedules.importance import Prediction
 from skipstone.schedules.moments import Floats
 
 EULER = "sample_euler"
@@ -29,15 +31,17 @@ class SamplerSettling:
 
     Args:
         sampling: what is sampled.
+        steps: its steps.
     """
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: Sampling, steps: Sequence[Step]) -> None:
         self._sigmas = sampling.sigmas
         self._levels = sampling.patcher.get_model_object("model_sampling")
         # Other samplers use a prediction again, or call the model at other levels.
         is_euler = sampling.sampler_name == EULER and not sampling.sampler_options.get("s_churn")
         self._works = is_euler and min(self._sigmas[:-1]) > 0
-        self._effects = list(effects(self._sigmas, self._levels)) if self._works else []
+        made = prediction_of(steps, self._levels)
+        self._effects = list(effects(self._sigmas, self._levels, made)) if self._works else []
 
     def settled(
         self, method: Cacher[None], log: RunLog, step: Step, level: float, latents: Tensor, denoised: Tensor
@@ -58,20 +62,23 @@ class SamplerSettling:
             return denoised
         output = raw_output(self._levels, level, latents, denoised)
         move = torch.zeros_like(denoised)
-        method.settle(Solved(step, made.reason, output, [Held(move, self._effects[step.index])]))
+        echo, moved = self._effects[step.index]
+        method.settle(Solved(step, made.reason, output, [Held(move, moved)], echo))
         return denoised + move / share
 
 
-def effects(sigmas: Sequence[float], sampling: Any) -> Iterator[Floats]:
-    """How much of each step's output is in the latents, after each of Euler's steps.
+def effects(sigmas: Sequence[float], sampling: Any, output: Prediction) -> Iterator[tuple[Floats, Floats]]:
+    """How much of each output is in that of each of Euler's steps, and in the latents after it.
 
     Args:
         sigmas: the noise levels, one more than steps.
         sampling: the model's ``model_sampling``.
+        output: what the model's output is.
     """
     found = np.zeros(len(sigmas) - 1)
     for at, (sigma, after) in enumerate(pairwise(sigmas)):
         share, (kept, added) = 1 - after / sigma, of_clean(sampling, sigma)
+        echo = response(output, *signal_and_noise(sampling, sigma)) * found
         found = found * (1 - share * (1 - kept))
         found[at] = share * added
-        yield found
+        yield echo, found + share * added * echo

@@ -1,5 +1,6 @@
 """How much of each output is in what solvers go on from, against what they do with random outputs."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from skipstone.pipelines.run.effects import effects, held
+from skipstone.pipelines.run.noise import response
 from skipstone.pipelines.run.samplers import keeps
 from skipstone.pipelines.run.schedule import Schedule
 from support.tiny_pipelines import PIPELINES
@@ -46,10 +48,39 @@ def test_what_a_solver_goes_on_from_is_the_sum_of_outputs_that_the_effects_say(n
     for row, output, time in zip(rows, outputs, scheduler.timesteps[first:], strict=True):
         if hasattr(scheduler, "scale_model_input"):
             scheduler.scale_model_input(latents, time)
+        answering = copy.deepcopy(scheduler)
+        echo = summed(row.echo, outputs)
+        after = answering.step(output + echo, time, latents, return_dict=False)[0]
+        for one in held(answering, after, row):
+            torch.testing.assert_close(one.tensor, summed(one.effects, outputs), rtol=1e-3, atol=1e-4)
         latents = scheduler.step(output, time, latents, return_dict=False)[0]
-        for one in held(scheduler, latents, row):
-            expected = torch.tensordot(torch.tensor(one.effects).float(), outputs, 1)
-            torch.testing.assert_close(one.tensor, expected, rtol=1e-3, atol=1e-4)
+
+
+def summed(effects: Any, outputs: Tensor) -> Tensor:
+    return torch.tensordot(torch.tensor(effects).float(), outputs, 1)
+
+
+@pytest.mark.parametrize("name", ["DDIM", "Euler", "DPM++", "UniPC"])
+def test_predicted_noise_answers_to_what_the_step_before_did_to_latents(name: str) -> None:
+    """Of Gaussian samples of unit variance, noise has this share of the latents' variance."""
+    scheduler = SOLVERS[name]()
+    scheduler.set_timesteps(STEPS)
+    echo = effects(scheduler, Schedule.of(scheduler), 0, STEPS)[1].echo
+    first, second = scheduler.timesteps[:2]
+    moved = float(scheduler.step(torch.ones(1, 1, 1, 1), first, torch.zeros(1, 1, 1, 1))[0])
+    noise = float(1 - scheduler.alphas_cumprod[int(second)]) ** 0.5
+    signal = (1 - noise**2) ** 0.5 if name == "Euler" else 1.0
+    assert echo[0] == pytest.approx(noise * signal * moved, rel=0.02)
+    assert not echo[1:].any()
+
+
+@pytest.mark.parametrize(
+    ("output", "signal", "noise", "expected"),
+    [("epsilon", 0.6, 0.8, 0.8), ("sample", 0.6, 0.8, 0.6), ("epsilon", 1.0, 3.0, 0.3), ("v", 0.6, 0.8, 0.0),
+     ("flow", 0.5, 0.5, 0.0), ("epsilon", None, None, 0.0)],
+)  # fmt: skip
+def test_how_outputs_answer(output: Any, signal: float | None, noise: float | None, expected: float) -> None:
+    assert response(output, signal, noise) == pytest.approx(expected)
 
 
 def test_a_solver_is_left_as_it_was_and_what_it_keeps_is_its_own() -> None:
