@@ -91,11 +91,10 @@ class Settling(ABC):
         innovation = solved.output.float()
         for weight, (_, earlier) in zip(found.weights, self.kept, strict=True):
             innovation = innovation.sub(earlier, alpha=weight)
-        if found.expected is not None:
-            # A sparse run departs from the recorded one: where the innovation is larger than in that, the
-            # rest of it is no sign of the gap's errors.
-            expected = found.expected * _squares(self.kept[0][1].float())
-            innovation = innovation * (expected / _squares(innovation).clamp_min(TINY)).clamp_max(1.0)
+        # A sparse run departs from the recorded one: where the innovation is larger than in that, the rest
+        # of it is no sign of the gap's errors.
+        expected = found.expected * _squares(self.kept[0][1].float())
+        innovation = innovation * (expected / _squares(innovation).clamp_min(TINY)).clamp_max(1.0)
         solved.latents.add_(innovation.to(solved.latents.dtype), alpha=found.factor * solved.unit)
 
 

@@ -11,6 +11,9 @@ from skipstone.schedules.moments import Floats, Moments
 SHARES = {1: 1.0, 2: 0.7}
 """How much of the expected error is undone, by how many computed steps an estimate weighs."""
 
+MOST_DRIFT = 4.0
+"""By how many times its own mean square an output drifts at most; one set to 0 by guidance has not."""
+
 
 @dataclass(frozen=True)
 class Settlement:
@@ -21,13 +24,13 @@ class Settlement:
     Args:
         weights: of the anchors' outputs in that estimate, newest first.
         factor: how far the innovation moves the latents after the step, in units of signal plus noise.
-        expected: the innovation's mean square to expect, as a share of that of the newest anchor's output;
-            None if it is not known.
+        expected: the most of the innovation's mean square that tells of the gap, as a share of that of the
+            newest anchor's output.
     """
 
     weights: tuple[float, ...]
     factor: float
-    expected: float | None = None
+    expected: float
 
 
 def settlement(
@@ -70,10 +73,11 @@ def settlement(
     size = float(innovation @ moments.gram @ innovation)
     shared = float(missing @ moments.gram @ innovation)
     newest = place[anchors[0]]
+    known = float(moments.gram[newest, newest])
     return Settlement(
         weights=tuple(weigh(step)),
         factor=float(share * kept[step] * shared / size) if size > 0 else 0.0,
-        expected=size / float(moments.gram[newest, newest]),
+        expected=size / known if known > 0 else 0.0,
     )
 
 
@@ -93,7 +97,7 @@ def drift_settlement(
     missing = 0.0
     for at in range(anchor + 1, step):
         missing = kept[at] * missing + moved[at] * (at - anchor) / (step - anchor)
-    return Settlement((1.0,), float(share * kept[step] * missing))
+    return Settlement((1.0,), float(share * kept[step] * missing), MOST_DRIFT)
 
 
 def solver_effects(levels: Sequence[float], prediction: Prediction) -> tuple[Floats, Floats]:

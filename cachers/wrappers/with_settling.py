@@ -14,7 +14,10 @@ from skipstone.cachers.settling import DriftSettling, Settling
 Undone = Annotated[float, Gt(0), Le(1)]
 """How much of an expected error is undone."""
 
-IDLE = "settling did nothing: it needs a sampler such as Euler or DDIM, which takes each step once"
+IDLE = (
+    "settling did nothing: it needs a sampler such as Euler or DDIM, which takes each step once, and "
+    "guidance that stays as it is"
+)
 
 IN_PART = (
     "settling did little: guidance branches were seldom skipped on the same steps; seacache and fora skip "
@@ -99,7 +102,8 @@ class Settled(WithSettling):
         return [*super().remarks(), *filter(None, [self._why_little()])]
 
     def _why_little(self) -> str | None:
-        if self.settling is None or self.settling.last < 0:
+        # That steps are taken again, or by several schedulers, shows only after the first one.
+        if self.settling is None or self.settling.last < 1:
             return IDLE
         return IN_PART if self.settling.broken > self.settling.settled else None
 

@@ -7,6 +7,7 @@ from typing import Any
 from skipstone.cachers.contract.async_copy import AsyncCopy
 from skipstone.cachers.contract.words import Reason, Step
 from skipstone.pipelines.run.conditioning import Conditioning
+from skipstone.pipelines.run.continuity import Continuity
 from skipstone.pipelines.run.model_time import ModelTime, TimeScale, first_position, frames_apart
 from skipstone.pipelines.run.pipeline_calls import PipelineCall
 from skipstone.pipelines.run.schedule import Schedule
@@ -30,7 +31,7 @@ class Run:
     schedule at which it begins, and ``count`` its number of steps, both as far as known. ``index`` is the
     present step. ``pending`` tells whether a model was called since the scheduler's last step, and
     ``trusted`` whether calls agreed with the scheduler so far. ``told`` is the step that the next call is in,
-    if neither schedulers nor times tell it.
+    if neither schedulers nor times tell it. ``continuity`` follows what each step leaves to the next one.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Run:
         self.is_named = False
         self.is_written_down = False
         self.noisy_sampler: str | None = None
+        self.continuity = Continuity()
         self._drivers: list[weakref.ref[Any]] = []
         self._planned: int | None = None
         self._taken = False

@@ -42,7 +42,7 @@ def draws_noise(scheduler: Any, arguments: Mapping[str, Any]) -> bool:
 
     Args:
         scheduler: a diffusers scheduler.
-        arguments: the keyword arguments of a step; ``eta`` and ``s_churn`` above 0 ask for noise.
+        arguments: the arguments of a step, by name; ``eta`` and ``s_churn`` above 0 ask for noise.
     """
     config, name = scheduler.config, type(scheduler).__name__
     if any((arguments.get("eta"), arguments.get("s_churn"), config.get("stochastic_sampling"))):

@@ -12,6 +12,9 @@ from skipstone.pipelines.run.samplers import uses_outputs_once
 from skipstone.pipelines.run.schedulers import Taken
 from skipstone.pipelines.run.stats import LogEntry
 
+OTHER_TIMES = ("per_token_timesteps", "r_timestep")
+"""Arguments of steps that go to other times than the schedule's next one."""
+
 
 def settle(run: Run, scheduler: Any, taken: Taken) -> None:
     """Tell the method of the model that made a step's output, if the whole of it was computed or estimated.
@@ -21,18 +24,25 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
         scheduler: the scheduler that took it.
         taken: the step.
     """
-    if not any(memory.method.settles for memory in run.models.values()):
-        return
-    is_odd = run.noisy_sampler or run.repeats or run.is_shared or "per_token_timesteps" in taken.arguments
-    if is_odd or not uses_outputs_once(scheduler):
+    settles = any(memory.method.settles for memory in run.models.values())
+    if not settles or not is_usual(run, scheduler, taken):
         return
     output, latents, time, entry = taken.output, taken.latents, time_after(run), made_by(run)
     if not (isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape):
         return
-    if entry is not None and time is not None:
+    goes_on = run.continuity.goes_on({} if run.call is None else run.call.strengths, taken.sample)
+    if goes_on and entry is not None and time is not None:
         unit, made = latents_unit(scheduler, time), prediction(scheduler)
         solved = Solved(run.step, entry.reason, output, latents, unit, made)
         run.models[entry.model].method.settle(solved)
+    run.continuity.leave(latents)
+
+
+def is_usual(run: Run, scheduler: Any, taken: Taken) -> bool:
+    """Whether a step of first order goes to the next time of the run, without noise, and only once."""
+    elsewhere = any(taken.arguments.get(name) is not None for name in OTHER_TIMES)
+    is_odd = elsewhere or run.noisy_sampler or run.repeats or run.is_shared
+    return not is_odd and uses_outputs_once(scheduler)
 
 
 def made_by(run: Run) -> LogEntry | None:
