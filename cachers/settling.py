@@ -116,7 +116,7 @@ class PlanSettling(Settling):
     def settlement(self, solved: Solved, anchors: Sequence[int]) -> Settlement | None:
         at = solved.step.index
         as_planned = list(anchors) == self.plan.anchors(self.model, at)
-        return self.plan.settlement(self.model, at, solved.prediction) if as_planned else None
+        return self.plan.settlement(self.model, at, solved.prediction, solved.end) if as_planned else None
 
 
 @dataclass
@@ -138,7 +138,7 @@ class DriftSettling(Settling):
         at = solved.step.index
         if not anchors or anchors[0] == at - 1:
             return None
-        return drift_settlement(self.levels, solved.prediction, anchors[0], at, self.share)
+        return drift_settlement(self.levels, solved.prediction, anchors[0], at, self.share, solved.end)
 
 
 def _squares(values: Tensor) -> Tensor:

@@ -169,13 +169,16 @@ class Plan:
             return [1.0, *[0.0] * (len(anchors) - 1)]
         return self.weights[model].weights(step, anchors)
 
-    def settlement(self, model: str, step: int, prediction: Prediction) -> Settlement | None:
+    def settlement(
+        self, model: str, step: int, prediction: Prediction, end: float = 0.0
+    ) -> Settlement | None:
         """How a computed step settles the gap before it; None if it does not.
 
         Args:
             model: the model.
             step: a step that the plan computes.
             prediction: what the solver takes outputs for.
+            end: the flow time at which the run ends.
         """
         outputs, anchors = self._outputs[model], self.anchors(model, step)
         if outputs is None or not self.recipe.settles or not anchors or anchors[0] == step - 1:
@@ -184,7 +187,7 @@ class Plan:
         if not needed <= {*outputs.steps} & {*self.weights[model].steps}:
             return None
         weigh = functools.partial(self.weights_for, model, anchors=anchors)
-        effects = solver_effects(self.record.levels, prediction)
+        effects = solver_effects(self.record.levels, prediction, end)
         return settlement(outputs, anchors, step, weigh, effects, SHARES[self.recipe.anchors])
 
     def anchors(self, model: str, step: int) -> list[int]:

@@ -73,16 +73,15 @@ def settlement(
     size = float(innovation @ moments.gram @ innovation)
     shared = float(missing @ moments.gram @ innovation)
     newest = place[anchors[0]]
-    known = float(moments.gram[newest, newest])
     return Settlement(
         weights=tuple(weigh(step)),
         factor=float(share * kept[step] * shared / size) if size > 0 else 0.0,
-        expected=size / known if known > 0 else 0.0,
+        expected=size / float(moments.gram[newest, newest]),
     )
 
 
 def drift_settlement(
-    levels: Sequence[float], prediction: Prediction, anchor: int, step: int, share: float
+    levels: Sequence[float], prediction: Prediction, anchor: int, step: int, share: float, end: float = 0.0
 ) -> Settlement:
     """How a computed step settles a gap in which the output before it was reused while the true one drifted.
 
@@ -92,15 +91,18 @@ def drift_settlement(
         anchor: the computed step before the gap.
         step: the computed step after it.
         share: how much of the expected error is undone.
+        end: the flow time at which the run ends.
     """
-    kept, moved = solver_effects(levels, prediction)
+    kept, moved = solver_effects(levels, prediction, end)
     missing = 0.0
     for at in range(anchor + 1, step):
         missing = kept[at] * missing + moved[at] * (at - anchor) / (step - anchor)
     return Settlement((1.0,), float(share * kept[step] * missing), MOST_DRIFT)
 
 
-def solver_effects(levels: Sequence[float], prediction: Prediction) -> tuple[Floats, Floats]:
+def solver_effects(
+    levels: Sequence[float], prediction: Prediction, end: float = 0.0
+) -> tuple[Floats, Floats]:
     """What each step of a solver of first order makes of latents and of outputs, ``(steps,)`` each.
 
     Latents are divided by signal plus noise. A step multiplies them by the first, and adds the output times
@@ -109,8 +111,9 @@ def solver_effects(levels: Sequence[float], prediction: Prediction) -> tuple[Flo
     Args:
         levels: of each step as flow time, ``noise / (signal + noise)``, falling.
         prediction: what the output is.
+        end: the flow time after the last of them.
     """
-    time, after = np.array(levels), np.array([*levels[1:], 0.0])
+    time, after = np.array(levels), np.array([*levels[1:], end])
     signal, length = np.maximum(1 - time, LEAST_UNIT), after - time
     match prediction:
         case "flow":

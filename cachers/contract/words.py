@@ -145,6 +145,7 @@ class Solved:
         latents: what it made of it.
         unit: the size of these latents where signal plus noise is 1.
         prediction: what the output is.
+        end: the flow time at which the run ends, above 0 if it stops early.
     """
 
     step: Step
@@ -153,6 +154,7 @@ class Solved:
     latents: Tensor
     unit: float
     prediction: Prediction
+    end: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from annotated_types import Gt, Le
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import RunFacts, Site, Solved
 from skipstone.cachers.contract.wrapper import Wrapper
-from skipstone.cachers.settling import DriftSettling, Settling
+from skipstone.cachers.settling import DriftSettling
 
 Undone = Annotated[float, Gt(0), Le(1)]
 """How much of an expected error is undone."""
@@ -78,7 +78,7 @@ class Settled(WithSettling):
         settling: undoes errors of gaps; None where it cannot.
     """
 
-    settling: Settling | None = field(default=None, compare=False)
+    settling: DriftSettling | None = field(default=None, compare=False)
 
     @property
     def settles(self) -> bool:
@@ -103,7 +103,7 @@ class Settled(WithSettling):
 
     def _why_little(self) -> str | None:
         # That steps are taken again, or by several schedulers, shows only after the first one.
-        if self.settling is None or self.settling.last < 1:
+        if self.settling is None or self.settling.last < 1 < len(self.settling.levels):
             return IDLE
         return IN_PART if self.settling.broken > self.settling.settled else None
 

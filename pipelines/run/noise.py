@@ -21,13 +21,29 @@ def levels(scheduler: Any, timesteps: Sequence[float], sigmas: Sequence[float]) 
         sigmas: its sigmas; empty without any.
     """
     if len(sigmas) >= len(timesteps):
-        level = _of_flow if _is_flow(scheduler) else _of_scaled
-        return [level(sigma) for sigma in sigmas[: len(timesteps)]]
+        return [_level(scheduler, sigma) for sigma in sigmas[: len(timesteps)]]
     kept = getattr(scheduler, "alphas_cumprod", None)
     if kept is None:
         return [(None, None)] * len(timesteps)
     shares = torch.as_tensor(kept).double().tolist()
     return [_of_share(shares[min(int(t), len(shares) - 1)]) for t in timesteps]
+
+
+def end_time(scheduler: Any, steps: int, sigmas: Sequence[float]) -> float:
+    """The flow time that a scheduler's last step leads to: 0 unless its last sigma is another.
+
+    Args:
+        scheduler: a diffusers scheduler.
+        steps: how many steps it takes.
+        sigmas: its sigmas; empty without any.
+    """
+    return flow_time(_level(scheduler, sigmas[steps])) or 0.0 if len(sigmas) > steps else 0.0
+
+
+def flow_time(level: Level) -> float | None:
+    """``noise / (signal + noise)``; None if they are not known."""
+    signal, noise = level
+    return None if signal is None or noise is None else noise / (signal + noise)
 
 
 def prediction(scheduler: Any) -> Prediction:
@@ -58,6 +74,10 @@ def _is_flow(scheduler: Any) -> bool:
     return of_a_flow or any(
         (config.get("use_flow_sigmas"), config.get("prediction_type") == "flow_prediction")
     )
+
+
+def _level(scheduler: Any, sigma: float) -> Level:
+    return _of_flow(sigma) if _is_flow(scheduler) else _of_scaled(sigma)
 
 
 def _of_flow(sigma: float) -> Level:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from skipstone.cachers.contract.words import Step
-from skipstone.pipelines.run.noise import Level, levels
+from skipstone.pipelines.run.noise import Level, end_time, flow_time, levels
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,14 @@ class Schedule:
         timesteps: the solver's time at each step, in the scheduler's own unit.
         sigmas: the noise level at each step; empty without any.
         levels: signal and noise at each step.
+        end: the flow time after the last step.
         longest: the scheduler's largest time, which is the number of its training steps.
     """
 
     timesteps: tuple[float, ...]
     sigmas: tuple[float, ...] = ()
     levels: tuple[Level, ...] = ()
+    end: float = 0.0
     longest: float = 1000.0
 
     @classmethod
@@ -32,7 +34,8 @@ class Schedule:
         found = getattr(scheduler, "sigmas", None)
         sigmas = [] if found is None else torch.as_tensor(found).tolist()
         longest = float(scheduler.config.get("num_train_timesteps") or 1000)
-        return cls(tuple(timesteps), tuple(sigmas), tuple(levels(scheduler, timesteps, sigmas)), longest)
+        known, end = levels(scheduler, timesteps, sigmas), end_time(scheduler, len(timesteps), sigmas)
+        return cls(tuple(timesteps), tuple(sigmas), tuple(known), end, longest)
 
     @classmethod
     def counted(cls, steps: int) -> "Schedule":
@@ -42,6 +45,10 @@ class Schedule:
 
     def __len__(self) -> int:
         return len(self.timesteps)
+
+    def time_after(self, position: int) -> float | None:
+        """The flow time of the latents after the step at a position; None if it is not known."""
+        return self.end if position + 1 == len(self) else flow_time(self.levels[position + 1])
 
     def step(self, position: int, index: int, count: int) -> Step:
         """A step of a run.

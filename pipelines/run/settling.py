@@ -27,13 +27,14 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
     settles = any(memory.method.settles for memory in run.models.values())
     if not settles or not is_usual(run, scheduler, taken):
         return
-    output, latents, time, entry = taken.output, taken.latents, time_after(run), made_by(run)
+    output, latents, entry = taken.output, taken.latents, made_by(run)
     if not (isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape):
         return
     goes_on = run.continuity.goes_on({} if run.call is None else run.call.strengths, taken.sample)
-    if goes_on and entry is not None and time is not None:
-        unit, made = latents_unit(scheduler, time), prediction(scheduler)
-        solved = Solved(run.step, entry.reason, output, latents, unit, made)
+    now, end = (run.schedule.time_after(run.first + index) for index in (run.index, run.count - 1))
+    if goes_on and entry is not None and now is not None and end is not None:
+        unit, made = latents_unit(scheduler, now), prediction(scheduler)
+        solved = Solved(run.step, entry.reason, output, latents, unit, made, end)
         run.models[entry.model].method.settle(solved)
     run.continuity.leave(latents)
 
@@ -58,17 +59,6 @@ def made_by(run: Run) -> LogEntry | None:
     before = [entry for entry in run.log.step_entries(run.index - 1) if entry.model == one.model]
     are_others = bool(before) and _branches(before) != _branches(entries)
     return None if are_others or any(entry.skipped_in_part for entry in entries) else one
-
-
-def time_after(run: Run) -> float | None:
-    """The flow time of the latents after the present step; None if it is not known."""
-    index = run.index + 1
-    if index == run.count:
-        return 0.0
-    after = run.schedule.step(run.first + index, index, run.count)
-    if after.signal is None or after.noise is None:
-        return None
-    return after.noise / (after.signal + after.noise)
 
 
 def _branches(entries: Sequence[LogEntry]) -> set[str]:

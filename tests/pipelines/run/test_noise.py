@@ -8,6 +8,7 @@ import torch
 
 from skipstone.pipelines.model.probes import model_input, model_output
 from skipstone.pipelines.run.noise import levels
+from skipstone.pipelines.run.schedule import Schedule
 from support import tiny
 from support.followed import followed
 from support.toy import ToyModel, ToyPipeline, constant
@@ -91,3 +92,20 @@ def test_latents_may_come_after_other_arguments_and_as_a_list() -> None:
     returned = model_output(model, (model(None, samples, None),))
     assert returned is not None
     assert returned.shape == (2, 4, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "sigma"),
+    [
+        (diffusers.FlowMatchEulerDiscreteScheduler(), 0.0),
+        (diffusers.EulerDiscreteScheduler(), 0.0),
+        (diffusers.DDIMScheduler(), 0.0),
+        (diffusers.EulerDiscreteScheduler(final_sigmas_type="sigma_min"), 0.01),
+    ],
+)
+def test_a_schedule_ends_at_its_last_sigma(scheduler: Any, sigma: float) -> None:
+    scheduler.set_timesteps(5)
+    schedule = Schedule.of(scheduler)
+    assert schedule.time_after(4) == schedule.end == pytest.approx(sigma / (1 + sigma), abs=1e-4)
+    signal, noise = schedule.levels[3]
+    assert schedule.time_after(2) == noise / (signal + noise)

@@ -48,11 +48,16 @@ def unsettled(plan: Plan) -> Plan:
 SOLVERS: dict[str, Callable[[], Solving]] = {
     "flow": lambda: Solving(FLOW(shift=2.0)),
     "flow from an image": lambda: Solving(FLOW(shift=2.0), begin=3),
+    "flow that stops early": lambda: Solving(FLOW(shift=2.0), rest=4),
     "flow, as a tuple": lambda: Solving(FLOW(), return_dict=False),
     "DDIM of noise": lambda: Solving(d.DDIMScheduler(clip_sample=False)),
     "DDIM of v": lambda: Solving(d.DDIMScheduler(clip_sample=False, prediction_type="v_prediction")),
+    "DDIM of noise that stops early": lambda: Solving(d.DDIMScheduler(clip_sample=False), rest=8),
     "Euler of noise": lambda: Solving(d.EulerDiscreteScheduler()),
     "Euler of v": lambda: Solving(d.EulerDiscreteScheduler(prediction_type="v_prediction")),
+    "Euler of v that stops early": lambda: Solving(
+        d.EulerDiscreteScheduler(prediction_type="v_prediction"), rest=8
+    ),
     "Euler, as a tuple": lambda: Solving(d.EulerDiscreteScheduler(), return_dict=False),
 }
 

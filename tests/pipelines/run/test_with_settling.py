@@ -167,10 +167,11 @@ def test_on_other_samplers_nothing_changes_and_the_run_says_so(name: str) -> Non
     assert said == [False, True]
 
 
-def test_where_it_settles_the_run_says_nothing_of_that() -> None:
+@pytest.mark.parametrize("steps", [1, STEPS])
+def test_where_it_settles_or_has_nothing_to_settle_the_run_says_nothing_of_that(steps: int) -> None:
     pipe = Solving(FLOW())
     with skipstone.attach(pipe, settled(FORA(3))) as cache:
-        pipe()
+        pipe(steps=steps)
     assert "did nothing" not in str(cache.last_run)
 
 
