@@ -20,8 +20,8 @@ IDLE = (
 )
 
 IN_PART = (
-    "settling did little: guidance branches were seldom skipped on the same steps; seacache and fora skip "
-    "all of them together"
+    "settling did little: guidance branches were seldom skipped on the same steps, or guidance or latents "
+    "changed between steps; seacache and fora skip all branches together"
 )
 
 

@@ -1,6 +1,9 @@
 """What a computed step undoes of the gap before it."""
 
+import inspect
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import diffusers as d
@@ -31,25 +34,49 @@ SOLVERS: dict[str, Any] = {
 }
 
 
+def taken_for_first_order() -> Iterator[str]:
+    """All schedulers of diffusers whose steps are taken to be of first order, and whose noise falls."""
+    for name in filter(lambda name: name.endswith("Scheduler"), dir(d)):
+        try:
+            scheduler = made(name)
+            scheduler.set_timesteps(STEPS)
+        except Exception:  # It needs further arguments, or a package that is not installed.
+            continue
+        times = flow_times(scheduler) if uses_outputs_once(scheduler) else []
+        if times and all(before > after for before, after in pairwise(times)):
+            yield name
+
+
+def made(name: str) -> Any:
+    cls = getattr(d, name)
+    clips = "clip_sample" in inspect.signature(cls.__init__).parameters
+    return cls(**{"clip_sample": False} if clips else {})
+
+
 def flow_times(scheduler: Any) -> list[float]:
     sigmas = getattr(scheduler, "sigmas", torch.empty(0)).tolist()
     found = levels(scheduler, scheduler.timesteps.tolist(), sigmas)
     return [noise / (signal + noise) for signal, noise in found if signal is not None and noise is not None]
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+def test_schedulers_of_first_order_are_found() -> None:
+    usual = {"DDIMScheduler", "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"}
+    assert {*taken_for_first_order()} >= usual
+
+
+@pytest.mark.parametrize("name", [*SOLVERS, *taken_for_first_order()])
 def test_the_effects_are_those_of_the_solvers_own_steps(name: str) -> None:
     """Each step gets latents of 1 and an output of 0, and the reverse."""
-    scheduler = SOLVERS[name]
+    scheduler = SOLVERS[name] if name in SOLVERS else made(name)
     assert uses_outputs_once(scheduler)
     scheduler.set_timesteps(STEPS)
     times = flow_times(scheduler)
     kept, moved = solver_effects(times, prediction(scheduler))
     latents, output = torch.tensor([1.0, 0.0]).double(), torch.tensor([0.0, 1.0]).double()
     for n, time in enumerate(scheduler.timesteps):
-        made = scheduler.step(output, time, latents, return_dict=False)[0].tolist()
+        after_it = scheduler.step(output, time, latents, return_dict=False)[0].tolist()
         after = latents_unit(scheduler, times[n + 1] if n + 1 < STEPS else 0.0)
-        expected = made[0] * latents_unit(scheduler, times[n]) / after, made[1] / after
+        expected = after_it[0] * latents_unit(scheduler, times[n]) / after, after_it[1] / after
         assert (kept[n], moved[n]) == pytest.approx(expected, rel=2e-3, abs=2e-4), n
 
 
