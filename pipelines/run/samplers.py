@@ -20,11 +20,15 @@ ALWAYS = (
 """Parts of the names of diffusers' schedulers that always draw noise."""
 
 
-ONCE = ("DDIM", "EulerDiscrete")
-"""Parts of the names of those that use each output once, in a step of first order.
-
-FlowMatchEulerDiscrete is one of them.
-"""
+ONCE = (
+    "CogVideoXDDIM",
+    "DDIM",
+    "DDIMParallel",
+    "EulerDiscrete",
+    "FlowMapEulerDiscrete",
+    "FlowMatchEulerDiscrete",
+)
+"""The names of those that use each output once, in a step of first order."""
 
 
 def uses_outputs_once(scheduler: Any) -> bool:
@@ -32,9 +36,10 @@ def uses_outputs_once(scheduler: Any) -> bool:
 
     Pipelines that put ``sigma_data`` into the configuration mix latents into the output beforehand.
     """
-    name, config = type(scheduler).__name__, scheduler.config
-    clips_or_mixes = any(map(config.get, ("clip_sample", "thresholding", "sigma_data")))
-    return any(part in name for part in ONCE) and not clips_or_mixes
+    # A scheduler of another name may take its base's step, and one of a like name a step of its own.
+    origin = type(scheduler).step.__qualname__.rpartition(".")[0].rpartition(".")[2]
+    clips_or_mixes = any(map(scheduler.config.get, ("clip_sample", "thresholding", "sigma_data")))
+    return origin.removesuffix("Scheduler") in ONCE and not clips_or_mixes
 
 
 def draws_noise(scheduler: Any, arguments: Mapping[str, Any]) -> bool:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+import skipstone
+from skipstone import FORA, WithSettling
 from skipstone.pipelines.run.noise import latents_unit, levels, prediction
 from skipstone.pipelines.run.samplers import uses_outputs_once
 from skipstone.schedules.moments import Moments, moments_of
@@ -19,6 +21,7 @@ from skipstone.schedules.profile import GUIDED, Profile, Quantity
 from skipstone.schedules.recipe import Recipe
 from skipstone.schedules.settling import MOST_DRIFT, drift_settlement, settlement, solver_effects
 from support.smooth import smooth
+from support.solving import Solving
 from support.tiny_pipelines import PIPELINES
 
 STEPS = 10
@@ -42,7 +45,8 @@ def taken_for_first_order() -> Iterator[str]:
             scheduler.set_timesteps(STEPS)
         except Exception:  # It needs further arguments, or a package that is not installed.
             continue
-        times = flow_times(scheduler) if uses_outputs_once(scheduler) else []
+        takes_steps = hasattr(scheduler, "step") and uses_outputs_once(scheduler)
+        times = flow_times(scheduler) if takes_steps else []
         if times and all(before > after for before, after in pairwise(times)):
             yield name
 
@@ -51,6 +55,32 @@ def made(name: str) -> Any:
     cls = getattr(d, name)
     clips = "clip_sample" in inspect.signature(cls.__init__).parameters
     return cls(**{"clip_sample": False} if clips else {})
+
+
+class RestartEulerDiscreteScheduler(d.EulerDiscreteScheduler):
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        return super().step(*args, **kwargs)
+
+
+class Renamed(d.EulerDiscreteScheduler):
+    """With the step of its base."""
+
+
+def exchanged(self: Any, *args: Any, **kwargs: Any) -> Any:
+    return super(Exchanged, self).step(*args, **kwargs)
+
+
+class Exchanged(d.EulerDiscreteScheduler):
+    step = exchanged
+
+
+def test_what_takes_a_step_counts_not_its_name() -> None:
+    assert uses_outputs_once(Renamed())
+    assert not uses_outputs_once(Exchanged())
+    assert not uses_outputs_once(RestartEulerDiscreteScheduler())
+    followed = Solving(Renamed())
+    with skipstone.attach(followed, WithSettling(FORA(3))):
+        assert uses_outputs_once(followed.scheduler)
 
 
 def flow_times(scheduler: Any) -> list[float]:
