@@ -41,7 +41,7 @@ class PipelineCall:
         return {
             f"{owner} {name}": value
             for owner, part in {"": self.pipe, **guiders}.items()
-            for name, value in vars(part).items()
+            for name, value in getattr(part, "__dict__", {}).items()
             if "scale" in name and isinstance(value, (int, float))
         }
 

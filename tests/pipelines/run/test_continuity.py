@@ -123,6 +123,7 @@ def test_latents_that_count_no_writes_go_on() -> None:
 def test_strengths_are_those_of_the_pipeline() -> None:
     case = PIPELINES["wan"].make()
     case.pipe._guidance_scale = 4.0
+    case.pipe.guider = None
     assert PipelineCall(case.pipe).strengths[" _guidance_scale"] == 4.0
 
 
