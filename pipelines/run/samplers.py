@@ -42,6 +42,15 @@ def uses_outputs_once(scheduler: Any) -> bool:
     return origin.removesuffix("Scheduler") in ONCE and not clips_or_mixes
 
 
+MIXING = "PRXPixelPipeline"
+"""The pipeline of a model that predicts the sample, of which it makes a velocity with the latents."""
+
+
+def mixes_latents(pipe: Any) -> bool:
+    """Whether a pipeline makes what it gives to the scheduler from latents, too."""
+    return any(kind.__name__ == MIXING for kind in type(pipe).__mro__)
+
+
 def draws_noise(scheduler: Any, arguments: Mapping[str, Any]) -> bool:
     """Whether a scheduler adds new noise on its steps.
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from skipstone.cachers.contract.words import Solved
 from skipstone.pipelines.run.noise import latents_unit, prediction
 from skipstone.pipelines.run.run import Run
-from skipstone.pipelines.run.samplers import uses_outputs_once
+from skipstone.pipelines.run.samplers import mixes_latents, uses_outputs_once
 from skipstone.pipelines.run.schedulers import Taken
 from skipstone.pipelines.run.stats import LogEntry
 
@@ -40,10 +40,11 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
 
 
 def is_usual(run: Run, scheduler: Any, taken: Taken) -> bool:
-    """Whether a step of first order goes to the next time of the run, without noise, and only once."""
+    """Whether a step of first order goes to the run's next time, once, by the model's output alone."""
     elsewhere = any(taken.arguments.get(name) is not None for name in OTHER_TIMES)
     is_odd = elsewhere or run.noisy_sampler or run.repeats or run.is_shared
-    return not is_odd and uses_outputs_once(scheduler)
+    mixes = run.call is not None and mixes_latents(run.call.pipe)
+    return not (is_odd or mixes) and uses_outputs_once(scheduler)
 
 
 def made_by(run: Run) -> LogEntry | None:

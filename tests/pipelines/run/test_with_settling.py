@@ -130,6 +130,7 @@ UNSETTLED: dict[str, Callable[[], Solving]] = {
     "noise asked for by position": lambda: InOrder(d.DDIMScheduler(clip_sample=False), 0.5),
     "churn asked for by position": lambda: InOrder(d.EulerDiscreteScheduler(), 0.4),
     "a time for each token by position": lambda: InOrder(FLOW(), 0.0, 0.0, 1.0, 1.0, None, torch.ones(1, 64)),
+    "a velocity made with latents": lambda: PRXPixelPipeline(FLOW()),
     **({"another time": lambda: ToAnother(d.FlowMapEulerDiscreteScheduler())} if HAS_FLOW_MAPS else {}),
 }
 
@@ -144,6 +145,13 @@ class InOrder(Solving):
     def solve(self, output: Tensor, time: Tensor, latents: Tensor) -> Tensor:
         result: Tensor = self.scheduler.step(output, time, latents, *self.further)[0]
         return result
+
+
+class PRXPixelPipeline(Solving):
+    """Named as the one of diffusers, which takes the model's output for the sample."""
+
+    def solve(self, output: Tensor, time: Tensor, latents: Tensor) -> Tensor:
+        return super().solve((latents - output) / (time / 1000), time, latents)
 
 
 class ToAnother(Solving):
