@@ -92,11 +92,10 @@ class Settling(ABC):
         innovation = solved.output.float()
         for weight, (_, earlier) in zip(found.weights, self.kept, strict=True):
             innovation = innovation.sub(earlier, alpha=weight)
-        if found.expected is not None:
-            # A sparse run departs from the recorded one: where the innovation is larger than in that, the
-            # rest of it is no sign of the gap's errors.
-            expected = found.expected * _squares(self.kept[0][1].float())
-            innovation = innovation * (expected / _squares(innovation).clamp_min(TINY)).clamp_max(1.0)
+        # A sparse run departs from the recorded one: where the innovation is larger than in that, the rest
+        # of it is no sign of the gap's errors.
+        expected = found.expected * _squares(self.kept[0][1].float())
+        innovation = innovation * (expected / _squares(innovation).clamp_min(TINY)).clamp_max(1.0)
         for factor, held in zip(found.factors, solved.held, strict=True):
             held.tensor.add_(innovation.to(held.tensor.dtype), alpha=factor)
 
@@ -128,9 +127,11 @@ class DriftSettling(Settling):
 
     Args:
         share: how much of the expected error is undone.
+        steps: of the run.
     """
 
     share: float
+    steps: int
 
     def continues(self, reason: str) -> bool:
         return reason not in FRESH

@@ -10,6 +10,9 @@ from skipstone.schedules.moments import Floats, Moments
 SHARES = {1: 1.0, 2: 0.7}
 """How much of the expected error is undone, by how many computed steps an estimate weighs."""
 
+MOST_DRIFT = 4.0
+"""By how many times its own mean square an output drifts at most; one set to 0 by guidance has not."""
+
 LEAST_SEEN = 0.5
 """Of a drift, echoes are taken to leave so much of it to be seen at least."""
 
@@ -23,13 +26,13 @@ class Settlement:
     Args:
         weights: of the anchors' outputs in that estimate, newest first.
         factors: how far the innovation moves each of what the solver goes on from.
-        expected: the innovation's mean square to expect, as a share of that of the newest anchor's output;
-            None if it is not known.
+        expected: the most of the innovation's mean square that tells of the gap, as a share of that of the
+            newest anchor's output.
     """
 
     weights: tuple[float, ...]
     factors: tuple[float, ...]
-    expected: float | None = None
+    expected: float
 
 
 def settlement(
@@ -96,4 +99,4 @@ def drift_settlement(
     gap = np.arange(anchor + 1, step)
     missed = (gap - anchor) / (step - anchor)
     told = missed / max(1 - float(echo[gap] @ missed), LEAST_SEEN)
-    return Settlement((1.0,), tuple(float(share * (one[gap] @ told)) for one in effects))
+    return Settlement((1.0,), tuple(float(share * (one[gap] @ told)) for one in effects), MOST_DRIFT)

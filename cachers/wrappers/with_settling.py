@@ -9,16 +9,19 @@ from annotated_types import Gt, Le
 from skipstone.cachers.contract.cacher import Cacher
 from skipstone.cachers.contract.words import RunFacts, Site, Solved
 from skipstone.cachers.contract.wrapper import Wrapper
-from skipstone.cachers.settling import DriftSettling, Settling
+from skipstone.cachers.settling import DriftSettling
 
 Undone = Annotated[float, Gt(0), Le(1)]
 """How much of an expected error is undone."""
 
-IDLE = "settling did nothing: it needs a sampler such as Euler, DDIM, DPM++ 2M or UniPC, without noise"
+IDLE = (
+    "settling did nothing: it needs a sampler such as Euler, DDIM, DPM++ 2M or UniPC, which takes each step "
+    "once and without noise, and guidance that stays as it is"
+)
 
 IN_PART = (
-    "settling did little: guidance branches were seldom skipped on the same steps; seacache and fora skip "
-    "all of them together"
+    "settling did little: guidance branches were seldom skipped on the same steps, or guidance or latents "
+    "changed between steps; seacache and fora skip all branches together"
 )
 
 
@@ -62,7 +65,7 @@ class WithSettling(Wrapper):
         if not _reuses(method):
             return method
         # Where noise does not fall, outputs are not known to drift evenly.
-        settling = DriftSettling(1, self.share) if run.has_levels else None
+        settling = DriftSettling(1, self.share, len(run.steps)) if run.has_levels else None
         return Settled(method, self.share, settling)
 
 
@@ -74,7 +77,7 @@ class Settled(WithSettling):
         settling: undoes errors of gaps; None where it cannot.
     """
 
-    settling: Settling | None = field(default=None, compare=False)
+    settling: DriftSettling | None = field(default=None, compare=False)
 
     @property
     def settles(self) -> bool:
@@ -98,7 +101,8 @@ class Settled(WithSettling):
         return [*super().remarks(), *filter(None, [self._why_little()])]
 
     def _why_little(self) -> str | None:
-        if self.settling is None or self.settling.last < 0:
+        # That steps are taken again, or by several schedulers, shows only after the first one.
+        if self.settling is None or self.settling.last < 1 < self.settling.steps:
             return IDLE
         return IN_PART if self.settling.broken > self.settling.settled else None
 

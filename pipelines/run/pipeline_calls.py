@@ -34,6 +34,17 @@ class PipelineCall:
         said = getattr(self.pipe, "_num_timesteps", None)
         return said if isinstance(said, int) and said > 0 else None
 
+    @property
+    def strengths(self) -> dict[str, float]:
+        """The strengths of guidance on its present step, which callbacks and some pipelines change."""
+        guiders = {name: part for name, part in vars(self.pipe).items() if "guider" in name}
+        return {
+            f"{owner} {name}": value
+            for owner, part in {"": self.pipe, **guiders}.items()
+            for name, value in getattr(part, "__dict__", {}).items()
+            if "scale" in name and isinstance(value, (int, float))
+        }
+
 
 class PipelineCalls:
     """Follow the calls of one pipeline, whose class is swapped until `restore`.

@@ -7,6 +7,7 @@ from typing import Any
 from skipstone.cachers.contract.async_copy import AsyncCopy
 from skipstone.cachers.contract.words import Reason, Step
 from skipstone.pipelines.run.conditioning import Conditioning
+from skipstone.pipelines.run.continuity import Continuity
 from skipstone.pipelines.run.effects import Effects
 from skipstone.pipelines.run.model_time import ModelTime, TimeScale, first_position, frames_apart
 from skipstone.pipelines.run.pipeline_calls import PipelineCall
@@ -32,7 +33,7 @@ class Run:
     present step. ``pending`` tells whether a model was called since the scheduler's last step, and
     ``trusted`` whether calls agreed with the scheduler so far. ``told`` is the step that the next call is in,
     if neither schedulers nor times tell it. ``effects`` are those of outputs on what its solver goes on from,
-    if somebody has asked for them.
+    if somebody has asked for them, and ``continuity`` follows what each step leaves to the next one.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Run:
         self.driven = False
         self.repeats = False
         self.effects: Sequence[Effects] = ()
+        self.continuity = Continuity()
         self.is_named = False
         self.is_written_down = False
         self.noisy_sampler: str | None = None

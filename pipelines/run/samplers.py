@@ -26,6 +26,7 @@ KEEPING: Mapping[str, tuple[str, ...]] = {
     "DDIMScheduler": (),
     "DPMSolverMultistepScheduler": ("model_outputs",),
     "EulerDiscreteScheduler": (),
+    "FlowMapEulerDiscreteScheduler": (),
     "FlowMatchEulerDiscreteScheduler": (),
     "UniPCMultistepScheduler": ("model_outputs", "last_sample"),
 }
@@ -37,10 +38,20 @@ def keeps(scheduler: Any) -> tuple[str, ...] | None:
 
     Pipelines that put ``sigma_data`` into the configuration mix latents into the output beforehand.
     """
-    kind, config = type(scheduler), scheduler.config
-    does_more = any(map(config.get, ("clip_sample", "thresholding", "sigma_data", "solver_p")))
-    is_known = kind.__module__.startswith("diffusers.") and not does_more
-    return KEEPING.get(kind.__name__) if is_known else None
+    # A scheduler of another name may take its base's step, and one of a like name a step of its own.
+    step = type(scheduler).step
+    does_more = any(map(scheduler.config.get, ("clip_sample", "thresholding", "sigma_data", "solver_p")))
+    is_known = step.__module__.startswith("diffusers.") and not does_more
+    return KEEPING.get(step.__qualname__.split(".")[0]) if is_known else None
+
+
+MIXING = "PRXPixelPipeline"
+"""The pipeline of a model that predicts the sample, of which it makes a velocity with the latents."""
+
+
+def mixes_latents(pipe: Any) -> bool:
+    """Whether a pipeline makes what it gives to the scheduler from latents, too."""
+    return any(kind.__name__ == MIXING for kind in type(pipe).__mro__)
 
 
 def draws_noise(scheduler: Any, arguments: Mapping[str, Any]) -> bool:
@@ -48,7 +59,7 @@ def draws_noise(scheduler: Any, arguments: Mapping[str, Any]) -> bool:
 
     Args:
         scheduler: a diffusers scheduler.
-        arguments: the keyword arguments of a step; ``eta`` and ``s_churn`` above 0 ask for noise.
+        arguments: the arguments of a step, by name; ``eta`` and ``s_churn`` above 0 ask for noise.
     """
     config, name = scheduler.config, type(scheduler).__name__
     if any((arguments.get("eta"), arguments.get("s_churn"), config.get("stochastic_sampling"))):

@@ -6,6 +6,7 @@ leave in any order. Copies are followed too, since pipelines and servers give on
 """
 
 import functools
+import inspect
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -15,6 +16,9 @@ from uuid import uuid4
 
 MARK = "_skipstone_followers"
 """The attribute in which a followed scheduler keeps its followers' names; copies inherit it."""
+
+FIRST = ("model_output", "timestep", "sample")
+"""What a scheduler's step takes first where it does not name its time."""
 
 
 class Listener(Protocol):
@@ -32,16 +36,27 @@ class Taken:
     """A step that was taken.
 
     Args:
-        timestep: the time of the step.
-        output: the model's output that it used.
-        latents: what it made of it.
-        arguments: the step's keyword arguments.
+        arguments: the step's arguments by name, also those that were given by position.
+        latents: what it made of them.
     """
 
-    timestep: Any
-    output: Any
-    latents: Any
     arguments: Mapping[str, Any]
+    latents: Any
+
+    @property
+    def timestep(self) -> Any:
+        """The time of the step."""
+        return self.arguments.get("timestep")
+
+    @property
+    def output(self) -> Any:
+        """The model's output that it used."""
+        return self.arguments.get("model_output")
+
+    @property
+    def sample(self) -> Any:
+        """The latents before it."""
+        return self.arguments.get("sample")
 
 
 @dataclass
@@ -145,18 +160,23 @@ def _heard_setting(cls: type[Any]) -> Any:
     return set_timesteps
 
 
+def _names(step: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a step's arguments, in order."""
+    given = inspect.signature(step).parameters.values()
+    named = tuple(one.name for one in given if one.kind is one.POSITIONAL_OR_KEYWORD)[1:]
+    return named if "timestep" in named else (*FIRST, *named[len(FIRST) :])
+
+
 def _heard_step(cls: type[Any]) -> Any:
     method = cls.step
+    names = _names(method)
 
     @functools.wraps(method)
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = method(self, *args, **kwargs)
-        output, timestep = (
-            kwargs.get(name, args[n] if len(args) > n else None)
-            for n, name in enumerate(("model_output", "timestep"))
-        )
         latents = result[0] if isinstance(result, tuple) else getattr(result, "prev_sample", None)
-        _tell(cls, self, lambda listener: listener.on_step(self, Taken(timestep, output, latents, kwargs)))
+        taken = Taken({**dict(zip(names, args, strict=False)), **kwargs}, latents)
+        _tell(cls, self, lambda listener: listener.on_step(self, taken))
         return result
 
     return step

@@ -8,9 +8,12 @@ from torch import Tensor
 from skipstone.cachers.contract.words import Solved
 from skipstone.pipelines.run.effects import Effects, effects, held
 from skipstone.pipelines.run.run import Run
-from skipstone.pipelines.run.samplers import keeps
+from skipstone.pipelines.run.samplers import keeps, mixes_latents
 from skipstone.pipelines.run.schedulers import Taken
 from skipstone.pipelines.run.stats import LogEntry, RunLog
+
+OTHER_TIMES = ("per_token_timesteps", "r_timestep")
+"""Arguments of steps that go to other times than the schedule's next one."""
 
 
 def settle(run: Run, scheduler: Any, taken: Taken) -> None:
@@ -21,17 +24,26 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
         scheduler: the scheduler that took it.
         taken: the step.
     """
-    if not any(memory.method.settles for memory in run.models.values()):
+    settles = any(memory.method.settles for memory in run.models.values())
+    if not settles or not is_usual(run, scheduler, taken):
         return
-    is_odd = run.noisy_sampler or run.repeats or run.is_shared or "per_token_timesteps" in taken.arguments
-    entry = made_by(run.log, run.index)
-    if is_odd or entry is None or keeps(scheduler) is None:
+    output, latents, entry = taken.output, taken.latents, made_by(run.log, run.index)
+    if not (isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape):
         return
-    output, latents = taken.output, taken.latents
-    if isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape:
+    goes_on = run.continuity.goes_on({} if run.call is None else run.call.strengths, taken.sample)
+    if goes_on and entry is not None:
         found = _effects(run, scheduler)[run.index]
         kept = () if entry.reason is None else held(scheduler, latents, found)
         run.models[entry.model].method.settle(Solved(run.step, entry.reason, output, kept, found.echo))
+    run.continuity.leave(latents)
+
+
+def is_usual(run: Run, scheduler: Any, taken: Taken) -> bool:
+    """Whether a step goes to the run's next time, once, and adds up outputs of the model alone."""
+    elsewhere = any(taken.arguments.get(name) is not None for name in OTHER_TIMES)
+    is_odd = elsewhere or run.noisy_sampler or run.repeats or run.is_shared
+    mixes = run.call is not None and mixes_latents(run.call.pipe)
+    return not (is_odd or mixes) and keeps(scheduler) is not None
 
 
 def _effects(run: Run, scheduler: Any) -> Sequence[Effects]:

@@ -18,21 +18,24 @@ class Solving(ToyPipeline):
     Args:
         scheduler: the scheduler.
         begin: the first of its steps, as in runs from an image.
+        rest: how many of its last steps are left to another model.
         tiles: how often each step is taken.
         given: keyword arguments of each step.
     """
 
-    def __init__(self, scheduler: Any, begin: int = 0, tiles: int = 1, **given: Any) -> None:
+    def __init__(self, scheduler: Any, begin: int = 0, rest: int = 0, tiles: int = 1, **given: Any) -> None:
         super().__init__(ToyModel())
-        self.scheduler, self.begin, self.tiles, self.given = scheduler, begin, tiles, given
+        self.scheduler, self.begin, self.rest, self.tiles, self.given = scheduler, begin, rest, tiles, given
 
     @torch.no_grad()
     def __call__(self, *args: Any, steps: int = STEPS, **kwargs: Any) -> list[Tensor]:
         latents, slope = torch.randn(2, 1, 64, 8, generator=torch.Generator().manual_seed(0))
-        self.scheduler.set_timesteps(steps + self.begin)
+        self.scheduler.set_timesteps(steps + self.begin + self.rest)
         if self.begin:
             self.scheduler.set_begin_index(self.begin)
-        for n, time in enumerate(self.scheduler.timesteps[self.begin :]):
+        times = self.scheduler.timesteps[self.begin : len(self.scheduler.timesteps) - self.rest]
+        self._num_timesteps = len(times)
+        for n, time in enumerate(times):
             if hasattr(self.scheduler, "scale_model_input"):
                 self.scheduler.scale_model_input(latents, time)
             output = self.transformer(torch.ones_like(slope), temb=(0.5 + n / steps) * slope)

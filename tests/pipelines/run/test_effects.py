@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+import skipstone
+from skipstone import FORA, WithSettling
 from skipstone.pipelines.run.effects import effects, held
 from skipstone.pipelines.run.noise import response
 from skipstone.pipelines.run.samplers import keeps
 from skipstone.pipelines.run.schedule import Schedule
+from support.solving import Solving
 from support.tiny_pipelines import PIPELINES
 
 STEPS = 9
@@ -95,6 +98,23 @@ def test_a_solver_is_left_as_it_was_and_what_it_keeps_is_its_own() -> None:
     assert all(vars(scheduler)[name] is value for name, value in before.items())
     assert torch.equal(output, torch.ones_like(output))
     assert torch.equal(scheduler.model_outputs[-1], output + 1.0)
+
+
+class RestartEulerDiscreteScheduler(d.EulerDiscreteScheduler):
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        return super().step(*args, **kwargs)
+
+
+class Renamed(d.EulerDiscreteScheduler):
+    """With the step of its base."""
+
+
+def test_what_takes_a_step_counts_not_its_name() -> None:
+    assert keeps(Renamed()) == ()
+    assert keeps(RestartEulerDiscreteScheduler()) is None
+    followed = Solving(Renamed())
+    with skipstone.attach(followed, WithSettling(FORA(3))):
+        assert keeps(followed.scheduler) == ()
 
 
 @pytest.mark.parametrize(

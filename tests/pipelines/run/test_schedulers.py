@@ -8,6 +8,7 @@ import torch
 
 import skipstone
 from skipstone import TeaCache
+from skipstone.pipelines.run.schedulers import Following, Taken
 from support import tiny
 from support.tiny_pipelines import PIPELINES
 
@@ -68,3 +69,41 @@ def test_the_first_and_last_steps_are_where_the_sampler_has_them(name: str, pipe
     assert torch.isfinite(first).all()
     assert not torch.equal(first, bare)
     assert times == 2 * SCHEDULERS[name][0].timesteps.tolist()
+
+
+class Bare(d.DDIMScheduler):
+    """Names none of its arguments."""
+
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        return super().step(*args, **kwargs)
+
+
+ARGUMENTS: dict[str, tuple[Any, Any]] = {
+    "DDIM": (d.DDIMScheduler(), lambda out, time, latents: (out, time, latents, 0.0)),
+    "DPM of CogVideoX": (
+        d.CogVideoXDPMScheduler(),
+        lambda out, time, latents: (out, None, time, None, latents),
+    ),
+    "without names": (Bare(), lambda out, time, latents: (out, time, latents)),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_steps_arguments_are_found_by_their_names_wherever_they_stand(name: str) -> None:
+    class Noting:
+        def on_set(self, scheduler: Any) -> None: ...
+
+        def on_step(self, scheduler: Any, taken: Taken) -> None:
+            found.append(taken)
+
+    found: list[Taken] = []
+    scheduler, order = ARGUMENTS[name]
+    noting = Noting()
+    following = Following(noting)
+    following.follow(scheduler)
+    scheduler.set_timesteps(4)
+    output, latents, time = torch.ones(1, 4), torch.zeros(1, 4), scheduler.timesteps[0]
+    made = scheduler.step(*order(output, time, latents), return_dict=False)
+    following.stop()
+    assert (found[0].output is output, found[0].timestep is time) == (True, True)
+    assert (found[0].sample is latents, found[0].latents is made[0]) == (True, True)

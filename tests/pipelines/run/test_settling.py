@@ -53,11 +53,16 @@ def unsettled(plan: Plan) -> Plan:
 SOLVERS: dict[str, Callable[[], Solving]] = {
     "flow": lambda: Solving(FLOW(shift=2.0)),
     "flow from an image": lambda: Solving(FLOW(shift=2.0), begin=3),
+    "flow that stops early": lambda: Solving(FLOW(shift=2.0), rest=4),
     "flow, as a tuple": lambda: Solving(FLOW(), return_dict=False),
     "DDIM of noise": lambda: Solving(d.DDIMScheduler(clip_sample=False)),
     "DDIM of v": lambda: Solving(d.DDIMScheduler(clip_sample=False, prediction_type="v_prediction")),
+    "DDIM of noise that stops early": lambda: Solving(d.DDIMScheduler(clip_sample=False), rest=8),
     "Euler of noise": lambda: Solving(d.EulerDiscreteScheduler()),
     "Euler of v": lambda: Solving(d.EulerDiscreteScheduler(prediction_type="v_prediction")),
+    "Euler of v that stops early": lambda: Solving(
+        d.EulerDiscreteScheduler(prediction_type="v_prediction"), rest=8
+    ),
     "Euler, as a tuple": lambda: Solving(d.EulerDiscreteScheduler(), return_dict=False),
     "DPM++ of noise": lambda: Solving(d.DPMSolverMultistepScheduler()),
     "DPM++ of flows": lambda: Solving(DPM_OF_FLOWS()),
@@ -86,6 +91,11 @@ def test_undone_wholly_the_gaps_leave_no_trace(name: str, monkeypatch: pytest.Mo
     assert torch.equal(pipe()[0], uncached)
 
 
+class OwnEulerDiscreteScheduler(FLOW):
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        return super().step(*args, **kwargs)
+
+
 OTHERS: dict[str, Callable[[], Solving]] = {
     "tiles": lambda: Solving(FLOW(), tiles=2),
     "a time for each token": lambda: PerToken(FLOW()),
@@ -101,7 +111,7 @@ OTHERS: dict[str, Callable[[], Solving]] = {
     ),
     "DPM++ of single steps": lambda: Solving(d.DPMSolverSinglestepScheduler()),
     "DEIS": lambda: Solving(d.DEISMultistepScheduler()),
-    "somebody's own": lambda: Solving(type("MyEulerDiscreteScheduler", (FLOW,), {"__module__": "mine"})()),
+    "somebody's own": lambda: Solving(OwnEulerDiscreteScheduler()),
     "Euler ancestral": lambda: Solving(d.EulerAncestralDiscreteScheduler()),
 }
 

@@ -32,6 +32,7 @@ from support.solving import STEPS, Solving
 from support.tiny_pipelines import PIPELINES
 
 FLOW = d.FlowMatchEulerDiscreteScheduler
+HAS_FLOW_MAPS = hasattr(d, "FlowMapEulerDiscreteScheduler")
 
 
 def settled(method: Any, share: float = 1.0) -> Cacher[Any]:
@@ -125,7 +126,40 @@ UNSETTLED: dict[str, Callable[[], Solving]] = {
     "Euler ancestral": lambda: Solving(d.EulerAncestralDiscreteScheduler()),
     "Heun": lambda: Solving(d.HeunDiscreteScheduler()),
     "noise that grows": lambda: Solving(FLOW(invert_sigmas=True)),
+    "tiles": lambda: Solving(FLOW(), tiles=2),
+    "noise asked for by position": lambda: InOrder(d.DDIMScheduler(clip_sample=False), 0.5),
+    "churn asked for by position": lambda: InOrder(d.EulerDiscreteScheduler(), 0.4),
+    "a time for each token by position": lambda: InOrder(FLOW(), 0.0, 0.0, 1.0, 1.0, None, torch.ones(1, 64)),
+    "a velocity made with latents": lambda: PRXPixelPipeline(FLOW()),
+    **({"another time": lambda: ToAnother(d.FlowMapEulerDiscreteScheduler())} if HAS_FLOW_MAPS else {}),
 }
+
+
+class InOrder(Solving):
+    """Gives its further arguments by position."""
+
+    def __init__(self, scheduler: Any, *further: Any) -> None:
+        super().__init__(scheduler)
+        self.further = further
+
+    def solve(self, output: Tensor, time: Tensor, latents: Tensor) -> Tensor:
+        result: Tensor = self.scheduler.step(output, time, latents, *self.further)[0]
+        return result
+
+
+class PRXPixelPipeline(Solving):
+    """Named as the one of diffusers, which takes the model's output for the sample."""
+
+    def solve(self, output: Tensor, time: Tensor, latents: Tensor) -> Tensor:
+        return super().solve((latents - output) / (time / 1000), time, latents)
+
+
+class ToAnother(Solving):
+    """Says itself where each step goes to."""
+
+    def solve(self, output: Tensor, time: Tensor, latents: Tensor) -> Tensor:
+        self.given["r_timestep"] = time / 2
+        return super().solve(output, time, latents)
 
 
 @pytest.mark.parametrize("name", UNSETTLED)
@@ -141,16 +175,26 @@ def test_on_other_samplers_nothing_changes_and_the_run_says_so(name: str) -> Non
     assert said == [False, True]
 
 
-def test_steps_that_are_taken_for_each_tile_are_not_settled() -> None:
-    pipe = Solving(FLOW(), tiles=2)
-    assert torch.equal(run(pipe, settled(FORA(3))), run(pipe, FORA(3)))
-
-
-def test_where_it_settles_the_run_says_nothing_of_that() -> None:
+@pytest.mark.parametrize("steps", [1, STEPS])
+def test_where_it_settles_or_has_nothing_to_settle_the_run_says_nothing_of_that(steps: int) -> None:
     pipe = Solving(FLOW())
     with skipstone.attach(pipe, settled(FORA(3))) as cache:
-        pipe()
+        pipe(steps=steps)
     assert "did nothing" not in str(cache.last_run)
+
+
+class FromNothing(Solving):
+    """Its first step gets nothing of what the model returned, as by CFG-Zero*."""
+
+    def solve(self, output: Tensor, time: Tensor, latents: Tensor) -> Tensor:
+        is_first = time == self.scheduler.timesteps[0]
+        return super().solve(torch.zeros_like(output) if is_first else output, time, latents)
+
+
+def test_outputs_that_guidance_set_to_zero_have_not_drifted() -> None:
+    pipe = FromNothing(FLOW())
+    method = StepMask(NEVER, "#..#" + "#" * (STEPS - 4))
+    assert torch.equal(run(pipe, settled(method)), run(pipe, method))
 
 
 @dataclass(frozen=True)
