@@ -43,6 +43,9 @@ TRIED = (
     "evenly spaced, reused",
     *OTHERWISE_SETTLED,
     NOT_REUSED_SO,
+    "noise not bounded",
+    "noise not bounded, reused",
+    "noise not bounded, reused plainly",
 )
 """All ways to plan that were run; the best of them in a cell is its oracle."""
 
@@ -234,7 +237,7 @@ def _shares(gains: Sequence[float]) -> str:
     if not gains:
         return ""
     kept = fmean(gain > -0.5 for gain in gains)
-    return f"{len(gains)}, {100 * kept:.0f}%, {fmean(gains):+.1f}"
+    return f"{len(gains)}, {100 * kept:.1f}%, {fmean(gains):+.1f}"
 
 
 def compared(found: dict[str, list[Cell]]) -> dict[str, list[float]]:
