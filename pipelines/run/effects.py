@@ -29,6 +29,9 @@ class Effects:
     held: Sequence[Floats | None]
 
 
+HOST = "cpu"
+"""Where solvers are tried, whatever torch's default device is."""
+
 MOST_KNOWN = 16
 """How many schedules' effects are kept."""
 
@@ -49,18 +52,19 @@ def effects(scheduler: Any, schedule: Schedule, first: int, count: int) -> list[
         count: the run's steps.
     """
     key = type(scheduler), str(scheduler.config), schedule, first, count
-    if key not in _known:
+    found = _known.get(key)
+    if found is None:
         levels = schedule.levels[first : first + count]
         answers = [response(prediction(scheduler), *in_latents(scheduler, level)) for level in levels]
-        _known[key] = list(_found_out(_fresh(scheduler, schedule, first), first, answers))
-        while len(_known) > MOST_KNOWN:
-            _known.pop(next(iter(_known)))
-    return _known[key]
+        found = _known[key] = list(_found_out(_fresh(scheduler, schedule, first), first, answers))
+        for oldest in list(_known)[:-MOST_KNOWN]:
+            _known.pop(oldest, None)  # Pipelines in other threads drop them, too.
+    return found
 
 
 def _found_out(solver: Any, first: int, answers: Sequence[float]) -> Iterator[Effects]:
     count = len(answers)
-    units = torch.eye(count, dtype=torch.float64).view(count, 1, count, 1, 1)
+    units = torch.eye(count, dtype=torch.float64, device=HOST).view(count, 1, count, 1, 1)
     latents = torch.zeros_like(units[0])
     for unit, answer, time in zip(units, answers, solver.timesteps[first:], strict=False):
         other, echo = _copied(solver), answer * latents
@@ -100,15 +104,20 @@ def held(scheduler: Any, latents: Tensor, found: Effects) -> list[Held]:
 
 def _fresh(scheduler: Any, schedule: Schedule, first: int) -> Any:
     """A copy before its first step, which nobody follows, on the host."""
-    solver = copy.copy(scheduler)
+    solver = _copied(scheduler)
     solver.__dict__.pop(MARK, None)
-    solver.timesteps = torch.tensor(schedule.timesteps, dtype=scheduler.timesteps.dtype)
+    # What is known already need not be read from the device.
+    solver.timesteps = torch.tensor(schedule.timesteps, dtype=scheduler.timesteps.dtype, device=HOST)
     if schedule.sigmas:
-        solver.sigmas = torch.tensor(schedule.sigmas, dtype=scheduler.sigmas.dtype)
+        solver.sigmas = torch.tensor(schedule.sigmas, dtype=scheduler.sigmas.dtype, device=HOST)
     solver._step_index, solver.lower_order_nums = first, 0
-    for name in ("timestep_list", *(keeps(scheduler) or ())):
-        value = getattr(scheduler, name, None)
+    for name in keeps(scheduler) or ():
+        value = getattr(scheduler, name)
         setattr(solver, name, [None] * len(value) if isinstance(value, list) else None)
+    # DDIM leaves its table where noise was added to a picture.
+    for name, value in vars(solver).items():
+        if isinstance(value, Tensor):
+            setattr(solver, name, value.to(HOST))
     return solver
 
 
