@@ -18,11 +18,12 @@ from skipstone.schedules.moments import Floats
 
 @dataclass(frozen=True)
 class Effects:
-    """How much of each output is in what there is on a computed step, each ``(steps,)``.
+    """How much of each output is in what a computed step gives, each ``(steps,)``.
 
     Args:
-        echo: in the step's output, through the latents that it was computed from.
-        held: in the latents after the step, and in each tensor that the solver keeps; None for none.
+        echo: in the step's own output, through the latents that it was computed from.
+        held: in the latents after the step, and in each tensor that the solver keeps then; None where it
+            keeps none.
     """
 
     echo: Floats
@@ -41,9 +42,9 @@ _known: dict[tuple[Any, ...], list[Effects]] = {}
 def effects(scheduler: Any, schedule: Schedule, first: int, count: int) -> list[Effects]:
     """How much of each output is in what a solver goes on from, after each step that is computed.
 
-    The solver's own code tells: a copy of it takes the run's steps with outputs that are unit vectors. So all
-    of its tensors show how much of each output they have. Estimated outputs are what they are; a computed one
-    answers to what earlier ones have done to the latents, as `response` says.
+    The solver's own code tells: a copy of it takes the run's steps with outputs that are unit vectors, so all
+    of its tensors show how much of each output they have. All outputs before a step are taken as they are, as
+    estimates are; the step's own answers to what these have done to the latents, as `response` says.
 
     Args:
         scheduler: one of those that `keeps` knows.

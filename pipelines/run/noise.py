@@ -1,4 +1,4 @@
-"""The shares of sample and noise in a model's input on each step."""
+"""The shares of sample and noise in a model's input on each step, and how outputs answer to changes of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Let methods correct the latents after a solver's step."""
+"""Let methods correct what a solver goes on from after a step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,11 +30,12 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
     output, latents, entry = taken.output, taken.latents, made_by(run.log, run.index)
     if not (isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape):
         return
-    goes_on = run.continuity.goes_on({} if run.call is None else run.call.strengths, taken.sample)
-    if goes_on and entry is not None:
+    continues = run.continuity.goes_on({} if run.call is None else run.call.strengths, taken.sample)
+    if continues and entry is not None:
         found = _effects(run, scheduler)[run.index]
-        kept = () if entry.reason is None else held(scheduler, latents, found)
-        run.models[entry.model].method.settle(Solved(run.step, entry.reason, output, kept, found.echo))
+        goes_on_from = () if entry.reason is None else held(scheduler, latents, found)
+        solved = Solved(run.step, entry.reason, output, goes_on_from, found.echo)
+        run.models[entry.model].method.settle(solved)
     run.continuity.leave(latents)
 
 

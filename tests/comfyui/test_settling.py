@@ -124,3 +124,11 @@ def test_a_sampler_that_adds_noise_before_its_steps_does_not_settle() -> None:
     method = Moving(1, at=5)
     sampled(bench, method)
     assert not method.told
+
+
+def test_noise_levels_that_do_not_fall_on_each_step_do_not_settle() -> None:
+    bench = flow()
+    bench.sigmas[4] = bench.sigmas[3]
+    method = Moving(1, at=3)
+    assert torch.equal(sampled(bench, method), bench.sample())
+    assert not method.told
