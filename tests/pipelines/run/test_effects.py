@@ -166,6 +166,13 @@ def test_effects_are_found_once_for_a_schedule_and_of_the_newest_schedules(nothi
     assert found(1) is not first
 
 
+def test_one_schedule_begun_elsewhere_has_other_effects(nothing_known: Any) -> None:
+    scheduler = d.DDIMScheduler(clip_sample=False)
+    scheduler.set_timesteps(STEPS)
+    begun, late = (effects(scheduler, Schedule.of(scheduler), first, 1)[0].held[0] for first in (0, 4))
+    assert begun != pytest.approx(late)
+
+
 def test_a_solver_is_left_as_it_was_and_what_it_keeps_is_its_own() -> None:
     scheduler = d.UniPCMultistepScheduler(prediction_type="sample")
     scheduler.set_timesteps(STEPS)
@@ -180,7 +187,9 @@ def test_a_solver_is_left_as_it_was_and_what_it_keeps_is_its_own() -> None:
     assert torch.equal(scheduler.model_outputs[-1], output + 1.0)
 
 
-class RestartEulerDiscreteScheduler(d.EulerDiscreteScheduler):
+class EulerDiscreteScheduler(d.EulerDiscreteScheduler):
+    """Somebody's own, with the name of its base."""
+
     def step(self, *args: Any, **kwargs: Any) -> Any:
         return super().step(*args, **kwargs)
 
@@ -191,7 +200,7 @@ class Renamed(d.EulerDiscreteScheduler):
 
 def test_what_takes_a_step_counts_not_its_name() -> None:
     assert keeps(Renamed()) == ()
-    assert keeps(RestartEulerDiscreteScheduler()) is None
+    assert keeps(EulerDiscreteScheduler()) is None
     followed = Solving(Renamed())
     with skipstone.attach(followed, WithSettling(FORA(3))):
         assert keeps(followed.scheduler) == ()
