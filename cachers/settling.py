@@ -118,7 +118,7 @@ class PlanSettling(Settling):
     def settlement(self, solved: Solved, anchors: Sequence[int]) -> Settlement | None:
         at = solved.step.index
         as_planned = list(anchors) == self.plan.anchors(self.model, at)
-        return self.plan.settlement(self.model, at, effects_of(solved), solved.echo) if as_planned else None
+        return self.plan.settlement(self.model, at, _effects(solved), solved.echo) if as_planned else None
 
 
 @dataclass
@@ -140,10 +140,10 @@ class DriftSettling(Settling):
         at = solved.step.index
         if not anchors or anchors[0] == at - 1:
             return None
-        return drift_settlement(effects_of(solved), solved.echo, anchors[0], at, self.share)
+        return drift_settlement(_effects(solved), solved.echo, anchors[0], at, self.share)
 
 
-def effects_of(solved: Solved) -> list[Floats]:
+def _effects(solved: Solved) -> list[Floats]:
     return [held.effects for held in solved.held]
 
 

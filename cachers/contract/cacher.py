@@ -128,10 +128,10 @@ class Cacher(Declared, ABC, Generic[StateT]):
         return False
 
     def settle(self, solved: Solved) -> None:
-        """Correct the latents of a step in place, as its computed output shows what earlier estimates missed.
+        """Correct what a solver goes on from, in place, as a computed output shows what estimates missed.
 
-        Called on the method that `for_run` returned, where a solver uses each output once and draws no noise;
-        not for steps of which only a part was computed.
+        Called after a step on the method that `for_run` returned, where the solver just adds up outputs and
+        draws no noise; not for steps of which only a part was computed.
         """
         del solved
 

@@ -30,7 +30,8 @@ class WithSettling(Wrapper):
     """Undo, on each computed step, what reusing the residual before it has done to the latents.
 
     The output is taken to drift evenly while it is reused, so the next computed one shows how far it was off
-    on each step between. Only the latents are changed; which steps are computed may follow from that.
+    on each step between. Only the latents are changed, and what a multistep solver keeps; which steps are
+    computed may follow from that.
 
     Use: with methods that reuse the last residual, on samplers such as Euler, DDIM, DPM++ 2M and UniPC. On
     others it does nothing, and little where guidance branches are skipped on different steps.

@@ -18,16 +18,20 @@ from skipstone.schedules.moments import Floats
 
 @dataclass(frozen=True)
 class Effects:
-    """How much of each output is in what there is on a computed step, each ``(steps,)``.
+    """How much of each output is in what a computed step gives, each ``(steps,)``.
 
     Args:
-        echo: in the step's output, through the latents that it was computed from.
-        held: in the latents after the step, and in each tensor that the solver keeps; None for none.
+        echo: in the step's own output, through the latents that it was computed from.
+        held: in the latents after the step, and in each tensor that the solver keeps then; None where it
+            keeps none.
     """
 
     echo: Floats
     held: Sequence[Floats | None]
 
+
+HOST = "cpu"
+"""Where solvers are tried, whatever torch's default device is."""
 
 MOST_KNOWN = 16
 """How many schedules' effects are kept."""
@@ -38,9 +42,9 @@ _known: dict[tuple[Any, ...], list[Effects]] = {}
 def effects(scheduler: Any, schedule: Schedule, first: int, count: int) -> list[Effects]:
     """How much of each output is in what a solver goes on from, after each step that is computed.
 
-    The solver's own code tells: a copy of it takes the run's steps with outputs that are unit vectors. So all
-    of its tensors show how much of each output they have. Estimated outputs are what they are; a computed one
-    answers to what earlier ones have done to the latents, as `response` says.
+    The solver's own code tells: a copy of it takes the run's steps with outputs that are unit vectors, so all
+    of its tensors show how much of each output they have. All outputs before a step are taken as they are, as
+    estimates are; the step's own answers to what these have done to the latents, as `response` says.
 
     Args:
         scheduler: one of those that `keeps` knows.
@@ -49,18 +53,19 @@ def effects(scheduler: Any, schedule: Schedule, first: int, count: int) -> list[
         count: the run's steps.
     """
     key = type(scheduler), str(scheduler.config), schedule, first, count
-    if key not in _known:
+    found = _known.get(key)
+    if found is None:
         levels = schedule.levels[first : first + count]
         answers = [response(prediction(scheduler), *in_latents(scheduler, level)) for level in levels]
-        _known[key] = list(_found_out(_fresh(scheduler, schedule, first), first, answers))
-        while len(_known) > MOST_KNOWN:
-            _known.pop(next(iter(_known)))
-    return _known[key]
+        found = _known[key] = list(_found_out(_fresh(scheduler, schedule, first), first, answers))
+        for oldest in list(_known)[:-MOST_KNOWN]:
+            _known.pop(oldest, None)  # Pipelines in other threads drop them, too.
+    return found
 
 
 def _found_out(solver: Any, first: int, answers: Sequence[float]) -> Iterator[Effects]:
     count = len(answers)
-    units = torch.eye(count, dtype=torch.float64).view(count, 1, count, 1, 1)
+    units = torch.eye(count, dtype=torch.float64, device=HOST).view(count, 1, count, 1, 1)
     latents = torch.zeros_like(units[0])
     for unit, answer, time in zip(units, answers, solver.timesteps[first:], strict=False):
         other, echo = _copied(solver), answer * latents
@@ -100,15 +105,20 @@ def held(scheduler: Any, latents: Tensor, found: Effects) -> list[Held]:
 
 def _fresh(scheduler: Any, schedule: Schedule, first: int) -> Any:
     """A copy before its first step, which nobody follows, on the host."""
-    solver = copy.copy(scheduler)
+    solver = _copied(scheduler)
     solver.__dict__.pop(MARK, None)
-    solver.timesteps = torch.tensor(schedule.timesteps, dtype=scheduler.timesteps.dtype)
+    # What is known already need not be read from the device.
+    solver.timesteps = torch.tensor(schedule.timesteps, dtype=scheduler.timesteps.dtype, device=HOST)
     if schedule.sigmas:
-        solver.sigmas = torch.tensor(schedule.sigmas, dtype=scheduler.sigmas.dtype)
+        solver.sigmas = torch.tensor(schedule.sigmas, dtype=scheduler.sigmas.dtype, device=HOST)
     solver._step_index, solver.lower_order_nums = first, 0
-    for name in ("timestep_list", *(keeps(scheduler) or ())):
-        value = getattr(scheduler, name, None)
+    for name in keeps(scheduler) or ():
+        value = getattr(scheduler, name)
         setattr(solver, name, [None] * len(value) if isinstance(value, list) else None)
+    # DDIM leaves its table where noise was added to a picture.
+    for name, value in vars(solver).items():
+        if isinstance(value, Tensor):
+            setattr(solver, name, value.to(HOST))
     return solver
 
 

@@ -1,10 +1,11 @@
-"""The shares of sample and noise in a model's input on each step."""
+"""The shares of sample and noise in a model's input on each step, and how outputs answer to changes of it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from skipstone.pipelines.run.samplers import steps_as
 from skipstone.schedules.importance import Prediction
 
 Level = tuple[float | None, float | None]
@@ -39,7 +40,7 @@ def prediction(scheduler: Any) -> Prediction:
 def in_latents(scheduler: Any, level: Level) -> Level:
     """The same shares in a scheduler's latents, which of Euler's are larger than the model's input."""
     signal, noise = level
-    if not signal or noise is None or type(scheduler).__name__ != "EulerDiscreteScheduler":
+    if not signal or noise is None or steps_as(scheduler) != "EulerDiscreteScheduler":
         return level
     return 1.0, noise / signal
 
@@ -47,7 +48,7 @@ def in_latents(scheduler: Any, level: Level) -> Level:
 def response(output: Prediction, signal: float | None, noise: float | None) -> float:
     """By how much an output changes with its latents, if samples were Gaussian, of unit variance.
 
-    A velocity does not, or next to nothing.
+    A velocity is taken not to: that of ``v`` does not, and steps move a flow's latents too little to tell.
 
     Args:
         output: what it is.

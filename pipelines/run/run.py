@@ -8,7 +8,6 @@ from skipstone.cachers.contract.async_copy import AsyncCopy
 from skipstone.cachers.contract.words import Reason, Step
 from skipstone.pipelines.run.conditioning import Conditioning
 from skipstone.pipelines.run.continuity import Continuity
-from skipstone.pipelines.run.effects import Effects
 from skipstone.pipelines.run.model_time import ModelTime, TimeScale, first_position, frames_apart
 from skipstone.pipelines.run.pipeline_calls import PipelineCall
 from skipstone.pipelines.run.schedule import Schedule
@@ -32,8 +31,7 @@ class Run:
     schedule at which it begins, and ``count`` its number of steps, both as far as known. ``index`` is the
     present step. ``pending`` tells whether a model was called since the scheduler's last step, and
     ``trusted`` whether calls agreed with the scheduler so far. ``told`` is the step that the next call is in,
-    if neither schedulers nor times tell it. ``effects`` are those of outputs on what its solver goes on from,
-    if somebody has asked for them, and ``continuity`` follows what each step leaves to the next one.
+    if neither schedulers nor times tell it. ``continuity`` follows what each step leaves to the next one.
     """
 
     def __init__(
@@ -58,7 +56,6 @@ class Run:
         self.told = 0
         self.driven = False
         self.repeats = False
-        self.effects: Sequence[Effects] = ()
         self.continuity = Continuity()
         self.is_named = False
         self.is_written_down = False

@@ -1,4 +1,4 @@
-"""Whether samplers draw new noise on their steps."""
+"""What samplers do on their steps: which of them draw noise, and which just add up outputs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,11 +38,18 @@ def keeps(scheduler: Any) -> tuple[str, ...] | None:
 
     Pipelines that put ``sigma_data`` into the configuration mix latents into the output beforehand.
     """
-    # A scheduler of another name may take its base's step, and one of a like name a step of its own.
-    step = type(scheduler).step
     does_more = any(map(scheduler.config.get, ("clip_sample", "thresholding", "sigma_data", "solver_p")))
-    is_known = step.__module__.startswith("diffusers.") and not does_more
-    return KEEPING.get(step.__qualname__.split(".")[0]) if is_known else None
+    is_known = type(scheduler).step.__module__.startswith("diffusers.") and not does_more
+    return KEEPING.get(steps_as(scheduler)) if is_known else None
+
+
+def steps_as(scheduler: Any) -> str:
+    """The name of the class whose step a scheduler takes.
+
+    One of another name may take its base's step, and one of a like name a step of its own.
+    """
+    step: str = type(scheduler).step.__qualname__
+    return step.split(".")[0]
 
 
 MIXING = "PRXPixelPipeline"

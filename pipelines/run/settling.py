@@ -1,4 +1,4 @@
-"""Let methods correct the latents after a solver's step."""
+"""Let methods correct what a solver goes on from after a step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from skipstone.cachers.contract.words import Solved
-from skipstone.pipelines.run.effects import Effects, effects, held
+from skipstone.pipelines.run.effects import effects, held
 from skipstone.pipelines.run.run import Run
 from skipstone.pipelines.run.samplers import keeps, mixes_latents
 from skipstone.pipelines.run.schedulers import Taken
@@ -30,11 +30,12 @@ def settle(run: Run, scheduler: Any, taken: Taken) -> None:
     output, latents, entry = taken.output, taken.latents, made_by(run.log, run.index)
     if not (isinstance(output, Tensor) and isinstance(latents, Tensor) and output.shape == latents.shape):
         return
-    goes_on = run.continuity.goes_on({} if run.call is None else run.call.strengths, taken.sample)
-    if goes_on and entry is not None:
-        found = _effects(run, scheduler)[run.index]
-        kept = () if entry.reason is None else held(scheduler, latents, found)
-        run.models[entry.model].method.settle(Solved(run.step, entry.reason, output, kept, found.echo))
+    continues = run.continuity.goes_on({} if run.call is None else run.call.strengths, taken.sample)
+    if continues and entry is not None:
+        found = effects(scheduler, run.schedule, run.first, run.count)[run.index]
+        goes_on_from = () if entry.reason is None else held(scheduler, latents, found)
+        solved = Solved(run.step, entry.reason, output, goes_on_from, found.echo)
+        run.models[entry.model].method.settle(solved)
     run.continuity.leave(latents)
 
 
@@ -44,13 +45,6 @@ def is_usual(run: Run, scheduler: Any, taken: Taken) -> bool:
     is_odd = elsewhere or run.noisy_sampler or run.repeats or run.is_shared
     mixes = run.call is not None and mixes_latents(run.call.pipe)
     return not (is_odd or mixes) and keeps(scheduler) is not None
-
-
-def _effects(run: Run, scheduler: Any) -> Sequence[Effects]:
-    """Those of the run's solver, found out once."""
-    if len(run.effects) != run.count:
-        run.effects = effects(scheduler, run.schedule, run.first, run.count)
-    return run.effects
 
 
 def made_by(log: RunLog, step: int) -> LogEntry | None:

@@ -1,6 +1,6 @@
 """Settling gaps in the runs of a toy whose outputs are a line in the step, whatever the latents are."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skipstone import Cacher, Planned, Taylor, Warmup, WithPredictor
 from skipstone.cachers.contract.words import Held, Reason, RunFacts, Solved, Step
+from skipstone.cachers.settling import DriftSettling
 from skipstone.schedules import settling
 from skipstone.schedules.moments import moments_of
 from skipstone.schedules.plan import Plan
@@ -198,6 +199,31 @@ def test_all_that_the_solver_goes_on_from_is_moved_by_its_own_share() -> None:
     usual = moves(line())[5].float()
     assert torch.allclose(tensors[5][0], usual, rtol=1e-4)
     assert torch.allclose(tensors[5][1].float(), 10 * usual, rtol=0.02)
+
+
+ANSWER = 0.5
+"""By how much an output changes with its latents."""
+
+SETTLES: dict[str, Callable[[], Callable[[Solved], None]]] = {
+    "by a record": lambda: method_of(plan_of()).settle,
+    "by drift": lambda: DriftSettling(1, 1.0, len(STRIP)).after,
+}
+
+
+@pytest.mark.parametrize("name", SETTLES)
+def test_where_outputs_answer_to_the_latents_a_gap_is_undone_all_the_same(name: str) -> None:
+    # Larger by 3, they drift by no more than is followed.
+    settle, outputs = SETTLES[name](), [one + 3 for one in line()]
+    right, latents, output = walk(outputs), torch.zeros_like(outputs[0]), outputs[0]
+    for n, length in enumerate(np.diff([*LEVELS, 0.0])[:6]):
+        echo = ANSWER * effects(n - 1)
+        if STRIP[n] == "#":
+            output = outputs[n] + ANSWER * (latents - right[n - 1] if n else 0)
+        latents = latents + length * output
+        held = [Held(latents, effects(n) + length * echo)]
+        reason = Reason.PLANNED if STRIP[n] == "#" else None
+        settle(Solved(Step(n, len(STRIP), 0.0), reason, output, held, echo))
+    assert torch.allclose(latents, right[5], atol=1e-6)
 
 
 def test_outputs_of_another_shape_are_not_compared() -> None:

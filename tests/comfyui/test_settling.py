@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from comfyui.bench import FALLING, STEPS, Bench, tiny_model
-from comfyui.stand_in_models import Epsilon, Flow
+from comfyui.stand_in_models import Epsilon, Flow, Velocity
 from comfyui.stand_in_samplers import sample_euler, sample_heun, sample_two_step
 from torch import Tensor
 
@@ -76,12 +76,16 @@ def test_a_move_between_is_what_the_next_step_begins_with(bench: Bench) -> None:
     torch.testing.assert_close(moved - usual, torch.ones_like(usual))
 
 
-@pytest.mark.parametrize(("bench", "output"), [(flow(), "flow"), (epsilon(), "epsilon")])
+def velocity() -> Bench:
+    return Bench(tiny_model(sampling=Velocity()), sigmas=FALLING)
+
+
+@pytest.mark.parametrize(("bench", "output"), [(flow(), "flow"), (epsilon(), "epsilon"), (velocity(), "v")])
 def test_the_effects_are_those_of_the_samplers_own_steps(bench: Bench, output: Any) -> None:
     """One output that is larger by one shows in the latents; the last step's output answers to these."""
     sigmas, levels = bench.sigmas, bench.patcher.get_model_object("model_sampling")
     last = float(sigmas[-2])
-    answer = {"flow": 0.0, "epsilon": last / (1 + last**2)}[output]
+    answer = last / (1 + last**2) if output == "epsilon" else 0.0
 
     def sampled_with(larger: int) -> Tensor:
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -122,5 +126,27 @@ def test_a_sampler_that_adds_noise_before_its_steps_does_not_settle() -> None:
     sample.__name__ = "sample_euler"
     bench.sampler, bench.sampler_options = sample, {"s_churn": 1.0}
     method = Moving(1, at=5)
+    sampled(bench, method)
+    assert not method.told
+
+
+def test_noise_levels_that_do_not_fall_on_each_step_do_not_settle() -> None:
+    bench = flow()
+    bench.sigmas[4] = bench.sigmas[3]
+    method = Moving(1, at=3)
+    assert torch.equal(sampled(bench, method), bench.sample())
+    assert not method.told
+
+
+def test_a_prediction_at_another_level_than_its_steps_is_not_settled() -> None:
+    """As in somebody's own sampler of the same name."""
+    bench = flow()
+
+    def sample(denoise: Any, x: Tensor, sigmas: Tensor, tell: Any) -> Tensor:
+        return sample_euler(lambda x, sigma: denoise(x, 1.01 * sigma), x, sigmas, tell)
+
+    sample.__name__ = "sample_euler"
+    bench.sampler = sample
+    method = Moving(1)
     sampled(bench, method)
     assert not method.told

@@ -37,11 +37,10 @@ class SamplerSettling:
     def __init__(self, sampling: Sampling, steps: Sequence[Step]) -> None:
         self._sigmas = sampling.sigmas
         self._levels = sampling.patcher.get_model_object("model_sampling")
-        # Other samplers use a prediction again, or call the model at other levels.
-        is_euler = sampling.sampler_name == EULER and not sampling.sampler_options.get("s_churn")
-        self._works = is_euler and min(self._sigmas[:-1]) > 0
-        made = prediction_of(steps, self._levels)
-        self._effects = list(effects(self._sigmas, self._levels, made)) if self._works else []
+        self._effects: Sequence[tuple[Floats, Floats]] = ()
+        if _is_euler(sampling):
+            output = prediction_of(steps, self._levels)
+            self._effects = list(effects(self._sigmas, self._levels, output))
 
     def settled(
         self, method: Cacher[None], log: RunLog, step: Step, level: float, latents: Tensor, denoised: Tensor
@@ -56,15 +55,23 @@ class SamplerSettling:
             latents: what was predicted from.
             denoised: the predicted clean sample.
         """
-        made = made_by(log, step.index) if method.settles and self._works else None
-        share = 1 - self._sigmas[step.index + 1] / step.timestep
-        if made is None or share <= 0 or abs(level - step.timestep) > CLOSE * level:
+        entry = made_by(log, step.index) if method.settles and self._effects else None
+        if entry is None or abs(level - step.timestep) > CLOSE * level:
             return denoised
         output = raw_output(self._levels, level, latents, denoised)
         move = torch.zeros_like(denoised)
-        echo, moved = self._effects[step.index]
-        method.settle(Solved(step, made.reason, output, [Held(move, moved)], echo))
-        return denoised + move / share
+        echo, in_latents = self._effects[step.index]
+        method.settle(Solved(step, entry.reason, output, [Held(move, in_latents)], echo))
+        return denoised + move / (1 - self._sigmas[step.index + 1] / step.timestep)
+
+
+def _is_euler(sampling: Sampling) -> bool:
+    """Whether its steps are Euler's, and each takes a part of the way to the clean sample.
+
+    Other samplers use a prediction again, or call the model at other levels.
+    """
+    is_plain = sampling.sampler_name == EULER and not sampling.sampler_options.get("s_churn")
+    return is_plain and all(after < sigma for sigma, after in pairwise(sampling.sigmas))
 
 
 def effects(sigmas: Sequence[float], sampling: Any, output: Prediction) -> Iterator[tuple[Floats, Floats]]:

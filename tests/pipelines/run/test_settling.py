@@ -71,6 +71,7 @@ SOLVERS: dict[str, Callable[[], Solving]] = {
     ),
     "UniPC of noise": lambda: Solving(d.UniPCMultistepScheduler()),
     "UniPC of flows": lambda: Solving(UNIPC_OF_FLOWS()),
+    "UniPC of flows, from an image": lambda: Solving(UNIPC_OF_FLOWS(), begin=3),
     "UniPC of third order": lambda: Solving(d.UniPCMultistepScheduler(solver_order=3)),
 }
 
