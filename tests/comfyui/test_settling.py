@@ -100,6 +100,21 @@ def test_the_effects_are_those_of_the_samplers_own_steps(bench: Bench, output: A
     assert bool(echo.any()) == (output == "epsilon")
 
 
+def test_what_a_method_holds_is_told() -> None:
+    class Holding(Moving):
+        nbytes = 10**9
+
+    bench = flow()
+    held = []
+    for method in (Moving(2), Holding(2)):
+        made = bench.patcher.clone()
+        cache = SamplerCache(lambda run, method=method: method)  # type: ignore[misc]
+        cache.attach(made)
+        bench.sample(made)
+        held.append(cache.remembered.tell(None).runs[-1].stats.bytes_held)
+    assert held[1] == held[0] + 10**9
+
+
 def test_the_method_is_told_what_the_model_gave_after_guidance() -> None:
     bench = flow()
     method = Moving(2)
