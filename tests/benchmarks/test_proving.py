@@ -57,7 +57,9 @@ def test_rows_are_written_once(tmp_path: Path) -> None:
     run_here("benchmarks/proving/prove.py", "sd3-few-steps", *options)
     first = rows.read_text()
     planned = [row for row in map(json.loads, first.splitlines()) if row["asked"]]
-    assert {row["way"] for row in planned} == {"weighed", "reused"}
+    ways = {row["way"] for row in planned}
+    assert {"weighed", "reused"} <= ways <= {"weighed", "reused", "not settled", "reused, not settled"}
+    assert "not settled" in ways
     assert all(row["computed"] == row["asked"] and row["psnr"][0] > 10 for row in planned)
     run_here("benchmarks/proving/prove.py", "sd3-few-steps", *options)
     assert rows.read_text() == first
