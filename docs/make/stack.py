@@ -49,10 +49,9 @@ CLOSE = 0.05
 """Speeds nearer to the one asked for need no word."""
 
 FIXED = (
-    "before each run the weights are compared with those of the recorded run, which takes the host some "
-    "50 ms for FLUX whatever a step takes (by 1,156 tensors of a model of its layout, on a CPU); skipped "
-    "steps take the host's time, too. The faster the steps, the more both count; longer runs and slower "
-    "cards lose less"
+    "before each run the weights are compared with those of the recorded run, and skipped steps take the "
+    "host's time, however fast a computed step is. The faster the steps, the more both count; longer runs "
+    "and slower cards lose less"
 )
 
 WHY = {
@@ -63,9 +62,9 @@ WHY = {
     "model offload": "the weights come from the host's memory in each run, which no cache saves (FLUX: about "
     "3.6 s, by its time with a plan against that of the plan alone; Wan: 0.4 s, as the line after the run "
     "says). FLUX's row is of a time when weights in the host's memory were still summed before a run",
-    "group offload": "by the times, each skipped step takes 31 ms of a computed step's 231; what takes them "
-    "was not looked into. Of the uncached runs only the one after the planned runs counts: the one before "
-    "them was beside another stack's warm-up",
+    "group offload": "skipped steps take more of the time than elsewhere; why was not looked into. Of the "
+    "uncached runs only the one after the planned runs counts: the one before them was beside another "
+    "stack's warm-up",
 }
 """Why a stack got another speed than was asked for."""
 
