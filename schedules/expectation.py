@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
+
 from skipstone.schedules.best_steps import cost
 from skipstone.schedules.importance import step_weights
-from skipstone.schedules.moments import Floats
+from skipstone.schedules.moments import Floats, Moments
 from skipstone.schedules.profile import GUIDED, OUTPUT, Profile
+from skipstone.schedules.rounding import rounding
 
 AT_ONE, SLOPE = 7.1, 1.13
 """The PSNR in dB where the latents' squared error is 1, and how fast it falls with that error in dB.
@@ -47,6 +50,8 @@ def expected_speedup(record: Profile, computed: int) -> float:
 def latent_error(record: Profile, strip: str) -> float | None:
     """The squared error of the latents to expect, early errors counted for more; None if unknown.
 
+    Rounding is left out: every run has its own.
+
     Args:
         record: what is known of the model.
         strip: ``#`` for each computed step, ``.`` for each skipped one.
@@ -63,4 +68,5 @@ def _error(record: Profile, model: str, strip: str, weights: Floats) -> float | 
     if output is None:
         return None
     computed = [at for at, step in enumerate(output.steps) if strip[step] == "#"]
-    return cost(output, computed, weights[list(output.steps)]) * output.scale**2
+    exact = output.gram - np.diag(rounding(output.gram, record.made_for.get("dtype")))
+    return cost(Moments(output.steps, exact), computed, weights[list(output.steps)]) * output.scale**2
