@@ -23,7 +23,7 @@ from skipstone.cachers.wrappers.with_settling import WithSettling
 from skipstone.commands.methods import Method, catalogue
 from skipstone.report.rows import CACHED, PLAIN, SWEEP
 from skipstone.report.standing import Standing, standings
-from skipstone.report.summary import Line, summarise
+from skipstone.report.summary import Line, left_out, summarise
 from skipstone.schedules.recipe import ANCHORS
 
 FOLDER = Path(__file__).parents[1]
@@ -98,7 +98,7 @@ def _measured(
     yield from _summary(found)
     yield from _never_better(found)
     for model, rows in sweeps.items():
-        for method, reason in _header(rows)["left_out"].items():
+        for method, reason in left_out(rows).items():
             yield f"- `{method}` was left out on {model}: {reason.rstrip('.')}.\n"
 
 

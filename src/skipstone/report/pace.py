@@ -1,11 +1,10 @@
 """How long a prompt and seed take without a cache, estimated from all of their uncached runs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
-from skipstone.report.rows import PLAIN, REPEAT, UNCACHED, unit_of
+from skipstone.report.rows import MEASURED, PLAIN, REPEAT, SWEEP, UNCACHED, Row, unit_of
 
 
 @dataclass(frozen=True)
@@ -25,26 +24,46 @@ class Pace:
     step_seconds: float
     other_seconds: float
 
-    def speedup(self, row: Mapping[str, Any]) -> float:
+    def speedup(self, row: Row) -> float:
         """How much faster a run's loop is than the loop of a full run."""
         return self.steps * self.step_seconds / float(row["loop_seconds"])
 
-    def call_speedup(self, row: Mapping[str, Any]) -> float:
+    def call_speedup(self, row: Row) -> float:
         """How much faster a run's call is than the call of a full run."""
         return (self.steps * self.step_seconds + self.other_seconds) / float(row["call_seconds"])
 
 
-def speedups(row: Mapping[str, Any], known: Mapping[tuple[str, int], Pace]) -> tuple[float, float]:
+def speedups(row: Row, pace: Pace | None) -> tuple[float, float]:
     """The speedups of a run's loop and call; without a known pace, those noted in its row."""
-    pace = known.get(unit_of(row))
     if pace is None:
         return row["speedup"], row["call_speedup"]
     return pace.speedup(row), pace.call_speedup(row)
 
 
-def paces(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Pace]:
+def paced(rows: Iterable[Row]) -> Iterator[tuple[Row, Pace | None]]:
+    """Each measured row, and the pace of its prompt and seed in the same sweep.
+
+    A file can go on another day or on another machine, where everything takes another time.
+    """
+    for sweep in _sweeps(rows):
+        known = _paces(sweep)
+        yield from ((row, known.get(unit_of(row))) for row in sweep)
+
+
+def _sweeps(rows: Iterable[Row]) -> list[list[Row]]:
+    """The measured rows of each sweep; each begins with its header."""
+    found: list[list[Row]] = [[]]
+    for row in rows:
+        if row["kind"] == SWEEP:
+            found.append([])
+        elif row["kind"] in MEASURED:
+            found[-1].append(row)
+    return found
+
+
+def _paces(rows: Iterable[Row]) -> dict[tuple[str, int], Pace]:
     """The pace of every prompt and seed with a full run."""
-    found: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    found: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
         if row["kind"] in (UNCACHED, REPEAT, PLAIN):
             found.setdefault(unit_of(row), []).append(row)
@@ -52,7 +71,7 @@ def paces(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Pace]:
     return {unit: _pace(found[unit], steps) for unit, steps in full.items()}
 
 
-def _pace(rows: Sequence[Mapping[str, Any]], steps: int) -> Pace:
+def _pace(rows: Sequence[Row], steps: int) -> Pace:
     return Pace(
         steps=steps,
         step_seconds=median(row["loop_seconds"] / row["steps"] for row in rows),

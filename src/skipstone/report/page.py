@@ -14,7 +14,7 @@ from skipstone.report.cases import MEGABYTES, WorstCase, cases, data_url
 from skipstone.report.previews import GAIN
 from skipstone.report.rows import PLAIN, REPEAT, SWEEP, UNCACHED
 from skipstone.report.standing import foremost
-from skipstone.report.summary import Line, summarise
+from skipstone.report.summary import Line, left_out, summarise
 from skipstone.report.to_copy import in_python, on_the_command_line
 from skipstone.report.verdict import deciding_metric, verdict
 
@@ -77,6 +77,7 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
     text = surroundings.get_template("page.html").render(
         about=sweeps[-1],
         sweeps=sweeps,
+        left_out=left_out(rows),
         verdict=verdict(lines),
         lines=lines,
         metrics=[metric for metric in METRICS.values() if any(metric.name in x.scores for x in lines)],

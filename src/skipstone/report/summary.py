@@ -6,8 +6,8 @@ from statistics import mean, median
 from typing import Any
 
 from skipstone.metrics.comparison import METRICS, Metric
-from skipstone.report.pace import Pace, paces, speedups
-from skipstone.report.rows import CACHED, MEASURED, PLAIN, REPEAT, UNCACHED, unit_of
+from skipstone.report.pace import Pace, paced, speedups
+from skipstone.report.rows import CACHED, MEASURED, PLAIN, REPEAT, SWEEP, UNCACHED, unit_of
 
 
 @dataclass(frozen=True)
@@ -85,22 +85,34 @@ class Line:
 
 def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
     """The lines of a sweep, by kind, method in the order of measurement, and speed."""
-    measured = [row for row in rows if row["kind"] in MEASURED]
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in measured:
-        groups.setdefault((row["kind"], row["method"], row["setting"], row["steps_asked"]), []).append(row)
-    known = paces(measured)
-    lines = [_line(group, known) for group in groups.values()]
+    groups: dict[tuple[Any, ...], list[tuple[Mapping[str, Any], Pace | None]]] = {}
+    for row, pace in paced(rows):
+        setting = row["kind"], row["method"], row["setting"], row["steps_asked"]
+        groups.setdefault(setting, []).append((row, pace))
+    lines = [_line(group) for group in groups.values()]
     methods = list(dict.fromkeys(line.method for line in lines))
     return sorted(
         lines, key=lambda line: (MEASURED.index(line.kind), methods.index(line.method), line.speedup)
     )
 
 
-def _line(rows: Sequence[Mapping[str, Any]], known: Mapping[tuple[str, int], Pace]) -> Line:
+def left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What no sweep of a file could measure, and why; plans are named by method and speed."""
+    reasons: dict[str, str] = {}
+    for row in rows:
+        if row["kind"] == SWEEP:
+            reasons |= row["left_out"]
+        elif row["kind"] in MEASURED:
+            speed = row["setting"].removeprefix("speedup=")
+            reasons.pop(row["method"], None)
+            reasons.pop(f"{row['method']} at {speed}x", None)
+    return reasons
+
+
+def _line(runs: Sequence[tuple[Mapping[str, Any], Pace | None]]) -> Line:
     # Processes finish in any order; the result must not depend on it.
-    rows = sorted(rows, key=unit_of)
-    speeds, call_speeds = zip(*(speedups(row, known) for row in rows), strict=True)
+    rows = sorted((row for row, _ in runs), key=unit_of)
+    speeds, call_speeds = zip(*(speedups(row, pace) for row, pace in runs), strict=True)
     return Line(
         kind=rows[0]["kind"],
         method=rows[0]["method"],
