@@ -50,9 +50,9 @@ WHY = {
     "swapped adapter": "before each run, the weights of all layers and adapters are compared with those of "
     "the recorded run; that is a fixed time, which matters less in longer runs",
     "fp8, blocks compiled": FIXED,
-    "fp8, blocks compiled, cuDNN attention, int8 snapshots": "as with fp8 and compiled blocks alone, and the host had other work "
-    "meanwhile, for another GPU: FLUX's skipped steps took three times as long as in other stacks, and its "
-    "plan skipped two more for it",
+    "fp8, blocks compiled, cuDNN attention, int8 snapshots": "as with fp8 and compiled blocks alone, and the "
+    "host had other work meanwhile, for another GPU: FLUX's skipped steps took three times as long as in "
+    "other stacks, and its plan skipped two more for it",
     "compiled whole": FIXED,
     "model offload": "the weights come from the host's memory in each run, which no cache saves (FLUX: about "
     "3.6 s, by its time with a plan against that of the plan alone; Wan: 0.4 s, as the line after the run "
