@@ -14,7 +14,7 @@ from typing import Any
 from figures import overview, panels
 from kept_rows import kept_rows
 from methods_table import with_table
-from work import by_work, skip_cost
+from work import by_work
 from written import written
 
 from skipstone.cachers import METHODS, PREDICTORS
@@ -23,7 +23,7 @@ from skipstone.cachers.wrappers.with_settling import WithSettling
 from skipstone.commands.methods import Method, catalogue
 from skipstone.report.rows import CACHED, PLAIN, SWEEP
 from skipstone.report.standing import Standing, standings
-from skipstone.report.summary import Line, left_out, summarise
+from skipstone.report.summary import Line, left_out, skip_cost, summarise
 from skipstone.schedules.recipe import ANCHORS
 
 FOLDER = Path(__file__).parents[1]
@@ -93,7 +93,7 @@ def _measured(
     yield "\n## What was measured\n"
     for model, rows in sweeps.items():
         yield f"- {_conditions(model, rows, lines[model])}\n"
-    costs = " and ".join(f"{skip_cost(its):.0%} on {model}" for model, its in lines.items())
+    costs = " and ".join(f"{skip_cost(its) or 0.0:.0%} on {model}" for model, its in lines.items())
     yield MEASURED.format(costs=costs)
     yield from _summary(found)
     yield from _never_better(found)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 from torch.utils.flop_counter import FlopCounterMode
@@ -83,10 +83,3 @@ def by_work(lines: Sequence[Line], name: str) -> list[Line]:
     methods = list(dict.fromkeys((line.kind, line.method) for line in lines))
     found = [replace(line, speedup=steps / line.steps / work.share(line)) for line in lines]
     return sorted(found, key=lambda line: (methods.index((line.kind, line.method)), line.speedup))
-
-
-def skip_cost(lines: Sequence[Line]) -> float:
-    """What a skipped step took of a computed one: the median of the settings that skip whole steps."""
-    whole = [line for line in lines if line.method and not any(row["parts"] for row in line.rows)]
-    shares = [(line.computed_share, 1 / line.speedup) for line in whole if line.computed_share < 1]
-    return median((time - share) / (1 - share) for share, time in shares)

@@ -124,3 +124,19 @@ def test_another_metric_judges_where_there_is_no_psnr() -> None:
     assert deciding_metric(lines) == "lpips"
     assert verdict(lines)[1].title == "Small differences (LPIPS at most 0.1)"
     assert verdict(lines)[0].text == "No setting that was measured reaches it."
+
+
+def test_dear_skipped_steps_are_the_reason() -> None:
+    """With half of the steps: twice as fast if skipping costs nothing, 1.6 times if it costs a quarter."""
+    free, dear = (remarks(row(computed_share=0.5, speedup=speedup)) for speedup in (2.0, 1.6))
+    assert not any("A skipped step took" in text for text in free)
+    assert any(text.startswith("A skipped step took 25% of a computed one") for text in dear)
+
+
+def test_settings_that_skip_parts_say_nothing_of_skipped_steps() -> None:
+    parts = {"attention": {"skipped": 5}}
+    assert not any("A skipped step" in text for text in remarks(row(speedup=1.6, parts=parts)))
+
+
+def remarks(*rows: dict[str, Any]) -> list[str]:
+    return [finding.text for finding in verdict(summarise(sweep_of(*rows))) if not finding.title]

@@ -109,6 +109,13 @@ def left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return reasons
 
 
+def skip_cost(lines: Sequence[Line]) -> float | None:
+    """What a skipped step took of a computed one: the median of the settings that skip whole steps."""
+    whole = [line for line in lines if line.kind == CACHED and not any(row["parts"] for row in line.rows)]
+    shares = [(line.computed_share, 1 / line.speedup) for line in whole if line.computed_share < 1]
+    return median((time - share) / (1 - share) for share, time in shares) if shares else None
+
+
 def _line(runs: Sequence[tuple[Mapping[str, Any], Pace | None]]) -> Line:
     # Processes finish in any order; the result must not depend on it.
     rows = sorted((row for row, _ in runs), key=unit_of)

@@ -7,7 +7,7 @@ from itertools import groupby
 from skipstone.metrics.comparison import METRICS, Metric, said
 from skipstone.report.rows import CACHED, PLAIN, REPEAT
 from skipstone.report.standing import standings
-from skipstone.report.summary import Line
+from skipstone.report.summary import Line, skip_cost
 from skipstone.schedules.expectation import SEEN
 
 TARGETS: Mapping[str, Mapping[float, str]] = {
@@ -19,6 +19,9 @@ TARGETS: Mapping[str, Mapping[float, str]] = {
 
 TIE = 0.97
 """Two speeds whose ratio is above this count as equal; then quality decides."""
+
+DEAR = 0.1
+"""Of a computed step; where a skipped one takes more, a cache gains much less than it skips."""
 
 FEW = 8
 """Fewer pairs of prompt and seed than this say little about others."""
@@ -80,6 +83,7 @@ def _joined(group: Sequence[tuple[Finding, float]], metric: Metric | None) -> Fi
 
 
 def _remarks(lines: Sequence[Line], name: str | None) -> Iterator[str]:
+    yield from _dear(lines)
     yield from _slow(lines)
     if name is not None:
         yield from _without(lines, name)
@@ -165,6 +169,16 @@ def _does_not_pay(cached: Line, plain: Line | None) -> str:
             f"({cached.title}) {cached.speedup:.2f}x."
         )
     return f"Caching does not pay here: the best cache ({cached.title}) is {cached.speedup:.2f}x as fast."
+
+
+def _dear(lines: Sequence[Line]) -> Iterator[str]:
+    cost = skip_cost(lines)
+    if cost is not None and cost > DEAR:
+        yield (
+            f"A skipped step took {cost:.0%} of a computed one (median of all settings), so caching gains "
+            f"much less than it skips. Where steps are short, what the host does for each of them remains: a "
+            f"larger model, a larger size or a slower device gains more."
+        )
 
 
 def _slow(lines: Sequence[Line]) -> Iterator[str]:
