@@ -20,7 +20,7 @@ TARGETS: Mapping[str, Mapping[float, str]] = {
 TIE = 0.97
 """Two speeds whose ratio is above this count as equal; then quality decides."""
 
-DEAR = 0.1
+DEAR = 0.2
 """Of a computed step; where a skipped one takes more, a cache gains much less than it skips."""
 
 FEW = 8
@@ -172,12 +172,14 @@ def _does_not_pay(cached: Line, plain: Line | None) -> str:
 
 
 def _dear(lines: Sequence[Line]) -> Iterator[str]:
-    cost = skip_cost(lines)
-    if cost is not None and cost > DEAR:
+    methods = dict.fromkeys(line.method for line in lines)
+    costs = {name: skip_cost([line for line in lines if line.method == name]) for name in methods}
+    least = min(((cost, name) for name, cost in costs.items() if cost is not None), default=(0.0, ""))
+    if least[0] > DEAR:
         yield (
-            f"A skipped step took {cost:.0%} of a computed one (median of all settings), so caching gains "
-            f"much less than it skips. Where steps are short, what the host does for each of them remains: a "
-            f"larger model, a larger size or a slower device gains more."
+            f"Even the cheapest skipped step ({least[1]}) took {least[0]:.0%} of a computed one, so caching "
+            f"gains much less than it skips. Where steps are short, what the host does for each of them remains: "
+            f"a larger model, a larger size or a slower device gains more."
         )
 
 
