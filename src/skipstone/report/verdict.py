@@ -178,8 +178,8 @@ def _dear(lines: Sequence[Line]) -> Iterator[str]:
     if least[0] > DEAR:
         yield (
             f"Even the cheapest skipped step ({least[1]}) took {least[0]:.0%} of a computed one, so caching "
-            f"gains much less than it skips. Where steps are short, what the host does for each of them remains: "
-            f"a larger model, a larger size or a slower device gains more."
+            f"gains much less than it skips. Where steps are short, what the host does for each of them "
+            f"remains: a larger model, a larger size or a slower device gains more."
         )
 
 
