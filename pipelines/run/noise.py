@@ -34,7 +34,7 @@ def prediction(scheduler: Any) -> Prediction:
     """What the model's output is to a scheduler; ``flow`` where it is something that it has no name for."""
     names: Mapping[Any, Prediction] = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}
     found = scheduler.config.get("prediction_type", "epsilon")
-    return "flow" if _is_flow(scheduler) else names.get(found, "flow")
+    return "flow" if _matches_flow(scheduler) else names.get(found, "flow")
 
 
 def in_latents(scheduler: Any, level: Level) -> Level:
@@ -63,10 +63,16 @@ def response(output: Prediction, signal: float | None, noise: float | None) -> f
 def _is_flow(scheduler: Any) -> bool:
     """Whether sigma mixes sample and noise linearly."""
     config = scheduler.config
-    of_a_flow = any("FlowMatch" in kind.__name__ for kind in type(scheduler).__mro__)
-    return of_a_flow or any(
-        (config.get("use_flow_sigmas"), config.get("prediction_type") == "flow_prediction")
-    )
+    return any((
+        _matches_flow(scheduler),
+        config.get("use_flow_sigmas"),
+        config.get("prediction_type") == "flow_prediction",
+    ))  # fmt: skip
+
+
+def _matches_flow(scheduler: Any) -> bool:
+    """Whether it knows velocities alone, and so has no name for them."""
+    return any("FlowMatch" in kind.__name__ for kind in type(scheduler).__mro__)
 
 
 def _of_flow(sigma: float) -> Level:

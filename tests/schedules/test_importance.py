@@ -85,3 +85,5 @@ def test_a_prediction_without_a_name_counts_as_flow() -> None:
     assert prediction(diffusers.EDMEulerScheduler(prediction_type="sample")) == "sample"
     assert prediction(diffusers.UniPCMultistepScheduler(prediction_type="flow_prediction")) == "flow"
     assert prediction(diffusers.DDIMScheduler()) == "epsilon"
+    # Sigmas of a flow say nothing of what the model predicts.
+    assert prediction(diffusers.UniPCMultistepScheduler(use_flow_sigmas=True)) == "epsilon"
