@@ -43,6 +43,17 @@ def is_right(size: Hashable, ours: Callable[[], Tensor], whole: Callable[[], Ten
 
 
 def _same(ours: Tensor, whole: Tensor) -> bool:
-    """Whether two videos are equal up to rounding; some norms compute in float32 whatever is asked for."""
-    narrow = torch.float32 if whole.dtype is torch.float64 else whole.dtype
+    """Whether two videos are equal up to rounding."""
+    narrow = computed_in(whole.dtype, whole.device)
     return alike(ours.to(narrow), whole.to(narrow))
+
+
+def computed_in(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The precision to which equal sums are equal.
+
+    Some norms compute in float32 whatever is asked for. Of float32, some of CUDA's convolutions keep ten bits
+    (TF32), as many as float16 has; whether one does depends on its shape.
+    """
+    if dtype is torch.float64:
+        return torch.float32
+    return torch.float16 if dtype is torch.float32 and device.type == "cuda" else dtype
