@@ -57,7 +57,7 @@ of a computed one (medians of all settings), nearly all of it kernel launches. T
 speeds, medians over the prompts. PSNR is against the uncached run of the same prompt and seed, the mean over
 the prompts. `fitted` methods use constants that were measured on one run of the first prompt, not published
 ones. `fora+taylor` and the like are predictors at even intervals. [planned.md](planned.md) has planned
-caching beside seven other methods on 64 prompts of each model.
+caching beside other methods on 64 prompts of each model.
 
 ![Every method against fewer plain steps](methods.svg)
 
@@ -185,7 +185,9 @@ def memory(method: Method) -> str:
     kind = METHODS[method.name]
     if issubclass(kind, PerLayer):
         return "the last output of each layer that it may skip, for each branch: much more than the others."
-    history = ANCHORS if method.name == "planned" else kind().history
+    if method.name == "planned":
+        return f"{_residuals(ANCHORS)} for each branch, and up to 2 outputs of each model to settle gaps."
+    history = kind().history
     return f"{_residuals(history)} for each branch{', more with a predictor' if history == 1 else ''}."
 
 

@@ -34,7 +34,8 @@ COMPILED = """
 ## Graphs and compiled models
 By `python benchmarks/compiled.py`: whole runs of the bundled models. Their steps are short, so Python's time
 counts most. *graphs* replays skipped steps (`attach(..., graphs=True)`); *blocks* compiles the model's
-blocks. A run is compared with the uncached run of the same kind.
+blocks. A run is compared with the uncached run of the same kind. `planned` is the plan that came with the
+model before plans settled.
 
 | model | run | method | evaluations computed | replayed | loop, s | uncached, s | speedup | PSNR, dB |
 |---|---|---|---|---|---|---|---|---|
@@ -58,7 +59,7 @@ result stored in bfloat16 has an error of about 0.002, in int8 of 0.007, in fp8 
 PROMISES = """
 ## Requested and measured speed
 By `python benchmarks/promise.py`: `attach(speedup=...)` on the same models. The third run is compared with
-uncached runs before and after it.
+uncached runs before and after it. Plans were those of an earlier planner, which the speed is not touched by.
 
 | model | requested | measured | steps computed | machine |
 |---|---|---|---|---|

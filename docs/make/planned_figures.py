@@ -42,7 +42,8 @@ its computed steps, PSNR, and how many of them keep that quality.
 """
 
 TRANSFERS = """
-A record's use for runs that it was not made for, mean and 5th percentile of {few} prompts.
+A record's use for runs that it was not made for, mean and 5th percentile of {few} prompts. A third of the
+steps is computed: 16 of 50, or 8 of 25 where there are half as many.
 
 | run | planned from one prompt | from eight prompts | from its own record |
 |---|---|---|---|

@@ -51,15 +51,15 @@ WHY = {
     "the recorded run; that is a fixed time, which matters less in longer runs",
     "fp8, blocks compiled": FIXED,
     "fp8, blocks compiled, cuDNN attention, int8 snapshots": "as with fp8 and compiled blocks alone, and the "
-    "host had other work meanwhile, for another GPU: FLUX's skipped steps took three times as long as in "
+    "host was busy with other work: FLUX's skipped steps took three times as long as in "
     "other stacks, and its plan skipped two more for it",
     "compiled whole": FIXED,
     "model offload": "the weights come from the host's memory in each run, which no cache saves (FLUX: about "
     "3.6 s, by its time with a plan against that of the plan alone; Wan: 0.4 s, as the line after the run "
     "says). FLUX's row is of a time when weights in the host's memory were still summed before a run",
-    "group offload": "skipped steps take more of the time than elsewhere; why was not looked into. Of the "
-    "uncached runs only the one after the planned runs counts: the one before them was beside another "
-    "stack's warm-up",
+    "group offload": "Wan's skipped steps take more of the time than elsewhere; why was not looked into. "
+    "Of its uncached runs only the one after the planned runs counts: the one before them was beside "
+    "another stack's warm-up",
 }
 """Why a stack got another speed than was asked for."""
 

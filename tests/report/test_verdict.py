@@ -139,5 +139,11 @@ def test_settings_that_skip_parts_say_nothing_of_skipped_steps() -> None:
     assert not any("skipped step" in text for text in remarks(row(speedup=1.6, parts=parts)))
 
 
+def test_settings_that_two_sweeps_measured_do_not_make_one_incomplete() -> None:
+    both = [*sweep_of(row()), *sweep_of(row(PLAIN, steps=5))]
+    said_of_both = [finding.text for finding in verdict(summarise(both))]
+    assert not any("not complete" in text for text in said_of_both)
+
+
 def remarks(*rows: dict[str, Any]) -> list[str]:
     return [finding.text for finding in verdict(summarise(sweep_of(*rows))) if not finding.title]

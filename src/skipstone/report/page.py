@@ -69,6 +69,7 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
         raise ValueError("the rows hold no measurements: let the report run, or name another file")
     deciding = deciding_metric(lines)
     best = _foremost(lines, deciding)
+    drawn = _first(best, lines)
     shown = cases(lines, deciding, folder, megabytes)
     surroundings = Environment(
         loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -82,8 +83,8 @@ def page(rows: Sequence[Mapping[str, Any]], folder: Path, megabytes: float = MEG
         lines=lines,
         metrics=[metric for metric in METRICS.values() if any(metric.name in x.scores for x in lines)],
         not_measured=_not_measured(lines),
-        curves=list(_curves(lines, deciding, best)),
-        series=list(enumerate(drawing.series(lines))),
+        curves=list(_curves(drawn, deciding, best)),
+        series=list(enumerate(drawing.series(drawn))),
         best=best,
         cases=shown,
         clips=json.dumps(_clips(shown, folder)),
@@ -105,6 +106,11 @@ def _foremost(lines: Sequence[Line], deciding: str | None) -> list[str]:
     """The methods that are drawn at first; empty if all are."""
     many = len(drawing.series(lines)) - 1 > drawing.COLOURS
     return foremost(lines, deciding, FEW) if many and deciding else []
+
+
+def _first(best: Sequence[str], lines: Sequence[Line]) -> list[Line]:
+    """The lines of some methods before the others, so that these have colours of their own."""
+    return sorted(lines, key=lambda line: best.index(line.method) if line.method in best else len(best))
 
 
 def _curves(lines: Sequence[Line], deciding: str | None, best: Sequence[str]) -> Iterator[Curve]:

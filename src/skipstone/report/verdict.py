@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from skipstone.metrics.comparison import METRICS, Metric, said
-from skipstone.report.rows import CACHED, PLAIN, REPEAT
+from skipstone.report.rows import CACHED, PLAIN, REPEAT, unit_of
 from skipstone.report.standing import standings
 from skipstone.report.summary import Line, skip_cost
 from skipstone.schedules.expectation import SEEN
@@ -201,8 +201,8 @@ def _floor(lines: Sequence[Line], name: str | None) -> Iterator[str]:
 
 
 def _doubts(lines: Sequence[Line]) -> Iterator[str]:
-    runs = min((len(line.rows) for line in lines), default=0)
-    most = max((len(line.rows) for line in lines), default=0)
+    pairs = [len({unit_of(row) for row in line.rows}) for line in lines]
+    runs, most = min(pairs, default=0), max(pairs, default=0)
     if runs < most:
         yield f"The sweep is not complete: some settings have {runs} runs, others {most}."
     if runs < FEW:
