@@ -111,7 +111,7 @@ def left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def skip_cost(lines: Sequence[Line]) -> float | None:
     """What a skipped step took of a computed one: the median of the settings that skip whole steps."""
-    whole = [line for line in lines if line.kind == CACHED and not any(row["parts"] for row in line.rows)]
+    whole = [line for line in lines if line.kind == CACHED and not any(row.get("parts") for row in line.rows)]
     shares = [(line.computed_share, 1 / line.speedup) for line in whole if line.computed_share < 1]
     return median((time - share) / (1 - share) for share, time in shares) if shares else None
 
