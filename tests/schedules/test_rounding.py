@@ -57,7 +57,7 @@ def test_there_is_none_in_full_precision() -> None:
 
 @pytest.mark.parametrize("steps", range(2, 10))
 def test_a_few_steps_of_smooth_values_promise_no_more_in_half_precision(steps: int) -> None:
-    """With so few, a difference of two or three steps holds how the values turn: not all of it is rounding."""
+    """Their differences of low orders hold how the values turn, too: not all of it is rounding."""
     strip = "#." * 5
     full, half = (profile(smooth(10)[:steps], dtype) for dtype in ("float32", "bfloat16"))
     assert estimated_psnr(half, strip[:steps]) == pytest.approx(estimated_psnr(full, strip[:steps]), abs=0.1)

@@ -99,14 +99,14 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
 def left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """What no sweep of a file could measure, and why; plans are named by method and speed."""
     reasons: dict[str, str] = {}
+    measured: set[str] = set()
     for row in rows:
         if row["kind"] == SWEEP:
             reasons |= row["left_out"]
         elif row["kind"] in MEASURED:
             speed = row["setting"].removeprefix("speedup=")
-            reasons.pop(row["method"], None)
-            reasons.pop(f"{row['method']} at {speed}x", None)
-    return reasons
+            measured |= {row["method"], f"{row['method']} at {speed}x"}
+    return {name: reason for name, reason in reasons.items() if name not in measured}
 
 
 def skip_cost(lines: Sequence[Line]) -> float | None:
