@@ -118,6 +118,7 @@ class MadeFor(Schema):
 
     models: dict[Name, dict[Name, Plain]] = Field(default_factory=dict)
     prediction: Prediction = "flow"
+    dtype: Name = ""
 
 
 class KeptRecord(Schema):

@@ -21,17 +21,17 @@ def rounding(gram: Floats, dtype: Any) -> Floats:
 
     Rounding is another one on each step, and what a model computes changes smoothly. So differences of a high
     order hold all of the rounding and little else. The least of several orders is taken, and on no step a
-    larger share of the quantity than on half of the steps: the first ones change faster.
+    larger share of the quantity than on half of the steps: the first ones change faster. On fewer steps than
+    the highest order needs, much of a difference is what the model computes, so no rounding is told there.
 
     Args:
         gram: mean products of the quantity on any two of ``n`` steps, ``(n, n)``.
         dtype: name of the precision in which the model ran.
     """
     squares = np.asarray(gram.diagonal())
-    orders = [order for order in ORDERS if order < len(gram)]
-    if dtype not in EPSILON or not orders:
+    if dtype not in EPSILON or len(gram) <= max(ORDERS):
         return np.zeros_like(squares)
-    shares = np.maximum(np.min([_differences(gram, order) for order in orders], axis=0), 0.0) / squares
+    shares = np.maximum(np.min([_differences(gram, order) for order in ORDERS], axis=0), 0.0) / squares
     most = min(float(np.median(shares)), (MOST * EPSILON[dtype]) ** 2)
     return np.asarray(squares * np.minimum(shares, most))
 

@@ -30,7 +30,10 @@ def record() -> Record:
         for n, key in enumerate(names)
     }
     model = {"class": "WanTransformer3DModel", "weights": "ab12", "adapters": ["style 0.5"]}
-    made_for = {"pipeline": "Wan", "models": {"transformer": model}, "steps": STEPS, "guidance": {"g": 4.0}}
+    made_for = {
+        "pipeline": "Wan", "models": {"transformer": model}, "steps": STEPS, "guidance": {"g": 4.0},
+        "dtype": "bfloat16",
+    }  # fmt: skip
     return Record(made_for, tuple(np.linspace(1, 0.1, STEPS).tolist()), moments, 2, 0.05)
 
 

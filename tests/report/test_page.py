@@ -1,6 +1,7 @@
 """Drawings, pictures, and the page that holds them."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from skipstone.report.cases import cases
 from skipstone.report.drawing import Axis, curves, expected_errors, strip
 from skipstone.report.page import page, write_page
 from skipstone.report.previews import GAIN, LONGEST, difference, shrunk
-from skipstone.report.rows import PLAIN, REPEAT, UNCACHED
+from skipstone.report.rows import PLAIN, REPEAT, UNCACHED, read_rows
 from skipstone.report.summary import summarise
 from support.measured import HEADER, row, sweep_of
 
@@ -160,6 +161,14 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
         write_page([], path, tmp_path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("column", ["parts", "computed_steps"])
+def test_a_page_needs_no_more_columns_than_its_rows(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    made = [{name: value for name, value in one.items() if name != column} for one in sweep_of(row())]
+    path.write_text("".join(json.dumps(one) + "\n" for one in made))
+    assert "fora" in page(read_rows(path), tmp_path)
 
 
 def test_rows_without_measurements(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ DAMAGED: dict[str, dict[str, Any]] = {
     "a clip above": {"clip": "a/../../private.webp"},
     "a clip of another kind": {"clip": "a/private.txt"},
     "reasons as a list": {"not_measured": []},
+    "parts as a word": {"parts": "attention"},
 }  # fmt: skip
 
 

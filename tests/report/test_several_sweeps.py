@@ -41,3 +41,9 @@ def test_what_a_later_sweep_measured_is_not_left_out() -> None:
     rows = [first, later, run("cached", 5, method="planned", setting="speedup=4")]
     rows += [run("cached", 5, method="pab", setting="")]
     assert left_out(rows) == {"deepcache": "no UNet", "planned at 5x": "too fast"}
+
+
+def test_what_an_earlier_sweep_measured_is_not_left_out() -> None:
+    later = {"kind": "sweep", "left_out": {"planned": "too fast", "planned at 20x": "too fast"}}
+    rows = [{"kind": "sweep", "left_out": {}}, run("cached", 5, method="planned", setting="speedup=2"), later]
+    assert left_out(rows) == {"planned at 20x": "too fast"}

@@ -1,10 +1,13 @@
 """Processes that share the work of a report."""
 
 import json
+from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from skipstone.report import workers
 from skipstone.report.workers import Crew, spread
 from support.crews import halves, refuse
 
@@ -19,6 +22,19 @@ def test_each_process_has_its_part_and_learns_of_the_others(tmp_path: Path) -> N
 def test_what_one_process_refuses_is_said_as_it_is() -> None:
     with pytest.raises(ValueError, match=r"^not like this$"):
         spread(2, refuse, "not like this")
+
+
+def test_there_are_no_processes_but_the_crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is ended by a message goes on for ever where Ctrl-C comes twice."""
+    before, wait, seen = len(active_children()), workers._wait, []
+
+    def counted(crew: Any) -> None:
+        seen.append(len(active_children()) - before)
+        wait(crew)
+
+    monkeypatch.setattr(workers, "_wait", counted)
+    spread(2, halves, tmp_path)
+    assert seen == [2]
 
 
 def test_one_alone_does_everything() -> None:

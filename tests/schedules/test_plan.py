@@ -319,6 +319,10 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda plan: {**plan, "record": {**plan["record"], "made_for": {"prediction": "x"}}},
         "is damaged: record.made_for.prediction should be 'flow', .*, got 'x'",
     ),
+    "a precision that is no name": (
+        lambda plan: {**plan, "record": {**plan["record"], "made_for": {"dtype": ["bfloat16"]}}},
+        "is damaged: record.made_for.dtype should be",
+    ),
     "strip of another run": (lambda plan: {**plan, "strip": "#.#"}, "is damaged.*for 20 steps"),
     "the first step skipped": (
         lambda plan: {**plan, "strip": "." + "#" * 19},

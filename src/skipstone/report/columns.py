@@ -107,6 +107,7 @@ class MeasuredColumns(SettingColumns):
     bytes_held: Count
     strip: Annotated[str, Field(pattern=r"^[#+.]*$", max_length=10**6)]
     expected_errors: list[Annotated[Value, Field(ge=0)] | None]
+    parts: dict[Text, JsonValue] = Field(default_factory=dict)
     not_measured: dict[Text, Text] = Field(default_factory=dict)
     clip: Clip | None = None
     difference: Clip | None = None

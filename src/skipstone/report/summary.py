@@ -9,6 +9,9 @@ from skipstone.metrics.comparison import METRICS, Metric
 from skipstone.report.pace import Pace, paced, speedups
 from skipstone.report.rows import CACHED, MEASURED, PLAIN, REPEAT, SWEEP, UNCACHED, unit_of
 
+LITTLE = 0.1
+"""Of the steps; where less was skipped, what that saved is lost in how much runs differ."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -99,20 +102,20 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
 def left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """What no sweep of a file could measure, and why; plans are named by method and speed."""
     reasons: dict[str, str] = {}
+    measured: set[str] = set()
     for row in rows:
         if row["kind"] == SWEEP:
             reasons |= row["left_out"]
         elif row["kind"] in MEASURED:
             speed = row["setting"].removeprefix("speedup=")
-            reasons.pop(row["method"], None)
-            reasons.pop(f"{row['method']} at {speed}x", None)
-    return reasons
+            measured |= {row["method"], f"{row['method']} at {speed}x"}
+    return {name: reason for name, reason in reasons.items() if name not in measured}
 
 
 def skip_cost(lines: Sequence[Line]) -> float | None:
-    """What a skipped step took of a computed one: the median of the settings that skip whole steps."""
-    whole = [line for line in lines if line.kind == CACHED and not any(row["parts"] for row in line.rows)]
-    shares = [(line.computed_share, 1 / line.speedup) for line in whole if line.computed_share < 1]
+    """What a skipped step took of a computed one: the median of the settings that skip enough whole steps."""
+    whole = [line for line in lines if line.kind == CACHED and not any(row.get("parts") for row in line.rows)]
+    shares = [(line.computed_share, 1 / line.speedup) for line in whole if line.computed_share <= 1 - LITTLE]
     return median((time - share) / (1 - share) for share, time in shares) if shares else None
 
 

@@ -69,20 +69,19 @@ def spread(count: int, work: Callable[..., object], *arguments: Any) -> None:
         TypeError: the work raised it in one of the processes.
         ValueError: likewise.
     """
-    from torch.multiprocessing import Manager
+    from torch.multiprocessing import get_context
     from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with Manager() as manager:
-        refusals = manager.list()
-        try:
-            _wait(spawn(_enlist, (count, port, work, arguments, refusals), count, join=False))  # type: ignore[no-untyped-call]
-        except ProcessRaisedException:
-            if not refusals:
-                raise
-            raise refusals[0] from None
+    refusals = get_context("spawn").SimpleQueue()
+    try:
+        _wait(spawn(_enlist, (count, port, work, arguments, refusals), count, join=False))  # type: ignore[no-untyped-call]
+    except ProcessRaisedException:
+        if refusals.empty():
+            raise
+        raise refusals.get() from None
 
 
 def _wait(crew: Any) -> None:
@@ -110,7 +109,7 @@ def _enlist(
     try:
         work(*arguments)
     except (TypeError, ValueError) as error:
-        refusals.append(error)
+        refusals.put(error)
         raise
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
