@@ -30,8 +30,8 @@ REUSED_BELOW = 35.0
 """PSNR in dB to expect below which the last computed step is reused as it is.
 
 A run departs so far from the recorded one there that weights fitted to that one mislead. Chosen on eight of
-nine proving models with their own solver and guidance, in turn, it comes out as 33 to 38, mostly as 35. Double
-guidance and other solvers would have it at 39, where plans of 28 steps lose up to 4 dB with a model's own.
+nine proving models with their own solver and guidance, in turn, it comes out as 33 to 38, mostly as 35. By
+double guidance and other solvers it would be 39, where plans of 28 steps lose up to 4 dB with a model's own.
 """
 
 SETTLED_FROM = 28.0
