@@ -38,7 +38,8 @@ def test_what_is_off_is_told() -> None:
         stack.section([BARE, row(way="plan alone", off=0.2)])
 
 
-def test_what_is_not_measured_is_told() -> None:
-    measured = [row(way=way) for way in stack.WANTED if way != "fp8, blocks compiled"]
-    assert "- M: fp8, blocks compiled.\n" in stack.section([BARE, *measured])
-    assert "Not measured" not in stack.section([BARE, row(way="fp8, blocks compiled"), *measured])
+def test_stacks_that_are_off_for_the_same_reason_are_told_together() -> None:
+    ways = "compiled whole", "fp8, blocks compiled"
+    text = stack.section([BARE, *(row(way=way, off=-0.1) for way in ways)])
+    assert text.count(stack.FIXED) == 1
+    assert f"- compiled whole; fp8, blocks compiled: {stack.FIXED}.\n" in text
