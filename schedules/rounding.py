@@ -1,7 +1,5 @@
 """How much of what is recorded at half precision is rounding: it says next to nothing of the picture."""
 
-from typing import Any
-
 import numpy as np
 
 from skipstone.schedules.moments import Floats
@@ -16,7 +14,7 @@ ORDERS = (2, 3, 4, 5, 6)
 """Of the differences from step to step that rounding is told by."""
 
 
-def rounding(gram: Floats, dtype: Any) -> Floats:
+def rounding(gram: Floats, dtype: str | None) -> Floats:
     """The mean square of the rounding in a quantity on each step, ``(n,)``; zero in other precisions.
 
     Rounding is another one on each step, and what a model computes changes smoothly. So differences of a high
@@ -26,7 +24,7 @@ def rounding(gram: Floats, dtype: Any) -> Floats:
 
     Args:
         gram: mean products of the quantity on any two of ``n`` steps, ``(n, n)``.
-        dtype: name of the precision in which the model ran.
+        dtype: name of the precision in which the model ran; None if it is not known.
     """
     squares = np.asarray(gram.diagonal())
     if dtype not in EPSILON or len(gram) <= max(ORDERS):

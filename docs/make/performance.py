@@ -59,7 +59,7 @@ result stored in bfloat16 has an error of about 0.002, in int8 of 0.007, in fp8 
 PROMISES = """
 ## Requested and measured speed
 By `python benchmarks/promise.py`: `attach(speedup=...)` on the same models. The third run is compared with
-uncached runs before and after it. Plans were those of an earlier planner, which the speed is not touched by.
+uncached runs before and after it. Plans were those of an earlier planner, which did not settle.
 
 | model | requested | measured | steps computed | machine |
 |---|---|---|---|---|

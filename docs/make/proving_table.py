@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,6 +80,21 @@ def cells() -> dict[str, list[Cell]]:
         if WEIGHED in cell and REUSED in cell:
             by_model[situation.split()[0]].append(cell)
     return by_model
+
+
+class Told(NamedTuple):
+    """What the label of a situation says, in its words."""
+
+    model: str
+    own: bool
+    steps: str
+    guidance: str
+    dtype: str
+
+
+def situation(cell: Cell) -> Told:
+    model, *solver, steps, guidance, dtype = cell[WEIGHED]["situation"].split()
+    return Told(model, solver == ["own"], steps, guidance, dtype)
 
 
 def usual(cell: Cell, below: float = REUSED_BELOW) -> dict[str, Any]:
@@ -185,6 +200,45 @@ def figures(found: dict[str, list[Cell]]) -> Iterator[str]:
     below = fmean(mean(row) - min(row["psnr"]) for row in third)
     yield f"At 17 of 50 steps the worst of 16 prompts is {below:.0f} dB below the mean."
     yield _lost(compared(found))
+    yield from _by_threshold(found)
+    yield _in_half_precision(everything)
+
+
+def _by_threshold(found: dict[str, list[Cell]]) -> Iterator[str]:
+    """Whom another threshold would serve."""
+    everything = [cell for its in found.values() for cell in its]
+    own = [cell for cell in everything if situation(cell).own and situation(cell).guidance == "1.0"]
+    kinds = {
+        "with its own solver and guidance": own,
+        "with double guidance": [cell for cell in everything if situation(cell).guidance == "2.0"],
+        "with other solvers": [cell for cell in everything if not situation(cell).own],
+    }
+    for below in (REUSED_BELOW, best_threshold(everything)):
+        regrets = ", ".join(
+            f"{fmean(regret(cell, usual(cell, below)) for cell in its):.2f} {kind} ({len(its)} cells)"
+            for kind, its in kinds.items()
+        )
+        gains = [gain for its in compared(found, below).values() for gain in its]
+        not_worse = fmean(gain > -0.5 for gain in gains)
+        yield f"Regret with {below:g} dB: {regrets}; {not_worse:.1%} not worse than other methods."
+
+
+def _in_half_precision(everything: Sequence[Cell]) -> str:
+    """How far the quality to expect is off in bfloat16, by model beside the same in float32."""
+    off: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for cell in everything:
+        told, weighed = situation(cell), cell[WEIGHED]
+        if told.own and told.guidance == "1.0" and told.steps != "28":
+            off[told.dtype, told.model].append(weighed["estimate"] - mean(weighed))
+    half = {model: its for (dtype, model), its in off.items() if dtype == "bfloat16"}
+    models = ", ".join(
+        f"{fmean(its):+.1f} (`{model}`; {fmean(off['float32', model]):+.1f})" for model, its in half.items()
+    )
+    every = [one for its in half.values() for one in its]
+    return (
+        f"What is expected of weighing plans in bfloat16 (in float32) is off by {models} dB, and by "
+        f"{fmean(every):+.1f} in all {len(every)} cells (standard deviation {stdev(every):.1f})."
+    )
 
 
 def _lost(against: dict[str, list[float]]) -> str:
@@ -240,14 +294,14 @@ def _shares(gains: Sequence[float]) -> str:
     return f"{len(gains)}, {100 * kept:.1f}%, {fmean(gains):+.1f}"
 
 
-def compared(found: dict[str, list[Cell]]) -> dict[str, list[float]]:
+def compared(found: dict[str, list[Cell]], below: float = REUSED_BELOW) -> dict[str, list[float]]:
     """By model, how much better plans are than each setting of another method, at as many computed steps.
 
     Between the budgets that were planned, their mean PSNR is interpolated; outside there is no comparison.
     """
     plans: dict[str, dict[float, float]] = defaultdict(dict)
     for cell in (cell for its in found.values() for cell in its):
-        taken = usual(cell)
+        taken = usual(cell, below)
         plans[taken["situation"]][taken["computed"]] = mean(taken)
     gains: dict[str, list[float]] = defaultdict(list)
     for row in rows():

@@ -9,8 +9,8 @@ from skipstone.metrics.comparison import METRICS, Metric
 from skipstone.report.pace import Pace, paced, speedups
 from skipstone.report.rows import CACHED, MEASURED, PLAIN, REPEAT, SWEEP, UNCACHED, unit_of
 
-LITTLE = 0.1
-"""Of the steps; where less was skipped, what that saved is lost in how much runs differ."""
+ENOUGH = 0.1
+"""The least share of steps that a setting skips to tell what one takes: less is lost in how runs differ."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def left_out(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def skip_cost(lines: Sequence[Line]) -> float | None:
     """What a skipped step took of a computed one: the median of the settings that skip enough whole steps."""
     whole = [line for line in lines if line.kind == CACHED and not any(row.get("parts") for row in line.rows)]
-    shares = [(line.computed_share, 1 / line.speedup) for line in whole if line.computed_share <= 1 - LITTLE]
+    shares = [(line.computed_share, 1 / line.speedup) for line in whole if line.computed_share <= 1 - ENOUGH]
     return median((time - share) / (1 - share) for share, time in shares) if shares else None
 
 

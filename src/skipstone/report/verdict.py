@@ -174,10 +174,11 @@ def _does_not_pay(cached: Line, plain: Line | None) -> str:
 def _dear(lines: Sequence[Line]) -> Iterator[str]:
     methods = dict.fromkeys(line.method for line in lines)
     costs = {name: skip_cost([line for line in lines if line.method == name]) for name in methods}
-    least = min(((cost, name) for name, cost in costs.items() if cost is not None), default=(0.0, ""))
-    if least[0] > DEAR:
+    known = ((cost, name) for name, cost in costs.items() if cost is not None)
+    cost, cheapest = min(known, default=(0.0, ""))
+    if cost > DEAR:
         yield (
-            f"Even the cheapest skipped step ({least[1]}) took {least[0]:.0%} of a computed one, so caching "
+            f"Even the cheapest skipped step ({cheapest}) took {cost:.0%} of a computed one, so caching "
             f"gains much less than it skips. Where steps are short, what the host does for each of them "
             f"remains: a larger model, a larger size or a slower device gains more."
         )
